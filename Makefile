@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+# Bootstrap. On a clean clone this file sets up, configures and hands over to GNUmakefile, which automake generates and which GNU make then prefers.
+.DEFAULT_GOAL := all
+.PHONY: all setup
+%:: GNUmakefile ; @$(MAKE) --no-print-directory -f GNUmakefile $@
+all: GNUmakefile ; @$(MAKE) --no-print-directory -f GNUmakefile all
+setup: ; @build-aux/setup
+GNUmakefile: configure ; ./configure -q $(CONFIGURE_FLAGS)
+configure: configure.ac GNUmakefile.am ; @build-aux/setup && autoreconf -fi
+Makefile configure.ac GNUmakefile.am: ;
