@@ -44,6 +44,9 @@ struct mdl_ref {
     uint16_t slots;  /* how many, >= 1 */
     uint32_t slot;   /* the first */
     uint32_t lo, hi; /* parts [lo, hi) if slots == 1; else 0, parts */
+    uint32_t shape;  /* V collectives: the rank whose count (recvcounts[shape]) is the length of this slot. AlltoAllV: the
+                        slot's peer. The reference makers set it: n-fold IN and OUT: the slot; one-slot IN and OUT: the
+                        rank; SCRATCH: the slot, and mdl_ref_shaped changes it. Uniform collectives ignore it. */
 };
 
 enum mdl_opcode {
@@ -162,6 +165,15 @@ uint32_t mdl_build_wait(struct mdl_builder *b, int peer, uint32_t channel);
 struct mdl_ref mdl_ref_parts(int rank, enum mdl_buffer buf, bool acc, uint32_t slot, uint32_t lo, uint32_t hi);
 struct mdl_ref mdl_ref_slots(const struct mdl_builder *b, int rank, enum mdl_buffer buf, bool acc, uint32_t slot,
                              uint32_t slots);
+
+/* The same reference with another shape: for SCRATCH in V collectives. Both sides of a SEND and RECV, and all references of
+ * a COPY or REDUCE, must have the same shape (the verifier checks). References to another rank's OUT are illegal in
+ * V collectives, and so are references to another rank's IN in AlltoAllV: displacements are known to their owner only. */
+static inline struct mdl_ref mdl_ref_shaped(struct mdl_ref r, uint32_t shape)
+{
+    r.shape = shape;
+    return r;
+}
 
 /* Ends building (frees b). Fails with medleyInternalError if memory ran out or a rule was broken on the way. */
 medleyResult_t mdl_builder_finish(struct mdl_builder *b, const char *algo, struct mdl_plan **plan) MDL_MUST_USE;
