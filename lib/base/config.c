@@ -85,7 +85,7 @@ static bool parse_number(const char *text, const struct unit *units, int64_t *va
 static void format_number(int64_t value, const struct unit *units, char *text, size_t bytes)
 {
     while (units->factor > 1 && (value == 0 || value % units->factor)) units++;
-    snprintf(text, bytes, "%" PRId64 "%s", value, units->suffix);
+    snprintf(text, bytes, "%" PRId64 "%s", value / units->factor, units->suffix);
 }
 
 static bool parse_bool(const char *text, bool *value)
