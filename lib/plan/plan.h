@@ -12,7 +12,9 @@
  * count and displacement from a run-time table). In a window a slot is w = min(W, count - k*W) elements, cut into
  * `parts` nearly equal parts: part p is elements [p*w/parts, (p+1)*w/parts), rounded to whole elements by
  * mdl_plan_part. A reference names slots and, if it names one slot, a range of its parts. In IN and OUT several slots
- * are contiguous only when one window covers all (flag MDL_PLAN_WHOLE demands it).
+ * are contiguous only when one window covers all (flag MDL_PLAN_WHOLE demands it). SCRATCH slot s begins at s * W * E
+ * bytes, E being the size of a partial in collectives that reduce and of an element in the others; so several SCRATCH
+ * slots are contiguous under the same condition, in collectives that reduce only with `acc`.
  *
  * Partials. A reference with `acc` holds elements of the acc type (fp32 for 8- and 16-bit floats); only SCRATCH can.
  * SEND and RECV move the bytes of their reference, so both sides agree on acc.
@@ -123,6 +125,7 @@ struct mdl_team {
 /* Facts that all ranks of the call know: from the published lines within a host, or by the call's arguments. */
 struct mdl_facts {
     bool in_place;   /* of the calling host's ranks: all in place */
+    bool apart;      /* ... none in place, and no IN overlaps its OUT; false is always safe */
     bool in_mapped;  /* every rank of this host has its IN in a mapped segment */
     bool out_mapped; /* ... OUT */
 };
