@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between the driver (reduce.c) and the kernels: a kernel folds whole blocks of elements of up to MDL_FOLD_SRC sources
+ * and does nothing else. The driver cuts counts into blocks, pads the rest, and folds more sources through tiles.
+ *
+ * A set of kernels holds one kernel for every datatype and operation. A block is `block_bytes` of partials: all of it
+ * stays in registers while the sources are folded, and all sources of a block are read before the block is written, so
+ * the destination may be one of the sources.
+ */
+#ifndef MDL_REDUCE_KERNELS_H_
+#define MDL_REDUCE_KERNELS_H_
+
+#include "lib/reduce/reduce.h"
+
+enum { MDL_FOLD_SRC = 8, MDL_FOLD_OPS = 4, MDL_BLOCK_BYTES_MAX = 256 };
+
+enum mdl_finish {
+    MDL_FINISH_KEEP,
+    MDL_FINISH_SCALE,  /* times `scale`, in the acc type */
+    MDL_FINISH_DIVIDE, /* integers only: divided by `divisor`, toward zero */
+};
+
+/* One value of an acc type. */
+union mdl_value {
+    uint8_t u8;
+    uint32_t u32;
+    uint64_t u64;
+    float f32;
+    double f64;
+};
+
+struct mdl_fold {
+    void *dst;
+    const void *src[MDL_FOLD_SRC];
+    uint32_t src_acc; /* bit k: src[k] holds partials */
+    int nsrc;         /* 1 .. MDL_FOLD_SRC */
+    bool dst_acc, tree;
+    enum mdl_finish finish;
+    uint32_t divisor;
+    union mdl_value scale;
+};
+
+typedef void mdl_kernel(const struct mdl_fold *f, size_t blocks);
+
+struct mdl_kernels {
+    const char *name;
+    size_t block_bytes; /* of partials in one block; 0: a block is one element */
+    mdl_kernel *fold[medleyNumTypes][MDL_FOLD_OPS];
+};
+
+/* Table entries of one datatype, in the order of medleyRedOp_t. */
+#define MDL_KERNEL_ROW(prefix)                                                                                         \
+    {                                                                                                                  \
+        prefix##_sum, prefix##_prod, prefix##_max, prefix##_min                                                        \
+    }
+#define MDL_KERNEL_TABLE                                                                                               \
+    {                                                                                                                  \
+        [medleyInt8] = MDL_KERNEL_ROW(int8), [medleyUint8] = MDL_KERNEL_ROW(uint8),                                    \
+        [medleyInt32] = MDL_KERNEL_ROW(int32), [medleyUint32] = MDL_KERNEL_ROW(uint32),                                \
+        [medleyInt64] = MDL_KERNEL_ROW(int64), [medleyUint64] = MDL_KERNEL_ROW(uint64),                                \
+        [medleyFloat16] = MDL_KERNEL_ROW(f16), [medleyFloat32] = MDL_KERNEL_ROW(f32),                                  \
+        [medleyFloat64] = MDL_KERNEL_ROW(f64), [medleyBfloat16] = MDL_KERNEL_ROW(bf16),                                \
+        [medleyFloat8e4m3] = MDL_KERNEL_ROW(e4m3), [medleyFloat8e5m2] = MDL_KERNEL_ROW(e5m2),                          \
+    }
+
+extern const struct mdl_kernels mdl_kernels_scalar;
+
+/* The selected set; selects the best one at first use. */
+const struct mdl_kernels *mdl_kernels_get(void);
+
+#endif

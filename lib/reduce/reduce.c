@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The driver of the reduction kernels: cuts a reduction into what a kernel takes.
+ *
+ * Up to MDL_FOLD_SRC sources are one pass of a kernel over whole blocks, plus one padded block for the rest. More
+ * sources are folded in groups, tile by tile, so that the partials between the groups stay in the first-level cache and
+ * memory is still read and written once: the left fold carries one tile of partials from group to group; the tree folds
+ * each group to a tile of its own and then folds these tiles, which is the same tree because a group is a power of two.
+ */
+#include "config.h"
+
+#include "lib/reduce/fpmode.h"
+#include "lib/reduce/kernels.h"
+#include <string.h>
+
+enum {
+    TILE_BYTES = 4096, /* of partials */
+    GROUPS = (MDL_REDUCE_MAX_SRC + MDL_FOLD_SRC - 1) / MDL_FOLD_SRC,
+};
+
+/* What every piece of one reduction has in common. */
+struct pass {
+    mdl_kernel *kernel;
+    size_t size, acc_size, block; /* bytes, bytes, elements */
+};
+
+static struct pass pass_of(medleyDataType_t dtype, medleyRedOp_t op)
+{
+    const struct mdl_kernels *k = mdl_kernels_get();
+    const size_t acc_size = mdl_dtype_acc_size(dtype);
+    const unsigned row = (unsigned)op < MDL_FOLD_OPS ? (unsigned)op : medleySum; /* Avg and PreMulSum fold as Sum */
+    return (struct pass){.kernel = k->fold[dtype][row],
+                         .size = mdl_dtype_size(dtype),
+                         .acc_size = acc_size,
+                         .block = k->block_bytes ? k->block_bytes / acc_size : 1};
+}
+
+static size_t src_size(const struct pass *p, const struct mdl_fold *f, int k)
+{
+    return f->src_acc >> k & 1 ? p->acc_size : p->size;
+}
+
+static size_t dst_size(const struct pass *p, const struct mdl_fold *f) { return f->dst_acc ? p->acc_size : p->size; }
+
+/* Folds `count` elements, fewer than a block, that start `first` elements into the buffers. */
+static void fold_rest(const struct pass *p, const struct mdl_fold *f, size_t first, size_t count)
+{
+    unsigned char in[MDL_FOLD_SRC][MDL_BLOCK_BYTES_MAX], out[MDL_BLOCK_BYTES_MAX];
+    struct mdl_fold rest = *f;
+    for (int k = 0; k < f->nsrc; k++) {
+        const size_t size = src_size(p, f, k);
+        memcpy(in[k], (const char *)f->src[k] + first * size, count * size);
+        memset(in[k] + count * size, 0, (p->block - count) * size);
+        rest.src[k] = in[k];
+    }
+    rest.dst = out;
+    p->kernel(&rest, 1);
+    memcpy((char *)f->dst + first * dst_size(p, f), out, count * dst_size(p, f));
+}
+
+static void fold(const struct pass *p, const struct mdl_fold *f, size_t count)
+{
+    const size_t blocks = count / p->block, rest = count % p->block;
+    if (blocks) p->kernel(f, blocks);
+    if (rest) fold_rest(p, f, blocks * p->block, rest);
+}
+
+/* A reduction of more sources than a kernel takes. */
+struct many {
+    const void *const *srcs;
+    uint64_t src_acc;
+    int nsrc;
+};
+
+/* Appends the sources [from, to) to `f`, starting with element `first`. */
+static void add_sources(const struct pass *p, struct mdl_fold *f, const struct many *m, int from, int to, size_t first)
+{
+    for (int k = from; k < to; k++) {
+        const bool acc = m->src_acc >> k & 1;
+        f->src_acc |= (uint32_t)acc << f->nsrc;
+        f->src[f->nsrc++] = (const char *)m->srcs[k] + first * (acc ? p->acc_size : p->size);
+    }
+}
+
+static int min_int(int a, int b) { return a < b ? a : b; }
+
+/* Leaves in `last`, which has the destination and how to finish, the sources of the last fold of a tile. */
+static void tile_left(const struct pass *p, const struct many *m, size_t first, size_t count, void *tile,
+                      struct mdl_fold *last)
+{
+    struct mdl_fold f = {.dst = tile, .dst_acc = true};
+    int k = min_int(m->nsrc, MDL_FOLD_SRC);
+    add_sources(p, &f, m, 0, k, first);
+    while (k < m->nsrc) {
+        fold(p, &f, count);
+        const int to = min_int(m->nsrc, k + MDL_FOLD_SRC - 1);
+        f = (struct mdl_fold){.dst = tile, .dst_acc = true, .src = {tile}, .src_acc = 1, .nsrc = 1};
+        add_sources(p, &f, m, k, to, first);
+        k = to;
+    }
+    memcpy(last->src, f.src, sizeof f.src);
+    last->src_acc = f.src_acc;
+    last->nsrc = f.nsrc;
+}
+
+static void tile_tree(const struct pass *p, const struct many *m, size_t first, size_t count,
+                      unsigned char tiles[GROUPS][TILE_BYTES], struct mdl_fold *last)
+{
+    last->tree = true;
+    for (int from = 0; from < m->nsrc; from += MDL_FOLD_SRC) {
+        unsigned char *tile = tiles[from / MDL_FOLD_SRC];
+        struct mdl_fold f = {.dst = tile, .dst_acc = true, .tree = true};
+        add_sources(p, &f, m, from, min_int(m->nsrc, from + MDL_FOLD_SRC), first);
+        fold(p, &f, count);
+        last->src_acc |= 1u << last->nsrc;
+        last->src[last->nsrc++] = tile;
+    }
+}
+
+static void fold_many(const struct pass *p, const struct mdl_fold *f, const struct many *m, size_t count)
+{
+    _Alignas(64) unsigned char tiles[GROUPS][TILE_BYTES];
+    const size_t step = TILE_BYTES / p->acc_size;
+    for (size_t first = 0; first < count; first += step) {
+        const size_t n = count - first < step ? count - first : step;
+        struct mdl_fold last = *f;
+        last.dst = (char *)f->dst + first * dst_size(p, f);
+        if (f->tree)
+            tile_tree(p, m, first, n, tiles, &last);
+        else
+            tile_left(p, m, first, n, tiles[0], &last);
+        fold(p, &last, n);
+    }
+}
+
+/* The way a kernel ends: floats are multiplied, integers divided. */
+static void set_average(medleyDataType_t dtype, uint32_t divisor, struct mdl_fold *f)
+{
+    f->finish = MDL_FINISH_SCALE;
+    if (dtype == medleyFloat64) {
+        f->scale.f64 = 1.0 / (double)divisor;
+    } else if (dtype >= medleyFloat16) {
+        f->scale.f32 = 1.0f / (float)divisor;
+    } else {
+        f->finish = MDL_FINISH_DIVIDE;
+        f->divisor = divisor;
+    }
+}
+
+void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, uint64_t src_acc, int nsrc,
+                size_t count)
+{
+    const struct pass p = pass_of(r->dtype, r->op);
+    struct mdl_fold f = {.dst = dst, .dst_acc = r->dst_acc, .tree = r->tree && nsrc > 2};
+    const struct many m = {srcs, src_acc, nsrc};
+    if (count == 0) return;
+    if (nsrc == 1 && r->finalize == MDL_FINAL_NONE && (p.size == p.acc_size || (src_acc & 1) == r->dst_acc)) {
+        memmove(dst, srcs[0], count * dst_size(&p, &f));
+        return;
+    }
+    const uint64_t mode = mdl_fpmode_enter();
+    if (r->finalize == MDL_FINAL_AVG) set_average(r->dtype, r->divisor, &f);
+    if (nsrc <= MDL_FOLD_SRC) {
+        add_sources(&p, &f, &m, 0, nsrc, 0);
+        fold(&p, &f, count);
+    } else {
+        fold_many(&p, &f, &m, count);
+    }
+    mdl_fpmode_leave(mode);
+}
+
+void mdl_premul(medleyDataType_t dtype, void *dst_acc, const void *src, const void *scalar, size_t count)
+{
+    const struct pass p = pass_of(dtype, medleySum);
+    struct mdl_fold f = {.dst = dst_acc, .src = {src}, .nsrc = 1, .dst_acc = true, .finish = MDL_FINISH_SCALE};
+    if (count == 0) return;
+    const uint64_t mode = mdl_fpmode_enter();
+    if (p.size == p.acc_size)
+        memcpy(&f.scale, scalar, p.size);
+    else
+        f.scale.f32 = mdl_to_float(dtype, scalar);
+    fold(&p, &f, count);
+    mdl_fpmode_leave(mode);
+}
