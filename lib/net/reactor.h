@@ -5,7 +5,11 @@
  * application computes. It never touches payload.
  *
  * It starts with the first mdl_reactor_get and ends with the last mdl_reactor_put. Callbacks run on its thread, one at
- * a time, and must not block.
+ * a time, and must not block. A callback may watch, unwatch, arm, cancel and post anything, also what is running, and
+ * may free the object that holds its own watch, timer or task.
+ *
+ * In a forked child there is no such thread: get fails, and every other function returns at once without effect (call
+ * does not run its function).
  */
 #ifndef MDL_NET_REACTOR_H_
 #define MDL_NET_REACTOR_H_
@@ -17,22 +21,28 @@
 
 struct mdl_reactor;
 
-medleyResult_t mdl_reactor_get(const char *cpu_set, struct mdl_reactor **r) MDL_MUST_USE; /* [any thread] */
-void mdl_reactor_put(struct mdl_reactor *r);                                              /* [any thread but its own] */
-bool mdl_reactor_inside(const struct mdl_reactor *r);                                     /* is this its thread? */
+/* [any thread] `cpu_set` counts for the get that starts the thread. On the reactor's own thread it only adds a
+ * reference. */
+medleyResult_t mdl_reactor_get(const char *cpu_set, struct mdl_reactor **r) MDL_MUST_USE;
+void mdl_reactor_put(struct mdl_reactor *r); /* [any thread but its own] the last one waits for the thread's end */
+bool mdl_reactor_inside(const struct mdl_reactor *r); /* is this its thread? */
 
-/* Runs fn(arg) on the reactor's thread soon. [any thread, never blocks] */
+/* Runs fn(task) on the reactor's thread soon, in the order of posting; a task that is queued already stays where it is.
+ * [any thread, never blocks] */
 struct mdl_task {
     struct mdl_list link;
     void (*fn)(struct mdl_task *);
-    bool queued;
+    bool queued; /* the reactor's: start with false */
 };
 void mdl_reactor_post(struct mdl_reactor *r, struct mdl_task *task);
 
-/* Runs fn(arg) on the reactor's thread and waits for its end; inside it, just calls it. */
+/* Runs fn(arg) on the reactor's thread, after what was posted before, and waits for its end; inside it, just calls it.
+ * Waits for a callback that is running: hold no lock that a callback takes. */
 void mdl_reactor_call(struct mdl_reactor *r, void (*fn)(void *), void *arg);
 
 /* The rest only on the reactor's thread. */
+void mdl_reactor_unpost(struct mdl_reactor *r, struct mdl_task *task); /* takes a task back, queued or not */
+
 struct mdl_watch {
     int fd;
     void (*fn)(struct mdl_watch *, uint32_t epoll_events);
@@ -46,7 +56,7 @@ struct mdl_timer {
     struct mdl_list link;
     uint64_t due_ns;
     void (*fn)(struct mdl_timer *);
-    bool set;
+    bool set; /* the reactor's: start with false */
 };
 void mdl_reactor_timer(struct mdl_reactor *r, struct mdl_timer *t, uint64_t due_ns); /* (re)arms; one shot */
 void mdl_reactor_timer_cancel(struct mdl_reactor *r, struct mdl_timer *t);
