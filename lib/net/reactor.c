@@ -22,6 +22,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -188,8 +189,7 @@ static void run_timers(struct mdl_reactor *r)
     struct mdl_list due;
     uint64_t now = mdl_now_ns();
     mdl_list_init(&due);
-    mdl_list_each(it, &r->timers)
-    {
+    mdl_list_each (it, &r->timers) {
         if (mdl_container_of(it, struct mdl_timer, link)->due_ns > now) break;
         mdl_list_remove(it);
         mdl_list_append(&due, it);
@@ -378,7 +378,8 @@ static medleyResult_t get_inside(struct mdl_reactor **out)
 
 static medleyResult_t get_locked(const char *cpu_set, struct mdl_reactor **out)
 {
-    if (!the_reactor) MDL_TRY(create(cpu_set, &the_reactor));
+    if (!the_reactor)
+        MDL_TRY(create(cpu_set, &the_reactor));
     else if (!mine(the_reactor))
         return mdl_error(medleyInvalidUsage, "Medley cannot be used in a forked child of a process that uses it");
     else
