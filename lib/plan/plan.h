@@ -20,15 +20,31 @@
  * SEND and RECV move the bytes of their reference, so both sides agree on acc.
  *
  * Ranks of one host read (and write) each other's IN, OUT and SCRATCH by reference: legal only between ranks of one
- * team host and only if the facts of the call say so (struct mdl_facts), ordered by SIGNAL and WAIT. Everything else
- * moves by SEND and RECV. Before a plan with remote IN or OUT references starts, its ranks have seen each other's
- * published lines (the engine does that), so the first access needs no further WAIT on "the peer has called". But a
- * rank may leave (its call returns, its buffers are the user's again) only when nobody will touch its buffers: plans
- * end with the SIGNALs and WAITs that make it so. The verifier checks it: every remote access to rank r's IN or OUT
- * must happen before r's last instruction chain ends, that is, before some WAIT of r.
+ * team host and only if the team and the facts of the call say so: SCRATCH: remote_scratch; reading IN: in_mapped or
+ * remote_get; reading OUT: out_mapped or remote_get; writing OUT: out_mapped; nobody writes another rank's IN. COPY may
+ * have a remote source or destination, REDUCE remote sources; SEND, RECV and the destination of REDUCE are local. Such
+ * accesses are ordered by SIGNAL and WAIT, which too are only between ranks of one host. Everything else moves by SEND
+ * and RECV.
  *
- * Dependencies. An instruction starts when all instructions in its dep list are done. SENDs to one (peer, channel) are
- * posted in plan order, so are RECVs and SIGNALs and WAITs: the builder adds that. Deps point backwards only.
+ * When a remote access may begin, and must have ended. Before a plan with remote IN or OUT references starts, its ranks
+ * have seen each other's published lines (the engine does that), so the first access to IN and OUT needs no WAIT on
+ * "the peer has called". A rank may leave (its call returns, its buffers are the user's again) only when nobody will
+ * touch its buffers: every remote access to rank r's IN or OUT happens before r's end, which is the completion of all
+ * of r's instructions; that is, before some WAIT or RECV of r. SCRATCH is used again by later windows, `depth` windows
+ * on, so that it has the same rule, and one more: every remote access to rank r's SCRATCH happens after r has started
+ * (after some SIGNAL or SEND of r). A plan with MDL_PLAN_WHOLE has one window, and the engine uses no SCRATCH of a host
+ * again before all ranks of the host have entered their next operation: there SCRATCH needs neither.
+ *
+ * In place. IN and OUT may be the same memory (mdl_collective_alias), on some ranks and not on others, and a plan does
+ * not know: it must be right for every mix. So what is still to be read of IN must not be overwritten through OUT, here
+ * or from a peer.
+ *
+ * Dependencies. An instruction starts when all instructions in its dep list are done; deps point backwards only. Lanes
+ * are ordered without deps: of the SENDs of one rank to one (peer, channel) a later one is posted only when the earlier
+ * ones have been posted (not: are done); the same holds for its RECVs, its SIGNALs and its WAITs to one (peer,
+ * channel), each kind a lane of its own. The k-th SIGNAL of a lane meets the peer's k-th WAIT. Executors do this and
+ * the verifier relies on it; a SEND may be done before its RECV is posted (eager), or only after (rendezvous): plans
+ * are right with both.
  */
 #ifndef MDL_PLAN_PLAN_H_
 #define MDL_PLAN_PLAN_H_
@@ -46,9 +62,9 @@ struct mdl_ref {
     uint16_t slots;  /* how many, >= 1 */
     uint32_t slot;   /* the first */
     uint32_t lo, hi; /* parts [lo, hi) if slots == 1; else 0, parts */
-    uint32_t shape;  /* V collectives: the rank whose count (recvcounts[shape]) is the length of this slot. AlltoAllV: the
-                        slot's peer. The reference makers set it: n-fold IN and OUT: the slot; one-slot IN and OUT: the
-                        rank; SCRATCH: the slot, and mdl_ref_shaped changes it. Uniform collectives ignore it. */
+    uint32_t shape;  /* V collectives: the rank whose count (recvcounts[shape]) is the length of this slot. AlltoAllV:
+                        the  slot's peer. The reference makers set it: n-fold IN and OUT: the slot; one-slot IN and OUT:
+                        the  rank; SCRATCH: the slot, and mdl_ref_shaped changes it. Uniform collectives ignore it. */
 };
 
 enum mdl_opcode {
@@ -144,6 +160,18 @@ struct mdl_collective {
 /* Slots of the buffers of a collective: IN 1 or n, OUT 1 or n. Barrier: 0 and 0. */
 void mdl_collective_slots(const struct mdl_collective *c, int nranks, uint32_t *in, uint32_t *out);
 
+/* Does `rank` have this user buffer? (IN or OUT; of rooted collectives one side exists at the root only.) */
+bool mdl_collective_has(const struct mdl_collective *c, int rank, enum mdl_buffer buf);
+
+/* The IN slot that is the same memory as OUT slot `out_slot` of `rank` when that rank calls in place, or MDL_NO_SLOT.
+ */
+enum { MDL_NO_SLOT = UINT32_MAX };
+uint32_t mdl_collective_alias(const struct mdl_collective *c, int rank, uint32_t out_slot);
+
+bool mdl_collective_is_v(const struct mdl_collective *c);    /* slots have lengths of their own */
+bool mdl_collective_reduces(const struct mdl_collective *c); /* it applies an operation */
+bool mdl_dtype_rounds(medleyDataType_t dtype);               /* are its partials wider than its elements? */
+
 /* ---- builder ---- */
 
 struct mdl_builder;
@@ -169,9 +197,10 @@ struct mdl_ref mdl_ref_parts(int rank, enum mdl_buffer buf, bool acc, uint32_t s
 struct mdl_ref mdl_ref_slots(const struct mdl_builder *b, int rank, enum mdl_buffer buf, bool acc, uint32_t slot,
                              uint32_t slots);
 
-/* The same reference with another shape: for SCRATCH in V collectives. Both sides of a SEND and RECV, and all references of
- * a COPY or REDUCE, must have the same shape (the verifier checks). References to another rank's OUT are illegal in
- * V collectives, and so are references to another rank's IN in AlltoAllV: displacements are known to their owner only. */
+/* The same reference with another shape: for SCRATCH in V collectives. Both sides of a SEND and RECV, and all
+ * references of a COPY or REDUCE, must have the same shape (the verifier checks). References to another rank's OUT are
+ * illegal in V collectives, and so are references to another rank's IN in AlltoAllV: displacements are known to their
+ * owner only. */
 static inline struct mdl_ref mdl_ref_shaped(struct mdl_ref r, uint32_t shape)
 {
     r.shape = shape;
