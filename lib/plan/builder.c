@@ -90,6 +90,11 @@ uint32_t mdl_builder_scratch(struct mdl_builder *b, uint32_t slots)
     return first;
 }
 
+void mdl_builder_whole(struct mdl_builder *b)
+{
+    if (b) b->flags |= MDL_PLAN_WHOLE;
+}
+
 struct mdl_ref mdl_ref_slots(const struct mdl_builder *b, int rank, enum mdl_buffer buf, bool acc, uint32_t slot,
                              uint32_t slots)
 {
@@ -205,7 +210,7 @@ static void note_remote(struct mdl_builder *b, const struct mdl_ref *ref)
     static const uint32_t flag[] = {
         [MDL_IN] = MDL_PLAN_REMOTE_IN, [MDL_OUT] = MDL_PLAN_REMOTE_OUT, [MDL_SCRATCH] = MDL_PLAN_REMOTE_SCRATCH};
     if (ref->rank != b->rank) b->flags |= flag[ref->buf];
-    if (ref->slots > 1 && ref->buf != MDL_SCRATCH) b->flags |= MDL_PLAN_WHOLE;
+    if (ref->slots > 1) b->flags |= MDL_PLAN_WHOLE;
 }
 
 /* In IN and OUT the shape follows from the collective; only SCRATCH leaves a choice. */

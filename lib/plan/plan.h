@@ -178,6 +178,7 @@ struct mdl_builder;
 struct mdl_builder *mdl_builder_new(const struct mdl_team *team, const struct mdl_collective *c, int rank,
                                     uint32_t parts);
 uint32_t mdl_builder_scratch(struct mdl_builder *b, uint32_t slots); /* reserves slots, returns the first */
+void mdl_builder_whole(struct mdl_builder *b); /* sets MDL_PLAN_WHOLE; references to several slots do it too */
 enum { MDL_NO_DEP = UINT32_MAX };
 
 /* Each adds an instruction and returns its index. Dependencies: by default the builder derives them from the references

@@ -41,6 +41,8 @@ static bool check_range(const struct check *c, const struct mdl_ref *ref)
     if (ref->buf != MDL_SCRATCH && !mdl_collective_has(r->coll, (int)ref->rank, ref->buf))
         return refuse(c, "%s: only the root has this buffer", name);
     if (ref->acc && ref->buf != MDL_SCRATCH) return refuse(c, "%s: only SCRATCH can hold partials", name);
+    if (ref->slots > 1 && ref->buf == MDL_SCRATCH && !ref->acc && mdl_collective_reduces(r->coll))
+        return refuse(c, "%s: where partials are wider, elements of several slots do not touch", name);
     return true;
 }
 
