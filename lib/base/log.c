@@ -206,7 +206,7 @@ medleyResult_t mdl_log_set_callback(medleyLogCallback_t callback, medleyLogLevel
     start();
     pthread_mutex_lock(&settings_lock);
     unsigned sequence = atomic_load_explicit(&sink_sequence, memory_order_relaxed);
-    /* The three release and the fence pair with those in get_sink. */
+    /* The odd number, the fence and the release pair with those in get_sink. */
     atomic_store_explicit(&sink_sequence, sequence + 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
     atomic_store_explicit(&sink_callback, callback, memory_order_relaxed);

@@ -35,7 +35,8 @@ int mdl_segment_dup_fd(uint64_t id);
 medleyResult_t mdl_segment_import(int fd, size_t len, void **addr) MDL_MUST_USE;
 void mdl_segment_unimport(void *addr, size_t len);
 
-/* medleyMemAlloc, medleyMemFree. Free of anything else is InvalidArgument. */
+/* medleyMemAlloc, medleyMemFree. 0 bytes are NULL, and NULL may be freed; anything else that was not allocated so is
+ * InvalidArgument. */
 medleyResult_t mdl_mem_alloc(const struct mdl_config *cfg, size_t len, void **ptr) MDL_MUST_USE;
 medleyResult_t mdl_mem_free(void *ptr);
 
