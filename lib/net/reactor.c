@@ -65,6 +65,8 @@ static bool mine(const struct mdl_reactor *r) { return r->pid == getpid(); }
 
 bool mdl_reactor_inside(const struct mdl_reactor *r) { return inside == r && mine(r); }
 
+bool mdl_reactor_alive(const struct mdl_reactor *r) { return mine(r); }
+
 /* ---- tasks ---- */
 
 static void wake(struct mdl_reactor *r)

@@ -26,6 +26,7 @@ struct mdl_reactor;
 medleyResult_t mdl_reactor_get(const char *cpu_set, struct mdl_reactor **r) MDL_MUST_USE;
 void mdl_reactor_put(struct mdl_reactor *r); /* [any thread but its own] the last one waits for the thread's end */
 bool mdl_reactor_inside(const struct mdl_reactor *r); /* is this its thread? */
+bool mdl_reactor_alive(const struct mdl_reactor *r);  /* false in a forked child */
 
 /* Runs fn(task) on the reactor's thread soon, in the order of posting; a task that is queued already stays where it is.
  * [any thread, never blocks] */

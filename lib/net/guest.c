@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guests: accepted connections that still have to prove themselves.
+ *
+ * Each has a deadline and counts against the cap. Who must go when the cap is reached: the oldest of those that never
+ * showed a tag that is served here (scanners, half-open connections); only if there are none, the oldest of the others,
+ * and that not within its first second. So a flood from outside never displaces a real client.
+ */
+#include "config.h"
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/net/door_part.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+struct guest {
+    struct mdl_list link; /* strangers or known */
+    struct mdl_watch watch;
+    struct mdl_timer deadline;
+    uint64_t since_ns;
+    struct mdl_listener *at;
+    struct mdl_service *service; /* found by the hello */
+    struct mdl_auth auth;
+};
+
+/* Forgets the guest; the descriptor is left to the caller. */
+static void release(struct guest *g)
+{
+    struct mdl_door *door = g->at->door;
+    mdl_reactor_unwatch(door->reactor, &g->watch);
+    mdl_reactor_timer_cancel(door->reactor, &g->deadline);
+    mdl_list_remove(&g->link);
+    door->nguests--;
+    mdl_auth_fini(&g->auth);
+    free(g);
+}
+
+static void drop(struct guest *g)
+{
+    int fd = g->watch.fd;
+    release(g);
+    close(fd);
+}
+
+/* Says why at a level that fits: noise of the network at INFO, what an operator must know at WARN, but not more often
+ * than once a second. */
+static void drop_saying(struct guest *g, bool grave, const char *why)
+{
+    struct mdl_door *door = g->at->door;
+    struct mdl_addr local, remote;
+    char text[MDL_ADDR_TEXT_BYTES];
+    uint64_t now = mdl_now_ns();
+    mdl_sock_ends(g->watch.fd, &local, &remote);
+    mdl_addr_format(&remote, text);
+    if (grave && (!door->warned_ns || now - door->warned_ns >= MDL_NS_PER_S)) {
+        door->warned_ns = now;
+        MDL_WARN(MDL_NET, "connection from %s refused: %s", text, why);
+    } else {
+        MDL_INFO(MDL_NET, "connection from %s closed: %s", text, why);
+    }
+    drop(g);
+}
+
+static void drop_failed(struct guest *g)
+{
+    char why[160];
+    const struct mdl_auth *a = &g->auth;
+    switch (a->failure) {
+    case MDL_AUTH_UNKNOWN: drop_saying(g, false, "nobody here serves its communicator, purpose and rank"); break;
+    case MDL_AUTH_BAD_PROOF: drop_saying(g, true, "it does not know the communicator's key"); break;
+    case MDL_AUTH_VERSION_REFUSED:
+        snprintf(why, sizeof(why), "rank %d speaks wire versions %u..%u, this build %u..%u: upgrade one side",
+                 a->peer_rank, a->peer_min, a->peer_max, a->min, a->max);
+        drop_saying(g, true, why);
+        break;
+    default: drop_saying(g, false, "not a Medley handshake");
+    }
+}
+
+static bool lookup(void *ctx, const struct mdl_auth_query *query, struct mdl_secret *secret, int *rank)
+{
+    struct guest *g = ctx;
+    struct mdl_door *door = g->at->door;
+    g->service = mdl_door_find(door, query);
+    if (!g->service) return false;
+    *secret = g->service->secret;
+    *rank = g->service->rank;
+    mdl_list_remove(&g->link);
+    mdl_list_append(&door->known, &g->link);
+    return true;
+}
+
+/* Hands the connection over. The callback comes last: it may do anything to the door's services. */
+static void welcome(struct guest *g)
+{
+    struct mdl_service *service = g->service;
+    struct mdl_link link = {.fd = g->watch.fd, .peer_rank = g->auth.peer_rank, .version = g->auth.version};
+    const struct mdl_addr *at = &g->at->addr;
+    mdl_sock_ends(link.fd, &link.local, &link.remote);
+    memcpy(link.local.ifname, at->ifname, sizeof(link.local.ifname));
+    link.local.mbps = at->mbps;
+    link.local.loopback = at->loopback;
+    release(g);
+    service->on_link(service->ctx, &link);
+}
+
+static void go_on(struct guest *g)
+{
+    int err = mdl_sock_shake(g->watch.fd, &g->auth);
+    if (err)
+        drop_saying(g, false, err == MDL_SOCK_EOF ? "it hung up before it had proved itself" : strerror(err));
+    else if (g->auth.state == MDL_AUTH_DONE)
+        welcome(g);
+    else if (g->auth.state == MDL_AUTH_FAILED)
+        drop_failed(g);
+    else if (mdl_reactor_watch(g->at->door->reactor, &g->watch, mdl_sock_events(&g->auth)) != medleySuccess)
+        drop(g);
+}
+
+static void on_ready(struct mdl_watch *w, uint32_t events) { go_on(mdl_container_of(w, struct guest, watch)); }
+
+static void on_deadline(struct mdl_timer *t)
+{
+    drop_saying(mdl_container_of(t, struct guest, deadline), false, "it has not proved itself in time");
+}
+
+void mdl_guest_admit(struct mdl_listener *at, int fd)
+{
+    struct mdl_door *door = at->door;
+    struct guest *g = calloc(1, sizeof(*g));
+    if (!g) {
+        close(fd);
+        return;
+    }
+    g->at = at;
+    g->watch.fd = fd;
+    g->watch.fn = on_ready;
+    g->deadline.fn = on_deadline;
+    g->since_ns = mdl_now_ns();
+    mdl_sock_tune(fd, at->addr.sa.ss_family);
+    mdl_list_append(&door->strangers, &g->link);
+    door->nguests++;
+    mdl_reactor_timer(door->reactor, &g->deadline, g->since_ns + (uint64_t)door->cfg.auth_timeout * MDL_NS_PER_MS);
+    mdl_auth_server_init(&g->auth, MDL_WIRE_VERSION_MIN, MDL_WIRE_VERSION, lookup, g, NULL);
+    go_on(g);
+}
+
+bool mdl_guest_make_room(struct mdl_door *door)
+{
+    if (door->nguests < door->cfg.auth_pending) return true;
+    if (!mdl_list_empty(&door->strangers)) {
+        drop_saying(mdl_container_of(door->strangers.next, struct guest, link), false,
+                    "too many half-open connections");
+        return true;
+    }
+    struct guest *oldest = mdl_container_of(door->known.next, struct guest, link);
+    if (mdl_now_ns() - oldest->since_ns < MDL_NS_PER_S) return false;
+    drop_saying(oldest, true, "too many half-open connections; raise MEDLEY_AUTH_PENDING");
+    return true;
+}
+
+static void drop_of(struct mdl_list *list, const struct mdl_service *service)
+{
+    mdl_list_each (it, list) {
+        struct guest *g = mdl_container_of(it, struct guest, link);
+        if (!service || g->service == service) drop(g);
+    }
+}
+
+void mdl_guest_drop_all(struct mdl_door *door, const struct mdl_service *service)
+{
+    drop_of(&door->strangers, service);
+    drop_of(&door->known, service);
+}
