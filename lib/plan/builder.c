@@ -134,7 +134,8 @@ static void access_memory(struct mdl_builder *b, uint32_t inst, const struct mdl
     struct mdl_ref one = *ref;
     one.slots = 1;
     for (uint32_t s = 0; s < ref->slots; s++) {
-        uint32_t in = mdl_collective_alias(b->rules.coll, (int)ref->rank, ref->slot + s);
+        uint32_t in = b->rules.coll->facts.apart ? MDL_NO_SLOT
+                                                 : mdl_collective_alias(b->rules.coll, (int)ref->rank, ref->slot + s);
         one.buf = in == MDL_NO_SLOT ? MDL_OUT : MDL_IN;
         one.slot = in == MDL_NO_SLOT ? ref->slot + s : in;
         mdl_depend_access(&b->depend, inst, &one, write, &b->list);

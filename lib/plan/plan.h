@@ -11,10 +11,11 @@
  * all-to-all...), SCRATCH has `scratch_slots`. Each slot holds `count` elements (in V collectives slot i has its own
  * count and displacement from a run-time table). In a window a slot is w = min(W, count - k*W) elements, cut into
  * `parts` nearly equal parts: part p is elements [p*w/parts, (p+1)*w/parts), rounded to whole elements by
- * mdl_plan_part. A reference names slots and, if it names one slot, a range of its parts. In IN and OUT several slots
- * are contiguous only when one window covers all (flag MDL_PLAN_WHOLE demands it). SCRATCH slot s begins at s * W * E
- * bytes, E being the size of a partial in collectives that reduce and of an element in the others; so several SCRATCH
- * slots are contiguous under the same condition, in collectives that reduce only with `acc`.
+ * mdl_plan_part. A reference names slots and, if it names one slot, a range of its parts. Several slots are contiguous
+ * only when one window covers all (flag MDL_PLAN_WHOLE demands it, and all ranks' plans of a call have it or none).
+ * SCRATCH slot s begins at s * W * E bytes, E being the size of a partial in collectives that reduce and of an element
+ * in the others; so several SCRATCH slots are contiguous under the same condition, in collectives that reduce only with
+ * `acc` (or where partials are no wider than elements).
  *
  * Partials. A reference with `acc` holds elements of the acc type (fp32 for 8- and 16-bit floats); only SCRATCH can.
  * SEND and RECV move the bytes of their reference, so both sides agree on acc.
@@ -36,8 +37,8 @@
  * again before all ranks of the host have entered their next operation: there SCRATCH needs neither.
  *
  * In place. IN and OUT may be the same memory (mdl_collective_alias), on some ranks and not on others, and a plan does
- * not know: it must be right for every mix. So what is still to be read of IN must not be overwritten through OUT, here
- * or from a peer.
+ * not know (unless facts.apart says that none is): it must be right for every mix. So what is still to be read of IN
+ * must not be overwritten through OUT, here or from a peer.
  *
  * Dependencies. An instruction starts when all instructions in its dep list are done; deps point backwards only. Lanes
  * are ordered without deps: of the SENDs of one rank to one (peer, channel) a later one is posted only when the earlier
@@ -178,7 +179,10 @@ struct mdl_builder;
 struct mdl_builder *mdl_builder_new(const struct mdl_team *team, const struct mdl_collective *c, int rank,
                                     uint32_t parts);
 uint32_t mdl_builder_scratch(struct mdl_builder *b, uint32_t slots); /* reserves slots, returns the first */
-void mdl_builder_whole(struct mdl_builder *b); /* sets MDL_PLAN_WHOLE; references to several slots do it too */
+
+/* Sets MDL_PLAN_WHOLE. The builder sets it by itself where a reference names several slots; an algorithm where only
+ * some ranks have such references calls this on all of them, because all plans of a call must agree. */
+void mdl_builder_whole(struct mdl_builder *b);
 enum { MDL_NO_DEP = UINT32_MAX };
 
 /* Each adds an instruction and returns its index. Dependencies: by default the builder derives them from the references
