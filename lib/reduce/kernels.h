@@ -10,6 +10,7 @@
 #ifndef MDL_REDUCE_KERNELS_H_
 #define MDL_REDUCE_KERNELS_H_
 
+#include "lib/reduce/divide.h"
 #include "lib/reduce/reduce.h"
 
 enum { MDL_FOLD_SRC = 8, MDL_FOLD_OPS = 4, MDL_BLOCK_BYTES_MAX = 256 };
@@ -37,6 +38,7 @@ struct mdl_fold {
     bool dst_acc, tree;
     enum mdl_finish finish;
     uint32_t divisor;
+    struct mdl_divisor reciprocal; /* of divisor */
     union mdl_value scale;
 };
 
@@ -64,6 +66,11 @@ struct mdl_kernels {
     }
 
 extern const struct mdl_kernels mdl_kernels_scalar;
+#if defined(__x86_64__)
+extern const struct mdl_kernels mdl_kernels_avx2;
+#elif defined(__aarch64__)
+extern const struct mdl_kernels mdl_kernels_neon;
+#endif
 
 /* The selected set; selects the best one at first use. */
 const struct mdl_kernels *mdl_kernels_get(void);

@@ -144,6 +144,7 @@ static void set_average(medleyDataType_t dtype, uint32_t divisor, struct mdl_fol
     } else {
         f->finish = MDL_FINISH_DIVIDE;
         f->divisor = divisor;
+        f->reciprocal = mdl_divisor_of(divisor);
     }
 }
 

@@ -9,14 +9,40 @@
 #include "lib/reduce/kernels.h"
 #include <stdatomic.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+#ifndef HWCAP_ASIMD
+#define HWCAP_ASIMD (1 << 1)
+#endif
+#endif
 
 static bool always(void) { return true; }
+
+#if defined(__x86_64__)
+/* __builtin_cpu_supports asks XGETBV too: the operating system saves the wide registers. Half-precision conversion
+ * has a bit of its own, which a virtual machine may hide. */
+static bool has_avx2(void)
+{
+    unsigned a, b, c, d;
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#elif defined(__aarch64__)
+static bool has_neon(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMD; }
+#endif
 
 /* Best first. */
 static const struct {
     const struct mdl_kernels *kernels;
     bool (*usable)(void);
 } sets[] = {
+#if defined(__x86_64__)
+    {&mdl_kernels_avx2, has_avx2},
+#elif defined(__aarch64__)
+    {&mdl_kernels_neon, has_neon},
+#endif
     {&mdl_kernels_scalar, always},
 };
 enum { NUM_SETS = sizeof sets / sizeof *sets };

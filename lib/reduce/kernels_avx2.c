@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The vector kernels for x86-64 with AVX2 and F16C: 256-bit vectors. Compiled into every x86-64 library, run only where
+ * select.c finds both. */
+#include "config.h"
+
+#if defined(__x86_64__)
+
+#include "lib/reduce/kernels.h"
+#include "lib/reduce/narrow.h"
+#include <immintrin.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,f16c")
+#endif
+
+#define VECTOR_BYTES 32
+#include "lib/reduce/kernels_vector_types.h"
+
+INLINE b_uint32_t codes_load8(const void *p)
+{
+    b_uint32_t b;
+    EACH(j) b.v[j] = (v_uint32_t)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)((const char *)p + 8 * j)));
+    return b;
+}
+
+INLINE b_uint32_t codes_load16(const void *p)
+{
+    b_uint32_t b;
+    EACH(j) b.v[j] = (v_uint32_t)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p + j));
+    return b;
+}
+
+/* Packing works in each half of a vector: the permutations put the pieces back in order. */
+INLINE void codes_store8(void *p, b_uint32_t b)
+{
+    const __m256i low = _mm256_packus_epi32((__m256i)b.v[0], (__m256i)b.v[1]);
+    const __m256i high = _mm256_packus_epi32((__m256i)b.v[2], (__m256i)b.v[3]);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256(p, _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order));
+}
+
+INLINE void codes_store16(void *p, b_uint32_t b)
+{
+    const __m256i low = _mm256_packus_epi32((__m256i)b.v[0], (__m256i)b.v[1]);
+    const __m256i high = _mm256_packus_epi32((__m256i)b.v[2], (__m256i)b.v[3]);
+    _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(low, 0xd8));
+    _mm256_storeu_si256((__m256i *)p + 1, _mm256_permute4x64_epi64(high, 0xd8));
+}
+
+INLINE b_float f16_load(const void *p)
+{
+    b_float b;
+    EACH(j) b.v[j] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + j));
+    return b;
+}
+
+INLINE void f16_store(void *p, b_float b)
+{
+    EACH(j) _mm_storeu_si128((__m128i *)p + j, _mm256_cvtps_ph(b.v[j], _MM_FROUND_TO_NEAREST_INT));
+}
+
+#include "lib/reduce/kernels_vector.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+const struct mdl_kernels mdl_kernels_avx2 = {.name = "avx2", .block_bytes = BLOCK_BYTES, .fold = MDL_KERNEL_TABLE};
+
+#else
+/* ISO C wants a declaration in every file. */
+typedef int mdl_kernels_avx2_not_here;
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The vector kernels for AArch64: 128-bit vectors, conversion of fp16 included in the base instruction set. */
+#include "config.h"
+
+#if defined(__aarch64__)
+
+#include "lib/reduce/kernels.h"
+#include "lib/reduce/narrow.h"
+#include <arm_neon.h>
+
+#define VECTOR_BYTES 16
+#include "lib/reduce/kernels_vector_types.h"
+
+INLINE void widen_half(uint16x8_t codes, v_uint32_t *v)
+{
+    v[0] = (v_uint32_t)vmovl_u16(vget_low_u16(codes));
+    v[1] = (v_uint32_t)vmovl_u16(vget_high_u16(codes));
+}
+
+INLINE uint16x8_t narrow_half(const v_uint32_t *v)
+{
+    return vcombine_u16(vmovn_u32((uint32x4_t)v[0]), vmovn_u32((uint32x4_t)v[1]));
+}
+
+INLINE b_uint32_t codes_load8(const void *p)
+{
+    b_uint32_t b;
+    for (int j = 0; j < 2; j++) {
+        const uint8x16_t codes = vld1q_u8((const uint8_t *)p + 16 * j);
+        widen_half(vmovl_u8(vget_low_u8(codes)), &b.v[4 * j]);
+        widen_half(vmovl_u8(vget_high_u8(codes)), &b.v[4 * j + 2]);
+    }
+    return b;
+}
+
+INLINE b_uint32_t codes_load16(const void *p)
+{
+    b_uint32_t b;
+    for (int j = 0; j < 4; j++) widen_half((uint16x8_t)vld1q_u8((const uint8_t *)p + 16 * j), &b.v[2 * j]);
+    return b;
+}
+
+INLINE void codes_store8(void *p, b_uint32_t b)
+{
+    for (int j = 0; j < 2; j++) {
+        const uint8x8_t low = vmovn_u16(narrow_half(&b.v[4 * j])), high = vmovn_u16(narrow_half(&b.v[4 * j + 2]));
+        vst1q_u8((uint8_t *)p + 16 * j, vcombine_u8(low, high));
+    }
+}
+
+INLINE void codes_store16(void *p, b_uint32_t b)
+{
+    for (int j = 0; j < 4; j++) vst1q_u8((uint8_t *)p + 16 * j, (uint8x16_t)narrow_half(&b.v[2 * j]));
+}
+
+INLINE b_float f16_load(const void *p)
+{
+    b_float b;
+    EACH(j) b.v[j] = (v_float)vcvt_f32_f16((float16x4_t)vld1_u8((const uint8_t *)p + 8 * j));
+    return b;
+}
+
+INLINE void f16_store(void *p, b_float b)
+{
+    EACH(j) vst1_u8((uint8_t *)p + 8 * j, (uint8x8_t)vcvt_f16_f32((float32x4_t)b.v[j]));
+}
+
+#include "lib/reduce/kernels_vector.h"
+
+const struct mdl_kernels mdl_kernels_neon = {.name = "neon", .block_bytes = BLOCK_BYTES, .fold = MDL_KERNEL_TABLE};
+
+#else
+/* ISO C wants a declaration in every file. */
+typedef int mdl_kernels_neon_not_here;
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The reduction cases as a bare program that needs only lib/reduce, for another architecture or processor: tests every
+ * set of kernels that the machine has and prints their names. Fails if a case fails or the digest is another one.
+ */
+#include "lib/base/status.h"
+#include "tests/unit/reduce_cases.h"
+#include "lib/reduce/reduce.h"
+#include <stdio.h>
+
+/* In place of lib/base's: asking for kernels that are not there is no news here. */
+medleyResult_t mdl_error(medleyResult_t code, const char *fmt, ...) { return code; }
+
+static int run_all(const char *set)
+{
+    int failures = 0;
+    for (int i = 0; i < reduce_cases_count; i++) {
+        const int bad = reduce_cases[i].run();
+        if (bad) printf("%s: %s: %d failures\n", set, reduce_cases[i].name, bad);
+        failures += bad;
+    }
+    if (case_digest() != REDUCE_DIGEST) printf("%s: the digest is not that of the other machines\n", set), failures++;
+    return failures;
+}
+
+int main(void)
+{
+    static const char *const sets[] = {"scalar", "avx2", "neon"};
+    int failures = 0;
+    for (int s = 0; s < 3; s++) {
+        if (mdl_reduce_select(sets[s]) != medleySuccess) continue;
+        failures += run_all(sets[s]);
+        printf("%s\n", sets[s]);
+    }
+    if (mdl_reduce_select(NULL) != medleySuccess) failures++;
+    printf("best: %s\n", mdl_reduce_selected());
+    return failures ? 1 : 0;
+}
