@@ -260,11 +260,21 @@ medleyResult_t mdl_algo_spec_check(const char *spec) MDL_MUST_USE;
 
 /* ---- verifier, cost, dump ---- */
 
-/* Takes all ranks' plans of one call and proves: every SEND has its RECV (size, acc) and SIGNAL its WAIT, FIFO per pair
- * and channel; no deadlock; no race; no access outside a buffer; remote references only within a host and as facts
- * allow; nobody leaves while a peer still uses its buffers; each output element has the right expression: every input
- * exactly once, the same tree on all ranks, rounded as the collective says, canonical if deterministic; outputs
- * untouched where the collective leaves them. `why` gets the first violation. */
+/* Takes all ranks' plans of one call and proves:
+ * - every SEND has its RECV (size, acc) and every SIGNAL its WAIT, FIFO per pair and channel; no deadlock, even if
+ * every SEND is a rendezvous;
+ * - no access outside a buffer; remote references only within a host and as team and facts allow; all plans agree on
+ *   parts and MDL_PLAN_WHOLE;
+ * - no race, even if every SEND is eager; nobody leaves while a peer still uses its buffers, and nobody's SCRATCH is
+ *   touched before its window has begun (see above); nobody leaves a barrier before all have entered;
+ * - nothing is read that was not written. Each output element has the right expression: of a reduction every input
+ *   exactly once, partials not rounded in between (dst not acc, in types that round), MDL_INST_FINAL exactly once, an
+ *   AllReduce the same on all ranks, operands in the same order, and the canonical tree if deterministic; of the others
+ *   the right slot of the right rank.
+ * The values are proved for nobody in place, for everybody, and (unless only the root could be) for two mixes; with
+ * facts.apart for nobody in place only. All answers are exact for any number of ranks: there is no cheaper mode. `why`
+ * gets the first violation, and the result is medleyInternalError; a collective that has no plans is
+ * medleyInvalidArgument. Nothing is logged unless memory runs out. */
 medleyResult_t mdl_plan_verify(const struct mdl_team *team, const struct mdl_collective *c,
                                struct mdl_plan *const *plans, char *why, size_t why_bytes) MDL_MUST_USE;
 
