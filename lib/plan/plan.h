@@ -38,7 +38,8 @@
  *
  * In place. IN and OUT may be the same memory (mdl_collective_alias), on some ranks and not on others, and a plan does
  * not know (unless facts.apart says that none is): it must be right for every mix. So what is still to be read of IN
- * must not be overwritten through OUT, here or from a peer.
+ * must not be overwritten through OUT, here or from a peer. A COPY without flags whose source and destination are the
+ * same memory because the rank calls in place touches nothing: plans have it always, executors skip it.
  *
  * Dependencies. An instruction starts when all instructions in its dep list are done; deps point backwards only. Lanes
  * are ordered without deps: of the SENDs of one rank to one (peer, channel) a later one is posted only when the earlier

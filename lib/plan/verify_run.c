@@ -326,10 +326,19 @@ static medleyResult_t check_shift(struct run *run, uint32_t inst, const struct m
     return medleySuccess;
 }
 
+/* The copy that is none in place. */
+static bool onto_itself(struct run *run, const struct mdl_inst *in, const struct mdl_ref *src)
+{
+    if (in->op != MDL_OP_COPY || in->flags || in->dst.slots > 1 || in->dst.buf == MDL_SCRATCH) return false;
+    return in->dst.rank == src->rank && src->buf != MDL_SCRATCH &&
+           row_of(run, &in->dst, 0, false) == row_of(run, src, 0, false);
+}
+
 static medleyResult_t run_local(struct run *run, uint32_t inst)
 {
     const struct mdl_inst *in = mdl_verify_inst(run->v, inst);
     const struct mdl_ref *srcs = mdl_verify_srcs(run->v, inst);
+    if (onto_itself(run, in, srcs)) return medleySuccess;
     if (!mdl_grow(&run->at, &run->at_cap, in->nsrc, sizeof(*run->at)) ||
         !mdl_grow(&run->end, &run->end_cap, in->nsrc, sizeof(*run->end)) ||
         !mdl_grow(&run->operands, &run->operands_cap, in->nsrc, sizeof(*run->operands)))
