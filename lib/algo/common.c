@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the algorithms share; see common.h. */
+#include "config.h"
+#include "lib/algo/common.h"
+
+static void emit_alone(struct mdl_emit *e)
+{
+    if (e->c->coll == medleyCollBarrier) return;
+    struct mdl_ref dst = mdl_out(e, 0, 0), src = mdl_in(e, 0, 0);
+    if (!mdl_collective_reduces(e->c)) {
+        mdl_build_copy(e->b, dst, src, 0);
+        return;
+    }
+    mdl_leaf_prepare(e);
+    src = mdl_leaf(e, 0);
+    mdl_build_reduce(e->b, dst, &src, 1, MDL_INST_FINAL);
+}
+
+bool mdl_emit_begin(struct mdl_emit *e, const struct mdl_team *team, const struct mdl_collective *c, int rank,
+                    struct mdl_builder *b, uint32_t parts)
+{
+    if (team->nranks == 1) parts = 1; /* as mdl_algo_plan does */
+    *e = (struct mdl_emit){.team = team, .c = c, .b = b, .rank = rank, .n = team->nranks, .parts = parts};
+    mdl_collective_slots(c, team->nranks, &e->in_slots, &e->out_slots);
+    if (e->n > 1) return true;
+    emit_alone(e);
+    return false;
+}
+
+/* ---- references ---- */
+
+struct mdl_ref mdl_in(const struct mdl_emit *e, int rank, uint32_t slot)
+{
+    struct mdl_ref r = mdl_ref_parts(rank, MDL_IN, false, slot, 0, e->parts);
+    return mdl_ref_shaped(r, e->in_slots == 1 ? (uint32_t)rank : slot);
+}
+
+struct mdl_ref mdl_out(const struct mdl_emit *e, int rank, uint32_t slot)
+{
+    struct mdl_ref r = mdl_ref_parts(rank, MDL_OUT, false, slot, 0, e->parts);
+    return mdl_ref_shaped(r, e->out_slots == 1 ? (uint32_t)rank : slot);
+}
+
+struct mdl_ref mdl_scratch(const struct mdl_emit *e, int rank, bool acc, uint32_t slot, uint32_t like)
+{
+    return mdl_ref_shaped(mdl_ref_parts(rank, MDL_SCRATCH, acc, slot, 0, e->parts), like);
+}
+
+/* ---- reductions ---- */
+
+void mdl_leaf_prepare(struct mdl_emit *e)
+{
+    if (!e->c->premul) return;
+    e->leaf = mdl_builder_scratch(e->b, e->in_slots);
+    for (uint32_t s = 0; s < e->in_slots; s++)
+        mdl_build_copy(e->b, mdl_leaf(e, s), mdl_in(e, e->rank, s), MDL_INST_PREMUL);
+}
+
+struct mdl_ref mdl_leaf(const struct mdl_emit *e, uint32_t slot)
+{
+    struct mdl_ref in = mdl_in(e, e->rank, slot);
+    return e->c->premul ? mdl_scratch(e, e->rank, true, e->leaf + slot, in.shape) : in;
+}
+
+static void reduce(struct mdl_emit *e, struct mdl_ref dst, uint32_t from, uint32_t n, mdl_source source,
+                   const void *arg, uint32_t flags)
+{
+    struct mdl_ref srcs[MDL_REDUCE_MAX_SRC];
+    for (uint32_t i = 0; i < n; i++) srcs[i] = source(e, from + i, arg);
+    mdl_build_reduce(e->b, dst, srcs, n, flags);
+}
+
+/* Partials that a wide fold keeps between its steps: in SCRATCH slots from `slot` on, like its result. */
+struct partials {
+    struct mdl_ref like;
+    uint32_t slot;
+    mdl_source source; /* left fold: of what comes after the partial */
+    const void *arg;
+    uint32_t from;
+};
+
+static struct mdl_ref partial(const struct mdl_emit *e, uint32_t i, const void *arg)
+{
+    const struct partials *p = arg;
+    return mdl_cut(mdl_scratch(e, e->rank, true, p->slot + i, p->like.shape), p->like.lo, p->like.hi);
+}
+
+static struct mdl_ref partial_first(const struct mdl_emit *e, uint32_t i, const void *arg)
+{
+    const struct partials *p = arg;
+    return i == 0 ? partial(e, 0, arg) : p->source(e, p->from + i - 1, p->arg);
+}
+
+/* Groups of 64 = 2^6 consecutive sources, the last one shorter, are whole subtrees of the canonical tree over all, and
+ * the canonical tree over the groups completes it. */
+static void fold_tree(struct mdl_emit *e, struct mdl_ref dst, uint32_t n, mdl_source source, const void *arg,
+                      uint32_t flags)
+{
+    const uint32_t most = MDL_REDUCE_MAX_SRC;
+    uint32_t groups = (n + most - 1) / most;
+    struct partials p = {.like = dst, .slot = mdl_builder_scratch(e->b, groups)};
+    for (uint32_t g = 0; g < groups; g++) {
+        uint32_t left = n - g * most;
+        reduce(e, partial(e, g, &p), g * most, left < most ? left : most, source, arg, MDL_INST_TREE);
+    }
+    mdl_fold(e, dst, groups, partial, &p, flags);
+}
+
+static void fold_left(struct mdl_emit *e, struct mdl_ref dst, uint32_t n, mdl_source source, const void *arg,
+                      uint32_t flags)
+{
+    const uint32_t most = MDL_REDUCE_MAX_SRC;
+    struct partials p = {.like = dst, .slot = mdl_builder_scratch(e->b, 1), .source = source, .arg = arg, .from = most};
+    reduce(e, partial(e, 0, &p), 0, most, source, arg, 0);
+    for (; n - p.from > most - 1; p.from += most - 1) reduce(e, partial(e, 0, &p), 0, most, partial_first, &p, 0);
+    reduce(e, dst, 0, n - p.from + 1, partial_first, &p, flags);
+}
+
+void mdl_fold(struct mdl_emit *e, struct mdl_ref dst, uint32_t n, mdl_source source, const void *arg, uint32_t flags)
+{
+    if (n <= MDL_REDUCE_MAX_SRC)
+        reduce(e, dst, 0, n, source, arg, flags);
+    else if (flags & MDL_INST_TREE)
+        fold_tree(e, dst, n, source, arg, flags);
+    else
+        fold_left(e, dst, n, source, arg, flags);
+}
+
+void mdl_fold2(struct mdl_emit *e, struct mdl_ref dst, struct mdl_ref a, struct mdl_ref b, uint32_t flags)
+{
+    struct mdl_ref srcs[2] = {a, b};
+    mdl_build_reduce(e->b, dst, srcs, 2, flags);
+}
+
+/* ---- signals ---- */
+
+int mdl_host_peers(const struct mdl_emit *e) { return e->team->host_size[e->team->host[e->rank]] - 1; }
+
+int mdl_host_peer(const struct mdl_emit *e, int i)
+{
+    int host = e->team->host[e->rank];
+    return e->team->members[host][(e->team->local[e->rank] + i) % e->team->host_size[host]];
+}
+
+void mdl_signal_host(struct mdl_emit *e)
+{
+    for (int i = 1; i <= mdl_host_peers(e); i++) mdl_build_signal(e->b, mdl_host_peer(e, i), 0);
+}
+
+void mdl_wait_host(struct mdl_emit *e)
+{
+    for (int i = 1; i <= mdl_host_peers(e); i++) mdl_build_wait(e->b, mdl_host_peer(e, i), 0);
+}
+
+void mdl_sync_host(struct mdl_emit *e)
+{
+    mdl_signal_host(e);
+    mdl_wait_host(e);
+}
+
+/* ---- order ---- */
+
+static bool in_rank_order(const struct mdl_emit *e)
+{
+    return e->c->deterministic || e->team->nhosts == 1 || e->team->nhosts == e->n;
+}
+
+int mdl_order_position(const struct mdl_emit *e, int rank)
+{
+    if (in_rank_order(e)) return rank;
+    int before = e->team->local[rank];
+    for (int h = 0; h < e->team->host[rank]; h++) before += e->team->host_size[h];
+    return before;
+}
+
+int mdl_order_rank(const struct mdl_emit *e, int position)
+{
+    if (in_rank_order(e)) return position;
+    int host = 0;
+    while (position >= e->team->host_size[host]) position -= e->team->host_size[host++];
+    return e->team->members[host][position];
+}
+
+bool mdl_team_contiguous(const struct mdl_team *team)
+{
+    for (int r = 1; r < team->nranks; r++)
+        if (team->host[r] < team->host[r - 1]) return false;
+    return true;
+}
+
+int mdl_team_largest_host(const struct mdl_team *team)
+{
+    int largest = 0;
+    for (int h = 0; h < team->nhosts; h++)
+        if (team->host_size[h] > largest) largest = team->host_size[h];
+    return largest;
+}
+
+int mdl_power_below(int n)
+{
+    int p = 1;
+    while (p <= n / 2) p *= 2;
+    return p;
+}

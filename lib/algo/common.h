@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the algorithms share: names for references, the input of a reduction, n-ary folds of any width, signals to a
+ * whole host, and the order in which ranks are chained.
+ *
+ * An algorithm's build function makes a struct mdl_emit with mdl_emit_begin and then writes one rank's part of the plan
+ * as a sequential program. It never asks whether the call is in place: it copies IN to OUT where the data has to get
+ * there (the executor skips a copy onto itself), and the builder keeps accesses to IN and OUT in order.
+ *
+ * The LEAF is this rank's input of a reduction. It is IN, unless PreMulSum multiplies it: then it is the product, in
+ * SCRATCH as partials, and from there on it is treated like any partial.
+ */
+#ifndef MDL_ALGO_COMMON_H_
+#define MDL_ALGO_COMMON_H_
+
+#include "lib/plan/plan.h"
+
+#define MDL_COLL(name) (1u << medleyColl##name)
+
+struct mdl_emit {
+    const struct mdl_team *team;
+    const struct mdl_collective *c;
+    struct mdl_builder *b;
+    int rank, n;
+    uint32_t parts, in_slots, out_slots;
+    uint32_t leaf; /* PreMulSum: the first SCRATCH slot of the products */
+};
+
+/* Starts this rank's part. False: nothing is left to do, because there is one rank only and its copy is written. */
+bool mdl_emit_begin(struct mdl_emit *e, const struct mdl_team *team, const struct mdl_collective *c, int rank,
+                    struct mdl_builder *b, uint32_t parts);
+
+/* ---- references to whole slots; mdl_cut takes parts of them ---- */
+
+struct mdl_ref mdl_in(const struct mdl_emit *e, int rank, uint32_t slot);
+struct mdl_ref mdl_out(const struct mdl_emit *e, int rank, uint32_t slot);
+/* SCRATCH of `rank`, shaped like `like` (V collectives: the rank whose count it has). */
+struct mdl_ref mdl_scratch(const struct mdl_emit *e, int rank, bool acc, uint32_t slot, uint32_t like);
+
+static inline struct mdl_ref mdl_cut(struct mdl_ref r, uint32_t lo, uint32_t hi)
+{
+    r.lo = lo;
+    r.hi = hi;
+    return r;
+}
+
+/* ---- reductions ---- */
+
+/* Is the leaf a partial? Every rank has the same answer. */
+static inline bool mdl_leaf_acc(const struct mdl_emit *e) { return e->c->premul; }
+
+/* Writes the products of PreMulSum, once, before the first use of the leaf. */
+void mdl_leaf_prepare(struct mdl_emit *e);
+struct mdl_ref mdl_leaf(const struct mdl_emit *e, uint32_t slot);
+
+/* MDL_INST_TREE if the call is deterministic: for folds over a canonical subtree. */
+static inline uint32_t mdl_tree(const struct mdl_emit *e) { return e->c->deterministic ? MDL_INST_TREE : 0; }
+
+/* Source number i of a fold. */
+typedef struct mdl_ref (*mdl_source)(const struct mdl_emit *e, uint32_t i, const void *arg);
+
+/* dst = fold of n sources, any number: above MDL_REDUCE_MAX_SRC in steps through partials, without changing the
+ * expression. */
+void mdl_fold(struct mdl_emit *e, struct mdl_ref dst, uint32_t n, mdl_source source, const void *arg, uint32_t flags);
+/* dst = a op b. */
+void mdl_fold2(struct mdl_emit *e, struct mdl_ref dst, struct mdl_ref a, struct mdl_ref b, uint32_t flags);
+
+/* ---- signals: to and from every other rank of this rank's host ---- */
+
+void mdl_signal_host(struct mdl_emit *e);
+void mdl_wait_host(struct mdl_emit *e);
+/* Every rank of the host is here: what it did before is done and seen. */
+void mdl_sync_host(struct mdl_emit *e);
+
+/* The i-th rank of this rank's host after it, cyclically; i from 1 to mdl_host_peers. Everyone starts elsewhere, so
+ * nobody is visited by all at once. */
+int mdl_host_peer(const struct mdl_emit *e, int i);
+int mdl_host_peers(const struct mdl_emit *e);
+
+/* ---- order ---- */
+
+/* Rings and trees chain ranks host by host, so that few links cross hosts whatever the placement. Deterministic calls
+ * keep rank order, which their expression needs. */
+int mdl_order_position(const struct mdl_emit *e, int rank);
+int mdl_order_rank(const struct mdl_emit *e, int position);
+
+/* Do the ranks of every host have consecutive numbers? */
+bool mdl_team_contiguous(const struct mdl_team *team);
+int mdl_team_largest_host(const struct mdl_team *team);
+int mdl_power_below(int n); /* the largest power of two that is not above n */
+
+#endif
