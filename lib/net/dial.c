@@ -117,19 +117,39 @@ static const char *why_of(const struct attempt *a)
     return a->state == NOT_TRIED ? "not tried" : "no answer";
 }
 
+/* Has an address before `i` failed for the same reason? */
+static bool same_as_before(const struct mdl_dial *d, int i)
+{
+    for (int j = 0; j < i; j++)
+        if (!strcmp(why_of(&d->attempts[j]), why_of(&d->attempts[i]))) return true;
+    return false;
+}
+
+/* " address, address: reason" for the addresses that failed as number `i` did. */
+static void append_failure(struct text *t, const struct mdl_dial *d, int i)
+{
+    char addr[MDL_ADDR_TEXT_BYTES];
+    for (int j = i; j < d->naddrs; j++) {
+        if (strcmp(why_of(&d->attempts[j]), why_of(&d->attempts[i]))) continue;
+        mdl_addr_format(&d->attempts[j].addr, addr);
+        append(t, "%s %s", j > i ? "," : "", addr);
+    }
+    append(t, ": %s", why_of(&d->attempts[i]));
+}
+
 /* The advice comes first: a long list of addresses may be cut. */
 static void explain(const struct mdl_dial *d, bool late, char why[WHY_BYTES])
 {
     struct text t = {why, 0, WHY_BYTES};
-    char addr[MDL_ADDR_TEXT_BYTES];
     append(&t, "cannot connect to ");
     append_peer(&t, d);
     if (late) append(&t, " within %.1f s", (double)(mdl_now_ns() - d->since_ns) / 1e9);
-    if (d->code == medleyRemoteError || d->code == medleyTimeout)
-        append(&t, " (does it run? is a firewall between? MEDLEY_SOCKET_IFNAME picks interfaces)");
+    if (d->code == medleyRemoteError)
+        append(&t, " (does it run, is a firewall between, does MEDLEY_SOCKET_IFNAME pick the right interfaces?)");
     for (int i = 0; i < d->naddrs; i++) {
-        mdl_addr_format(&d->attempts[i].addr, addr);
-        append(&t, "%s %s: %s", i ? ";" : ":", addr, why_of(&d->attempts[i]));
+        if (same_as_before(d, i)) continue;
+        append(&t, "%s", i ? ";" : ":");
+        append_failure(&t, d, i);
     }
 }
 
@@ -292,18 +312,22 @@ static void begin_shaking(struct attempt *a)
     shake(a);
 }
 
-static void on_ready(struct mdl_watch *w, uint32_t events)
+static void on_connected(struct attempt *a)
 {
-    struct attempt *a = mdl_container_of(w, struct attempt, watch);
-    if (a->state == SHAKING) {
-        shake(a);
-        return;
-    }
-    int err = mdl_sock_connected(w->fd);
+    int err = mdl_sock_connected(a->watch.fd);
     if (err)
         fail_with(a, err);
     else
         begin_shaking(a);
+}
+
+static void on_ready(struct mdl_watch *w, uint32_t events)
+{
+    struct attempt *a = mdl_container_of(w, struct attempt, watch);
+    if (a->state == SHAKING)
+        shake(a);
+    else
+        on_connected(a);
 }
 
 static void on_timer(struct mdl_timer *t)
@@ -344,7 +368,7 @@ static void start_attempt(struct attempt *a)
     a->state = CONNECTING;
     mdl_reactor_timer(d->reactor, &a->timer, mdl_now_ns() + (uint64_t)d->door->cfg.auth_timeout * MDL_NS_PER_MS);
     if (!err)
-        begin_shaking(a);
+        on_connected(a);
     else if (mdl_reactor_watch(d->reactor, &a->watch, EPOLLOUT) != medleySuccess)
         fail_attempt(a, FINAL, mdl_error_text());
 }

@@ -2,9 +2,11 @@
 /*
  * Guests: accepted connections that still have to prove themselves.
  *
- * Each has a deadline and counts against the cap. Who must go when the cap is reached: the oldest of those that never
- * showed a tag that is served here (scanners, half-open connections); only if there are none, the oldest of the others,
- * and that not within its first second. So a flood from outside never displaces a real client.
+ * Each has a deadline and counts against the cap. Who must go when the cap is reached: the oldest of those that have
+ * not shown a tag that is served here (scanners, half-open connections); only if there are none, the oldest of the
+ * others. Nobody goes in the time that an honest client needs, 50 ms for a hello and 1 s for a proof: the next ones
+ * wait in the kernel's queue instead. So neither a flood from outside nor a crowd of real clients displaces a real
+ * client.
  */
 #include "config.h"
 #include "lib/base/clock.h"
@@ -14,6 +16,8 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
+
+enum { STRANGER_GRACE_MS = 50, KNOWN_GRACE_MS = 1000 };
 
 struct guest {
     struct mdl_list link; /* strangers or known */
@@ -147,18 +151,21 @@ void mdl_guest_admit(struct mdl_listener *at, int fd)
     go_on(g);
 }
 
+/* Drops the oldest of a list, if it has had its time. */
+static bool drop_oldest(struct mdl_list *list, uint64_t grace_ms, bool grave)
+{
+    if (mdl_list_empty(list)) return false;
+    struct guest *oldest = mdl_container_of(list->next, struct guest, link);
+    if (mdl_now_ns() - oldest->since_ns < grace_ms * MDL_NS_PER_MS) return false;
+    drop_saying(oldest, grave, "too many half-open connections; MEDLEY_AUTH_PENDING is their limit");
+    return true;
+}
+
 bool mdl_guest_make_room(struct mdl_door *door)
 {
     if (door->nguests < door->cfg.auth_pending) return true;
-    if (!mdl_list_empty(&door->strangers)) {
-        drop_saying(mdl_container_of(door->strangers.next, struct guest, link), false,
-                    "too many half-open connections");
-        return true;
-    }
-    struct guest *oldest = mdl_container_of(door->known.next, struct guest, link);
-    if (mdl_now_ns() - oldest->since_ns < MDL_NS_PER_S) return false;
-    drop_saying(oldest, true, "too many half-open connections; raise MEDLEY_AUTH_PENDING");
-    return true;
+    if (drop_oldest(&door->strangers, STRANGER_GRACE_MS, false)) return true;
+    return mdl_list_empty(&door->strangers) && drop_oldest(&door->known, KNOWN_GRACE_MS, true);
 }
 
 static void drop_of(struct mdl_list *list, const struct mdl_service *service)
