@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shared memory: messages, mappings and single copies between the ranks of a host. shm.h says which file does what,
+ * shm_ring.h what the ranks share. This file opens and closes a context and lets its thread sleep.
+ *
+ * Sleeping. arm sets `sleeping` in the own front page, fences, and looks at everything once more; whoever stores
+ * something that this rank may wait for fences, looks at `sleeping`, clears it and writes the eventfd. One of the two
+ * sees the other, so no wake-up is lost; a wake-up too many is harmless.
+ */
+#include "config.h"
+#include "lib/base/log.h"
+#include "transports/shm.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static medleyResult_t probe(const struct mdl_config *config, char *why, size_t why_bytes)
+{
+    struct mdl_segment *segment;
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd < 0) {
+        snprintf(why, why_bytes, "no eventfd: %s", strerror(errno));
+        return medleySystemError;
+    }
+    close(fd);
+    medleyResult_t result = mdl_segment_create(4096, true, false, &segment);
+    if (result != medleySuccess) {
+        snprintf(why, why_bytes, "%s", mdl_error_text());
+        return result;
+    }
+    bool shareable = segment->fd >= 0;
+    mdl_segment_destroy(segment);
+    if (shareable) return medleySuccess;
+    snprintf(why, why_bytes, "no memory that can be shared: memfd_create is refused, and so are /dev/shm and $TMPDIR");
+    return medleySystemError;
+}
+
+/* FNV-1a: tells MEDLEY_HOST_IDs apart, no more. */
+static uint64_t hash_text(const char *text)
+{
+    uint64_t h = 0xcbf29ce484222325ull;
+    for (const char *c = text; *c; c++) h = (h ^ (unsigned char)*c) * 0x100000001b3ull;
+    return h;
+}
+
+static void close_shm(void *ctx)
+{
+    struct mdl_shm *s = ctx;
+    if (s->service) mdl_door_unserve(s->service);
+    if (s->home) mdl_shm_home_end(s->home, MDL_SHM_CLOSED);
+    mdl_shm_peers_close(s);
+    if (s->door) mdl_door_put(s->door);
+    if (s->home) mdl_shm_home_put(s->home);
+    free(s->peers);
+    memset(&s->secret, 0, sizeof(s->secret));
+    free(s);
+}
+
+static struct mdl_shm *context_new(const struct mdl_transport_open *args)
+{
+    struct mdl_shm *s = calloc(1, sizeof(*s));
+    if (!s) return NULL;
+    s->args = *args;
+    s->host_id = hash_text(args->config->host_id.s);
+    s->inline_max = args->config->eager;
+    memcpy(s->secret.key, args->secret, sizeof(s->secret.key));
+    mdl_list_init(&s->guests);
+    mdl_list_init(&s->tx_active);
+    mdl_list_init(&s->rx_active);
+    mdl_list_init(&s->pulls);
+    mdl_list_init(&s->bulk_out_active);
+    mdl_list_init(&s->bulk_in_active);
+    s->peers = calloc((size_t)args->nranks, sizeof(*s->peers));
+    if (s->peers) return s;
+    free(s);
+    return NULL;
+}
+
+static medleyResult_t open_shm(const struct mdl_transport_open *args, void **ctx)
+{
+    struct mdl_shm *s = context_new(args);
+    if (!s) return mdl_error(medleySystemError, "rank %d: no memory for the shared-memory transport", args->rank);
+    medleyResult_t result = mdl_shm_home_open(args->rank, args->nranks, &s->home);
+    if (result != medleySuccess) goto close_ctx;
+    result = mdl_door_get(args->config, &s->door);
+    if (result != medleySuccess) goto close_ctx;
+    result = mdl_door_serve(s->door, &s->secret, MDL_PURPOSE_SHM, args->rank, mdl_shm_on_link, s, &s->service);
+    if (result != medleySuccess) goto close_ctx;
+    *ctx = s;
+    return medleySuccess;
+close_ctx:
+    close_shm(s);
+    return result;
+}
+
+static medleyResult_t address(void *ctx, uint8_t *bytes, size_t *len)
+{
+    struct mdl_shm *s = ctx;
+    struct mdl_shm_address a = {
+        .nonce = s->home->nonce,
+        .host_id = s->host_id,
+        .probe = (uintptr_t)s->home->probe,
+        .pid = (uint32_t)getpid(),
+        .uid = (uint32_t)getuid(),
+        .page = (uint32_t)sysconf(_SC_PAGESIZE),
+    };
+    const struct mdl_addr *door = mdl_door_unix(s->door);
+    if (door) a.door = *door;
+    struct mdl_writer w = {.p = bytes, .cap = *len};
+    mdl_shm_address_write(&a, &w);
+    if (w.bad) return mdl_error(medleyInternalError, "rank %d: no room for the shared-memory address", s->args.rank);
+    *len = w.len;
+    return medleySuccess;
+}
+
+static void notify(void *ctx, int peer)
+{
+    struct mdl_shm_peer *p = mdl_shm_peer(ctx, peer);
+    if (p) mdl_shm_wake(p->front, p->event_fd);
+}
+
+static void disarm(void *ctx)
+{
+    struct mdl_shm *s = ctx;
+    /* Nobody cleared it: nobody wrote the eventfd. */
+    if (atomic_exchange_explicit(&s->home->front->sleeping, 0, memory_order_acq_rel) != 0) return;
+    uint64_t count;
+    while (read(s->home->event_fd, &count, sizeof(count)) < 0 && errno == EINTR) {}
+}
+
+static medleyResult_t arm(void *ctx, int *fd)
+{
+    struct mdl_shm *s = ctx;
+    if (s->npeers == 0) {
+        *fd = -1;
+        return medleySuccess;
+    }
+    atomic_store_explicit(&s->home->front->sleeping, 1, memory_order_relaxed);
+    mdl_shm_fence(); /* pairs with mdl_shm_wake */
+    if (mdl_guard_is_shut(&s->guard) || mdl_shm_has_work(s)) {
+        disarm(ctx);
+        return medleyInProgress;
+    }
+    *fd = s->home->event_fd;
+    return medleySuccess;
+}
+
+static void abort_shm(void *ctx)
+{
+    struct mdl_shm *s = ctx;
+    mdl_shm_home_end(s->home, MDL_SHM_ABORTED); /* first: what peers read from now on does not count */
+    if (!mdl_guard_shut(&s->guard))
+        MDL_WARN(MDL_FAULT, "rank %d: a copy through shared memory did not end in %d s", s->args.rank,
+                 MDL_GUARD_WAIT_S);
+    mdl_shm_wake(s->home->front, s->home->event_fd);
+}
+
+static const char *path_text(const struct mdl_shm_peer *p)
+{
+    if (!p->can_get) return "slots";
+    return p->same_process ? "memcpy in one process" : "cma";
+}
+
+static void link_shm(void *ctx, int peer, struct mdl_link_info *info)
+{
+    struct mdl_shm_peer *p = mdl_shm_peer(ctx, peer);
+    *info = (struct mdl_link_info){0};
+    if (!p) return;
+    uint32_t maps = atomic_load_explicit(&p->nmaps, memory_order_relaxed);
+    if (maps > 0)
+        snprintf(info->detail, sizeof(info->detail), "%s, %u mapped", path_text(p), maps);
+    else
+        snprintf(info->detail, sizeof(info->detail), "%s", path_text(p));
+    info->sent_bytes = atomic_load_explicit(&p->sent_bytes, memory_order_relaxed);
+    info->recv_bytes = atomic_load_explicit(&p->recv_bytes, memory_order_relaxed);
+    info->fallbacks = atomic_load_explicit(&p->fallbacks, memory_order_relaxed);
+}
+
+extern const struct mdl_transport mdl_transport_shm;
+const struct mdl_transport mdl_transport_shm = {
+    .abi = MDL_PLUGIN_ABI,
+    .size = sizeof(struct mdl_transport),
+    .name = "shm",
+    .caps = MDL_CAP_SAME_HOST | MDL_CAP_MAP | MDL_CAP_GET,
+    .request_size = sizeof(struct mdl_shm_request),
+    .probe = probe,
+    .open = open_shm,
+    .close = close_shm,
+    .address = address,
+    .connect_all = mdl_shm_connect_all,
+    .send = mdl_shm_send,
+    .recv = mdl_shm_recv,
+    .map = mdl_shm_map,
+    .unmap = mdl_shm_unmap,
+    .get = mdl_shm_get,
+    .notify = notify,
+    .progress = mdl_shm_progress,
+    .arm = arm,
+    .disarm = disarm,
+    .abort = abort_shm,
+    .link = link_shm,
+};
