@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which algorithm, with which windows: the smallest predicted time among those that are right for the call and that
+ * MEDLEY_ALGO admits.
+ *
+ * Every rank computes this for itself, so it may depend only on what all ranks of the call know. Between hosts that
+ * excludes the facts, which each host has for itself, and in V collectives the counts. A window is as large as the
+ * limits allow, shared equally by the windows that are needed; long pipelines may do better with a quarter of it.
+ */
+#include "config.h"
+#include "lib/algo/common.h"
+#include "lib/algo/cost.h"
+#include "lib/algo/spec.h"
+#include <string.h>
+
+enum {
+    LEAST_SLOT_BYTES = 16384, /* n-fold buffers: a window has at least this much of every slot */
+    LEAST_PIPE_BYTES = 65536, /* smaller windows are not cut any further */
+    LARGE_TEAM = 1024,        /* here plans with an instruction for each rank are only built if there are no others */
+};
+
+struct chooser {
+    const struct mdl_team *team;
+    struct mdl_collective c;
+    const struct mdl_choose_limits *limits;
+    size_t count, size, partial; /* elements per slot; bytes of an element, of a SCRATCH element */
+    uint32_t slots;
+    struct mdl_choice best;
+    bool over_budget; /* take what SCRATCH there must be */
+};
+
+/* ---- windows ---- */
+
+static size_t round_window(const struct chooser *ch, size_t window)
+{
+    if (window >= ch->count) return ch->count ? ch->count : 1;
+    size_t windows = (ch->count + window - 1) / window, even = (ch->count + windows - 1) / windows;
+    size_t line = 64 / ch->size, rounded = (even + line - 1) / line * line;
+    return rounded <= window ? rounded : window;
+}
+
+/* Elements per slot that the budget for staging leaves to each of `depth` windows. */
+static size_t scratch_window(const struct chooser *ch, uint32_t slots, uint32_t depth)
+{
+    if (!slots) return SIZE_MAX;
+    return ch->limits->scratch_bytes / ch->partial / slots / depth;
+}
+
+static size_t wanted_window(const struct chooser *ch)
+{
+    size_t bytes = ch->limits->window_bytes / ch->slots, least = LEAST_SLOT_BYTES;
+    if (least > ch->limits->window_bytes) least = ch->limits->window_bytes;
+    size_t window = (bytes > least ? bytes : least) / ch->size;
+    return window ? window : 1;
+}
+
+/* As deep as allowed, unless SCRATCH would make the windows much smaller for it. */
+static uint32_t pick_depth(const struct chooser *ch, const struct mdl_cost *cost, size_t window)
+{
+    uint32_t most = ch->limits->max_depth ? ch->limits->max_depth : 1;
+    uint32_t lanes = cost->channels ? ch->limits->max_channels / cost->channels : most;
+    uint32_t depth = lanes < most ? lanes : most;
+    while (depth > 1 && scratch_window(ch, cost->scratch_slots, depth) < window / 2) depth--;
+    return depth ? depth : 1;
+}
+
+static uint32_t used_depth(const struct chooser *ch, uint32_t depth, size_t window)
+{
+    size_t windows = (ch->count + window - 1) / window;
+    return windows < depth ? (windows ? (uint32_t)windows : 1) : depth;
+}
+
+/* ---- candidates ---- */
+
+static void try(struct chooser *ch, const struct mdl_algo *algo, const struct mdl_cost *cost, size_t window,
+                uint32_t depth)
+{
+    depth = used_depth(ch, depth, window);
+    uint64_t time = mdl_cost_walk(cost, window, depth);
+    if (ch->best.algo && time >= ch->best.predicted_ns) return;
+    ch->best = (struct mdl_choice){.algo = algo, .window = window, .depth = depth, .predicted_ns = time};
+}
+
+/* One window has to hold all. */
+static void try_whole(struct chooser *ch, const struct mdl_algo *algo, const struct mdl_cost *cost)
+{
+    size_t room = scratch_window(ch, cost->scratch_slots, 1);
+    if (mdl_collective_is_v(&ch->c) || (room < ch->count && !ch->over_budget)) return;
+    try(ch, algo, cost, ch->count ? ch->count : 1, 1);
+}
+
+static void try_windows(struct chooser *ch, const struct mdl_algo *algo, const struct mdl_cost *cost)
+{
+    size_t window = wanted_window(ch);
+    uint32_t depth = pick_depth(ch, cost, window);
+    size_t room = scratch_window(ch, cost->scratch_slots, depth);
+    if (room < window) window = room;
+    if (!window && !ch->over_budget) return;
+    window = window ? window : 1;
+    try(ch, algo, cost, round_window(ch, window), depth);
+    size_t whole = ch->count < window ? ch->count : window;
+    if (depth > 1 && whole * ch->size * ch->slots > LEAST_PIPE_BYTES)
+        try(ch, algo, cost, round_window(ch, (whole + 3) / 4), depth);
+}
+
+/* Small payloads only: a rank of a one-shot exchange reads everything. */
+static bool over_oneshot(const struct chooser *ch, const struct mdl_algo *algo)
+{
+    uint32_t in, out;
+    mdl_collective_slots(&ch->c, ch->team->nranks, &in, &out);
+    return strcmp(algo->name, "oneshot") == 0 && ch->count * ch->size * (in ? in : 1) > ch->limits->oneshot_bytes;
+}
+
+static bool consider(struct chooser *ch, const struct mdl_algo *algo)
+{
+    struct mdl_cost *cost = mdl_cost_new(ch->team, &ch->c, algo);
+    if (!cost) return false;
+    if (cost->flags & MDL_PLAN_WHOLE)
+        try_whole(ch, algo, cost);
+    else
+        try_windows(ch, algo, cost);
+    mdl_cost_free(cost);
+    return true;
+}
+
+static bool is_linear(const struct mdl_algo *algo)
+{
+    static const char *const names[] = {"direct", "oneshot", "staged", "ring", "pairwise"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(algo->name, names[i]) == 0) return true;
+    return false;
+}
+
+enum pass { ADMITTED_SHORT, ADMITTED, ANY_SHORT, ANY, OVER_BUDGET, PASSES };
+
+static bool passes(const struct chooser *ch, const struct mdl_algo *algo, const char *spec, enum pass pass)
+{
+    bool fits = algo->colls >> ch->c.coll & 1 && algo->fits(ch->team, &ch->c);
+    if (!fits || over_oneshot(ch, algo)) return false;
+    bool brief = pass == ADMITTED_SHORT || pass == ANY_SHORT;
+    if (brief && ch->team->nranks > LARGE_TEAM && is_linear(algo)) return false;
+    return pass >= ANY_SHORT || mdl_spec_admits(spec, ch->c.coll, algo->name);
+}
+
+static medleyResult_t run_pass(struct chooser *ch, const char *spec, enum pass pass)
+{
+    ch->over_budget = pass == OVER_BUDGET;
+    for (const struct mdl_algo *const *a = mdl_algos; *a; a++)
+        if (passes(ch, *a, spec, pass) && !consider(ch, *a))
+            return mdl_error(medleyInternalError, "cannot predict the time of algorithm %s (%s)", (*a)->name,
+                             mdl_error_text());
+    return medleySuccess;
+}
+
+medleyResult_t mdl_algo_choose(const struct mdl_team *team, const struct mdl_collective *c, const char *spec,
+                               const struct mdl_choose_limits *limits, struct mdl_choice *choice)
+{
+    struct chooser ch = {.team = team, .c = *c, .limits = limits, .count = mdl_cost_count(c)};
+    uint32_t in, out;
+    mdl_collective_slots(c, team->nranks, &in, &out);
+    ch.slots = in > out ? in : out ? out : 1;
+    ch.size = mdl_dtype_size(c->dtype);
+    ch.partial = mdl_collective_reduces(c) ? mdl_dtype_acc_size(c->dtype) : ch.size;
+    if (team->nhosts > 1) memset(&ch.c.facts, 0, sizeof(ch.c.facts));
+    if (mdl_collective_is_v(c)) ch.count = SIZE_MAX / 2;
+    if (c->coll == medleyCollBarrier) ch.count = 0;
+    for (enum pass pass = 0; pass < PASSES && !ch.best.algo; pass++) {
+        MDL_TRY(run_pass(&ch, spec, pass));
+        ch.best.overridden = pass < ANY_SHORT && mdl_spec_speaks(spec, c->coll);
+    }
+    if (!ch.best.algo)
+        return mdl_error(medleyInternalError, "no algorithm for collective %d on %d ranks", (int)c->coll, team->nranks);
+    *choice = ch.best;
+    return medleySuccess;
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The walk behind a prediction; see cost.h.
+ *
+ * Instructions become ready when their dependencies are done and, for RECV and WAIT, what they wait for has come; they
+ * are taken in the order of that time. Work occupies the rank and one of the host's cores. A message between hosts
+ * occupies a link out of the one and into the other, a message within a host both ranks: they copy it in and out.
+ */
+#include "config.h"
+#include "lib/algo/cost.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MOST_SERVERS = 64,     /* cores or links of a host that are told apart */
+    STEP_PS = 40000,       /* any instruction: what the executor spends on it */
+    SYSCALL_PS = 400000,   /* single copy: entering the kernel */
+    MESSAGE_CPU_SHARE = 4, /* of a message's latency this fraction is work, at each end */
+};
+
+/* A few equal servers; the one that is free first takes the next job. */
+struct servers {
+    uint32_t n;
+    uint64_t scale_num, scale_den; /* jobs take this much longer: ranks outside the sample use them too */
+    uint64_t busy, free_at[MOST_SERVERS];
+};
+
+struct event {
+    uint64_t at;
+    uint32_t inst;
+};
+
+struct walk {
+    const struct mdl_cost *cost;
+    size_t w; /* elements in this window */
+    size_t size, acc_size;
+    uint32_t *left;  /* [instruction] what it still waits for */
+    uint64_t *ready; /* [instruction] the latest of what came */
+    struct event *heap;
+    uint32_t nheap, ndone;
+    uint64_t rank_free[MDL_COST_SAMPLE], rank_busy[MDL_COST_SAMPLE];
+    struct servers cores[MDL_COST_SAMPLE], out[MDL_COST_SAMPLE], in[MDL_COST_SAMPLE];
+    uint64_t end;
+};
+
+static uint64_t later(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* ---- servers ---- */
+
+static void servers_init(struct servers *s, uint32_t n, uint32_t sampled, uint32_t all)
+{
+    uint32_t share = (uint32_t)((uint64_t)n * sampled / all); /* those that the sample has for itself */
+    s->n = share < 1 ? 1 : share > MOST_SERVERS ? MOST_SERVERS : share;
+    s->scale_num = share < 1 ? all : 1;
+    s->scale_den = share < 1 ? (uint64_t)n * sampled : 1;
+}
+
+/* A job that is ready at `at`; returns when it starts, and how long it takes. */
+static uint64_t serve(struct servers *s, uint64_t at, uint64_t *duration)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 1; i < s->n; i++)
+        if (s->free_at[i] < s->free_at[first]) first = i;
+    *duration = *duration * s->scale_num / s->scale_den;
+    uint64_t start = later(at, s->free_at[first]);
+    s->free_at[first] = start + *duration;
+    s->busy += *duration;
+    return start;
+}
+
+/* Work of sampled rank s; returns its end. */
+static uint64_t work(struct walk *k, uint32_t s, uint64_t at, uint64_t duration)
+{
+    uint64_t start = serve(&k->cores[k->cost->host[s]], later(at, k->rank_free[s]), &duration);
+    k->rank_free[s] = start + duration;
+    k->rank_busy[s] += duration;
+    return start + duration;
+}
+
+/* ---- events ---- */
+
+static bool before(const struct event *a, const struct event *b)
+{
+    return a->at < b->at || (a->at == b->at && a->inst < b->inst);
+}
+
+static void push(struct walk *k, uint32_t inst)
+{
+    struct event e = {k->ready[inst], inst};
+    uint32_t i = k->nheap++;
+    for (; i && before(&e, &k->heap[(i - 1) / 2]); i = (i - 1) / 2) k->heap[i] = k->heap[(i - 1) / 2];
+    k->heap[i] = e;
+}
+
+static uint32_t pop(struct walk *k)
+{
+    uint32_t inst = k->heap[0].inst, i = 0;
+    struct event last = k->heap[--k->nheap];
+    for (;;) {
+        uint32_t child = 2 * i + 1;
+        if (child >= k->nheap) break;
+        if (child + 1 < k->nheap && before(&k->heap[child + 1], &k->heap[child])) child++;
+        if (!before(&k->heap[child], &last)) break;
+        k->heap[i] = k->heap[child];
+        i = child;
+    }
+    k->heap[i] = last;
+    return inst;
+}
+
+static void come(struct walk *k, uint32_t inst, uint64_t at)
+{
+    k->ready[inst] = later(k->ready[inst], at);
+    if (--k->left[inst] == 0) push(k, inst);
+}
+
+static void done(struct walk *k, uint32_t inst, uint64_t at)
+{
+    k->end = later(k->end, at);
+    k->ndone++;
+    for (uint32_t u = k->cost->user[inst]; u < k->cost->user[inst + 1]; u++) come(k, k->cost->users[u], at);
+}
+
+/* ---- instructions ---- */
+
+static uint64_t bytes_of(const struct walk *k, const struct mdl_plan *p, const struct mdl_ref *ref)
+{
+    size_t n = mdl_plan_part(k->w, p->parts, ref->hi) - mdl_plan_part(k->w, p->parts, ref->lo);
+    return (uint64_t)n * ref->slots * (ref->acc ? k->acc_size : k->size);
+}
+
+/* Picoseconds to bring the bytes of another rank's user memory here, on top of using them. */
+static uint64_t fetch_time(const struct walk *k, const struct mdl_plan *p, uint32_t s, const struct mdl_ref *ref)
+{
+    const struct mdl_facts *f = &k->cost->c.facts;
+    if (ref->rank == (uint32_t)k->cost->rank[s] || ref->buf == MDL_SCRATCH) return 0;
+    if (ref->buf == MDL_IN ? f->in_mapped : f->out_mapped) return 0;
+    return SYSCALL_PS + bytes_of(k, p, ref) * k->cost->team->get_beta;
+}
+
+static uint64_t copy_time(const struct walk *k, const struct mdl_plan *p, uint32_t s, const struct mdl_inst *in)
+{
+    const struct mdl_ref *src = &p->refs[in->src];
+    uint64_t get = fetch_time(k, p, s, src);
+    bool itself =
+        k->cost->c.facts.in_place && in->dst.buf == MDL_OUT && src->buf == MDL_IN && in->dst.rank == src->rank;
+    if (itself && !in->flags) return 0;
+    return STEP_PS + (get ? get : bytes_of(k, p, src) * k->cost->team->copy_beta);
+}
+
+static uint64_t reduce_time(const struct walk *k, const struct mdl_plan *p, uint32_t s, const struct mdl_inst *in)
+{
+    uint64_t time = STEP_PS;
+    for (uint32_t i = 0; i < in->nsrc; i++) {
+        const struct mdl_ref *src = &p->refs[in->src + i];
+        time += fetch_time(k, p, s, src) + bytes_of(k, p, src) * k->cost->team->reduce_beta;
+    }
+    return time;
+}
+
+static bool crosses(const struct walk *k, uint32_t s, const struct mdl_inst *in)
+{
+    const int *host = k->cost->team->host;
+    return host[in->peer] != host[k->cost->rank[s]];
+}
+
+static uint64_t latency(const struct walk *k, bool cross)
+{
+    return 1000u * (uint64_t)(cross ? k->cost->team->net_alpha : k->cost->team->local_alpha);
+}
+
+static void feed(struct walk *k, uint32_t inst, uint64_t at)
+{
+    if (k->cost->feeds[inst] != MDL_COST_NONE) come(k, k->cost->feeds[inst], at);
+    if (k->cost->mirror[inst] != MDL_COST_NONE) come(k, k->cost->mirror[inst], at);
+}
+
+/* The time of one end of a message: it occupies the rank, and the link if there is one. */
+static uint64_t message(struct walk *k, uint32_t s, const struct mdl_inst *in, const struct mdl_ref *ref,
+                        struct servers *links, uint64_t at, uint64_t *start)
+{
+    const struct mdl_team *t = k->cost->team;
+    bool cross = crosses(k, s, in);
+    uint64_t bytes = bytes_of(k, k->cost->plan[s], ref), cpu = STEP_PS + latency(k, cross) / MESSAGE_CPU_SHARE;
+    if (!cross) {
+        uint64_t end = work(k, s, at, cpu + bytes * t->local_beta);
+        *start = end - bytes * t->local_beta;
+        return end;
+    }
+    uint64_t duration = bytes * t->net_beta;
+    *start = serve(&links[k->cost->host[s]], work(k, s, at, cpu), &duration);
+    return *start + duration;
+}
+
+static void execute(struct walk *k, uint32_t s, uint32_t inst)
+{
+    const struct mdl_plan *p = k->cost->plan[s];
+    const struct mdl_inst *in = &p->insts[inst - k->cost->first[s]];
+    uint64_t at = k->ready[inst], start;
+    switch (in->op) {
+    case MDL_OP_COPY: at = work(k, s, at, copy_time(k, p, s, in)); break;
+    case MDL_OP_REDUCE: at = work(k, s, at, reduce_time(k, p, s, in)); break;
+    case MDL_OP_SEND:
+        at = message(k, s, in, &p->refs[in->src], k->out, at, &start);
+        feed(k, inst, start + latency(k, crosses(k, s, in)));
+        break;
+    case MDL_OP_RECV: at = message(k, s, in, &in->dst, k->in, at, &start); break;
+    case MDL_OP_SIGNAL:
+        at = work(k, s, at, STEP_PS);
+        feed(k, inst, at + latency(k, false));
+        break;
+    default: at = work(k, s, at, STEP_PS); break; /* WAIT */
+    }
+    done(k, inst, at);
+}
+
+static uint32_t sample_of(const struct mdl_cost *cost, uint32_t inst)
+{
+    uint32_t s = 0;
+    while (cost->first[s + 1] <= inst) s++;
+    return s;
+}
+
+/* Nothing moves: what stands for an own send waits for it in a circle, as in a tree. Then those peers are taken to be
+ * as far as this rank. */
+static bool unblock(struct walk *k)
+{
+    const struct mdl_cost *cost = k->cost;
+    uint32_t total = cost->first[cost->nranks], found = MDL_COST_NONE;
+    for (uint32_t i = 0; i < total; i++) {
+        uint32_t to = cost->mirror[i];
+        if (to == MDL_COST_NONE || k->left[i] == 0 || k->left[to] != 1) continue;
+        if (found == MDL_COST_NONE || k->ready[to] < k->ready[found]) found = to;
+    }
+    if (found == MDL_COST_NONE) return false;
+    k->left[found] = 0;
+    k->ready[found] +=
+        latency(k, crosses(k, sample_of(cost, found),
+                           &cost->plan[sample_of(cost, found)]->insts[found - cost->first[sample_of(cost, found)]]));
+    push(k, found);
+    return true;
+}
+
+static void start_all(struct walk *k)
+{
+    const struct mdl_cost *cost = k->cost;
+    for (uint32_t s = 0; s < cost->nranks; s++)
+        for (uint32_t i = cost->first[s]; i < cost->first[s + 1]; i++) {
+            k->left[i] = cost->plan[s]->insts[i - cost->first[s]].ndep + cost->fed[i];
+            if (!k->left[i]) push(k, i);
+        }
+    for (uint32_t h = 0; h < cost->hosts; h++) {
+        uint32_t sampled = cost->at[h].sampled, all = cost->at[h].size;
+        bool alike = cost->at[h].cross == sampled; /* if not all of the sample talk to other hosts, few others do */
+        servers_init(&k->cores[h], cost->team->cores ? cost->team->cores : 1, sampled, all);
+        servers_init(&k->out[h], cost->team->rails ? cost->team->rails : 1, alike ? sampled : 1, alike ? all : 1);
+        k->in[h] = k->out[h];
+    }
+}
+
+/* The least time between two windows: what they share is busy with one. */
+static uint64_t interval(const struct walk *k, uint32_t depth)
+{
+    uint64_t least = k->end / depth;
+    for (uint32_t s = 0; s < k->cost->nranks; s++) least = later(least, k->rank_busy[s]);
+    for (uint32_t h = 0; h < k->cost->hosts; h++) {
+        least = later(least, k->cores[h].busy / k->cores[h].n);
+        least = later(least, later(k->out[h].busy / k->out[h].n, k->in[h].busy / k->in[h].n));
+    }
+    return least;
+}
+
+uint64_t mdl_cost_walk(const struct mdl_cost *cost, size_t window, uint32_t depth)
+{
+    uint32_t total = cost->first[cost->nranks];
+    size_t count = cost->c.count, w = window < count ? window : count;
+    struct walk *k = calloc(1, sizeof(*k));
+    if (!k) return UINT64_MAX;
+    *k = (struct walk){.cost = cost,
+                       .w = w,
+                       .size = mdl_dtype_size(cost->c.dtype),
+                       .acc_size = mdl_dtype_acc_size(cost->c.dtype),
+                       .left = calloc(total + 1u, sizeof(*k->left)),
+                       .ready = calloc(total + 1u, sizeof(*k->ready)),
+                       .heap = malloc((total + 1u) * sizeof(*k->heap))};
+    uint64_t time = UINT64_MAX;
+    if (k->left && k->ready && k->heap) {
+        start_all(k);
+        do
+            while (k->nheap) {
+                uint32_t inst = pop(k);
+                execute(k, sample_of(cost, inst), inst);
+            }
+        while (k->ndone < total && unblock(k));
+        uint64_t windows = w ? (count + w - 1) / w : 1;
+        time = (k->end + (windows - 1) * interval(k, depth ? depth : 1)) / 1000;
+    }
+    free(k->left);
+    free(k->ready);
+    free(k->heap);
+    free(k);
+    return time;
+}
+
+uint64_t mdl_plan_cost(const struct mdl_team *team, const struct mdl_collective *c, const struct mdl_algo *algo,
+                       size_t window, uint32_t depth)
+{
+    struct mdl_cost *cost = mdl_cost_new(team, c, algo);
+    if (!cost) return UINT64_MAX;
+    uint64_t time = mdl_cost_walk(cost, window, depth);
+    mdl_cost_free(cost);
+    return time;
+}
