@@ -32,7 +32,6 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t c
     Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
     for (size_t i = 0; i < count; i++) tcase_add_test(tcase, tests[i]);
-    tcase_set_timeout(tcase, 60);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
