@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off: the head has a table */
 /*
  * Medley: collective communication for clusters built from different chips.
  *
@@ -26,18 +27,23 @@
  *
  * What a stream means
  *
- *   communicator  stream                      the call returns                  the operation runs
- *   ------------  --------------------------  --------------------------------
- * -------------------------------------------- host          NULL                        when the operation is done and
- * in the calling thread, after every earlier its buffers may be used           operation of this communicator host from
- * medleyStreamCreate     once it is queued                 on Medley's threads, in stream order, after what was queued
- * on the stream and on this communicator; medleyStreamSynchronize or an event tells when it is done host          any
- * other pointer           medleyInvalidArgument             never: only streams that Medley made are accepted, and no
- * other is dereferenced device        (a later release)           medleyInvalidUsage                -
+ *   communicator  stream                   the call returns        the operation runs
+ *   ------------  -----------------------  ----------------------  --------------------------------------------
+ *   host          NULL                     when the operation is   in the calling thread, after every earlier
+ *                                          done and its buffers    operation of this communicator
+ *                                          may be used
+ *   host          from medleyStreamCreate  once it is queued       on Medley's threads, in stream order, after
+ *                                                                  what was queued on the stream and on this
+ *                                                                  communicator; medleyStreamSynchronize or an
+ *                                                                  event tells when it is done
+ *   host          any other pointer        medleyInvalidArgument   never: only streams that Medley made are
+ *                                                                  accepted, and no other is dereferenced
+ *   device        (a later release)        medleyInvalidUsage      -
  *
  * Inside a group nothing starts before the outermost medleyGroupEnd; calls with a NULL stream are then done when that
  * returns.
  */
+/* clang-format on */
 #ifndef MEDLEY_H_
 #define MEDLEY_H_
 
