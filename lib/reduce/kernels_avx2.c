@@ -19,11 +19,11 @@
 #define VECTOR_BYTES 32
 #include "lib/reduce/kernels_vector_types.h"
 
-INLINE b_uint32_t codes_load8(const void *p)
+INLINE h_uint16_t codes_load8(const void *p)
 {
-    b_uint32_t b;
-    EACH(j) b.v[j] = (v_uint32_t)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)((const char *)p + 8 * j)));
-    return b;
+    h_uint16_t h;
+    EACH_HALF(j) h.v[j] = (v_uint16_t)_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p + j));
+    return h;
 }
 
 INLINE b_uint32_t codes_load16(const void *p)
@@ -54,6 +54,17 @@ INLINE b_float f16_load(const void *p)
 {
     b_float b;
     EACH(j) b.v[j] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + j));
+    return b;
+}
+
+INLINE b_float f16_widen(h_uint16_t h)
+{
+    b_float b;
+    EACH_HALF(j)
+    {
+        b.v[2 * j] = _mm256_cvtph_ps(_mm256_castsi256_si128((__m256i)h.v[j]));
+        b.v[2 * j + 1] = _mm256_cvtph_ps(_mm256_extracti128_si256((__m256i)h.v[j], 1));
+    }
     return b;
 }
 

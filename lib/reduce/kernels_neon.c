@@ -22,15 +22,11 @@ INLINE uint16x8_t narrow_half(const v_uint32_t *v)
     return vcombine_u16(vmovn_u32((uint32x4_t)v[0]), vmovn_u32((uint32x4_t)v[1]));
 }
 
-INLINE b_uint32_t codes_load8(const void *p)
+INLINE h_uint16_t codes_load8(const void *p)
 {
-    b_uint32_t b;
-    for (int j = 0; j < 2; j++) {
-        const uint8x16_t codes = vld1q_u8((const uint8_t *)p + 16 * j);
-        widen_half(vmovl_u8(vget_low_u8(codes)), &b.v[4 * j]);
-        widen_half(vmovl_u8(vget_high_u8(codes)), &b.v[4 * j + 2]);
-    }
-    return b;
+    h_uint16_t h;
+    EACH_HALF(j) h.v[j] = (v_uint16_t)vmovl_u8(vld1_u8((const uint8_t *)p + 8 * j));
+    return h;
 }
 
 INLINE b_uint32_t codes_load16(const void *p)
@@ -57,6 +53,17 @@ INLINE b_float f16_load(const void *p)
 {
     b_float b;
     EACH(j) b.v[j] = (v_float)vcvt_f32_f16((float16x4_t)vld1_u8((const uint8_t *)p + 8 * j));
+    return b;
+}
+
+INLINE b_float f16_widen(h_uint16_t h)
+{
+    b_float b;
+    EACH_HALF(j)
+    {
+        b.v[2 * j] = (v_float)vcvt_f32_f16((float16x4_t)vget_low_u16((uint16x8_t)h.v[j]));
+        b.v[2 * j + 1] = (v_float)vcvt_f32_f16((float16x4_t)vget_high_u16((uint16x8_t)h.v[j]));
+    }
     return b;
 }
 

@@ -3,9 +3,11 @@
  * The vector kernels, written once with the compiler's vector types and included by one file for each instruction set.
  * That file sets VECTOR_BYTES and includes kernels_vector_types.h, then defines what the language cannot say well:
  *
- *     codes_load8, codes_load16    a block of 8- or 16-bit codes, each widened to a lane of 32 bits
- *     codes_store8, codes_store16  the reverse; every lane fits
+ *     codes_load8                  a block of 8-bit codes, each widened to a lane of 16 bits (a half block)
+ *     codes_load16                 a block of 16-bit codes, each widened to a lane of 32 bits
+ *     codes_store8, codes_store16  a block of lanes of 32 bits to codes; every lane fits
  *     f16_load, f16_store          a block of fp16 to and from fp32, round to nearest even
+ *     f16_widen                    a half block of fp16 to fp32
  *
  * A block is VECTORS vectors of partials and stays in registers from the first load to the last store. Lanes never
  * meet, so a result does not depend on its place. What the reference does by cases is done here by selecting with
@@ -105,16 +107,26 @@ INLINE void bf16_store(void *p, b_float f)
     codes_store16(p, b);
 }
 
-/* Denormal codes are small integers times the smallest value; no denormal fp32 appears, which would be slow. */
-INLINE v_uint32_t f8_widen(struct mdl_narrow n, v_uint32_t code)
+/* The 8-bit formats become fp16 first, which holds all their values, and are widened by the hardware. e5m2 is the upper
+ * half of fp16. e4m3 has another bias: its bits in fp16's places are worth 2^-8 of it, denormals too. */
+INLINE b_float e5m2_load(const void *p)
 {
-    const v_int32_t magnitude = (v_int32_t)(code & 0x7f);
-    const float unit = mdl_f32_of_bits((128 - n.bias - n.mantissa) << 23);
-    const v_uint32_t normal = ((v_uint32_t)magnitude << (23 - n.mantissa)) + ((127 - n.bias) << 23);
-    const v_uint32_t tiny = (v_uint32_t)(__builtin_convertvector(magnitude, v_float) * unit);
-    const v_uint32_t finite = SELECT(v_uint32_t, magnitude < (1 << n.mantissa), tiny, normal);
-    const v_uint32_t special = (v_uint32_t)(magnitude >= (int32_t)n.special) & MDL_F32_INF;
-    return finite | special | (code & 0x80) << 24;
+    h_uint16_t h = codes_load8(p);
+    EACH_HALF(j) h.v[j] <<= 8;
+    return f16_widen(h);
+}
+
+INLINE b_float e4m3_load(const void *p)
+{
+    h_uint16_t h = codes_load8(p);
+    EACH_HALF(j)
+    {
+        const v_uint16_t magnitude = h.v[j] & 0x7f;
+        h.v[j] = magnitude << 7 | (h.v[j] & 0x80) << 8 | ((v_uint16_t)(magnitude == 0x7f) & 0x7c00);
+    }
+    b_float f = f16_widen(h);
+    EACH(j) f.v[j] *= 256;
+    return f;
 }
 
 /* Below the smallest normal value the sum with `magic`, whose last place is the smallest denormal, rounds. */
@@ -134,13 +146,7 @@ INLINE v_uint32_t f8_narrow(struct mdl_narrow n, v_uint32_t bits)
     return SELECT(v_uint32_t, is_nan, (v_uint32_t){0} + n.nan, code);
 }
 
-#define F8_MEMORY(type, format)                                                                                        \
-    INLINE b_float type##_load(const void *p)                                                                          \
-    {                                                                                                                  \
-        b_uint32_t b = codes_load8(p);                                                                                 \
-        EACH(j) b.v[j] = f8_widen(format, b.v[j]);                                                                     \
-        return as_float(b);                                                                                            \
-    }                                                                                                                  \
+#define F8_STORE(type, format)                                                                                         \
     INLINE void type##_store(void *p, b_float f)                                                                       \
     {                                                                                                                  \
         b_uint32_t b = as_bits(f);                                                                                     \
@@ -148,8 +154,8 @@ INLINE v_uint32_t f8_narrow(struct mdl_narrow n, v_uint32_t bits)
         codes_store8(p, b);                                                                                            \
     }
 
-F8_MEMORY(e4m3, MDL_NARROW_E4M3)
-F8_MEMORY(e5m2, MDL_NARROW_E5M2)
+F8_STORE(e4m3, MDL_NARROW_E4M3)
+F8_STORE(e5m2, MDL_NARROW_E5M2)
 
 /* ---- kernels ---- */
 

@@ -15,10 +15,12 @@ _Static_assert((int)BLOCK_BYTES <= (int)MDL_BLOCK_BYTES_MAX, "the driver pads bl
 /* Runs over the vectors of a block; unrolled even where the optimiser would not, so that a block can be registers. */
 #define PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
-#define EACH(j) PRAGMA(clang loop unroll(full)) for (int j = 0; j < VECTORS; j++)
+#define UNROLL PRAGMA(clang loop unroll(full))
 #else
-#define EACH(j) PRAGMA(GCC unroll 8) for (int j = 0; j < VECTORS; j++)
+#define UNROLL PRAGMA(GCC unroll 8)
 #endif
+#define EACH(j)      UNROLL for (int j = 0; j < VECTORS; j++)
+#define EACH_HALF(j) UNROLL for (int j = 0; j < VECTORS / 2; j++)
 
 /* Buffers are aligned to their elements only: loads and stores go through memcpy, which becomes one instruction. */
 #define BLOCK(acc)                                                                                                     \
@@ -45,6 +47,12 @@ BLOCK(int64_t)
 BLOCK(uint64_t)
 BLOCK(float)
 BLOCK(double)
+
+/* As many lanes of 16 bits as a block has of 32. */
+typedef uint16_t v_uint16_t __attribute__((vector_size(VECTOR_BYTES)));
+typedef struct {
+    v_uint16_t v[VECTORS / 2];
+} h_uint16_t;
 
 INLINE b_float as_float(b_uint32_t bits)
 {
