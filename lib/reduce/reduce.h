@@ -56,7 +56,7 @@ void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, 
 /* dst (acc type) = to_acc(src) * scalar, for PreMulSum: `scalar` points to one value of `dtype`; integers wrap. */
 void mdl_premul(medleyDataType_t dtype, void *dst_acc, const void *src, const void *scalar, size_t count);
 
-/* Which kernels run: "scalar", "avx2", "avx512", "neon"; MEDLEY_SIMD (config `simd`, NULL = best) is applied by
+/* Which kernels run: "scalar", "avx2", "neon"; MEDLEY_SIMD (config `simd`, NULL = best) is applied by
  * mdl_reduce_select. Unknown or unavailable names give medleyInvalidArgument. Called once before the first reduction;
  * without it the best is taken. */
 medleyResult_t mdl_reduce_select(const char *name);
