@@ -3,10 +3,10 @@
  * The builder: turns a sequential program of one rank into a plan whose dependencies let it overlap.
  *
  * Memory orders instructions: a read comes after the last write, a write after the last write and the reads since
- * (depend.c). IN and OUT that are the same memory when the call is in place count as the same here always, so that a
- * plan is right both ways. What other ranks of the host do is not seen here, hence two conservative rules: an access
- * that a peer's access could race with comes after every WAIT before it; a SIGNAL comes after every such access and
- * every WAIT before it. Nobody writes another rank's IN, so reading IN waits for nothing.
+ * (depend.c). IN and OUT that are the same memory when the call is in place are ordered against each other always, so
+ * that a plan is right both ways. What other ranks of the host do is not seen here, hence two conservative rules: an
+ * access that a peer's access could race with comes after every WAIT before it; a SIGNAL comes after every such access
+ * and every WAIT before it. Nobody writes another rank's IN, so reading IN waits for nothing.
  *
  * Errors are kept, not returned: the first broken rule makes finish fail, and nothing is added after it.
  */
@@ -39,6 +39,7 @@ struct mdl_builder {
     struct mdl_depend_list list;
     struct lane_wait *waits; /* the last WAIT of each lane */
     uint32_t nwaits, waits_cap;
+    uint32_t *narrowed, narrow, narrow_cap; /* mdl_build_after: stands for waits and shared, for one instruction */
     struct mdl_depend_list shared; /* accesses that a SIGNAL covers, without those that another one of them implies */
 };
 
@@ -71,6 +72,7 @@ static void builder_free(struct mdl_builder *b)
     free(b->list.v);
     free(b->shared.v);
     free(b->waits);
+    free(b->narrowed);
     free(b->insts);
     free(b->refs);
     free(b->deps);
@@ -120,26 +122,51 @@ static bool signals_cover(const struct mdl_builder *b, const struct mdl_ref *ref
 
 static void after_waits(struct mdl_builder *b)
 {
-    for (uint32_t w = 0; w < b->nwaits; w++) mdl_depend_add(&b->depend, b->waits[w].inst, &b->list);
+    for (uint32_t w = 0; w < b->nwaits && !b->narrow; w++) mdl_depend_add(&b->depend, b->waits[w].inst, &b->list);
 }
 
-/* OUT and IN that may be one memory get one name, slot by slot. */
-static void access_memory(struct mdl_builder *b, uint32_t inst, const struct mdl_ref *ref, bool write)
+static void after_shared(struct mdl_builder *b)
 {
-    if (waits_matter(b, ref)) after_waits(b);
-    if (ref->buf != MDL_OUT) {
-        mdl_depend_access(&b->depend, inst, ref, write, &b->list);
-        return;
-    }
-    struct mdl_ref one = *ref;
-    one.slots = 1;
+    for (uint32_t k = 0; k < b->shared.n && !b->narrow; k++) mdl_depend_add(&b->depend, b->shared.v[k], &b->list);
+}
+
+/* The OUT slot that may be the same memory as this IN slot. Candidates: the first, the rank's own, the same. */
+static uint32_t alias_of_in(const struct mdl_builder *b, uint32_t rank, uint32_t in)
+{
+    const uint32_t candidates[] = {0, rank, in};
+    for (unsigned k = 0; k < 3; k++)
+        if (candidates[k] < b->out_slots && mdl_collective_alias(b->rules.coll, (int)rank, candidates[k]) == in)
+            return candidates[k];
+    return MDL_NO_SLOT;
+}
+
+/* Is it a COPY that moves nothing when in place? Then it is ordered against nobody else who uses IN. */
+static bool is_self_copy(const struct mdl_builder *b, const struct mdl_inst *in)
+{
+    if (in->op != MDL_OP_COPY || in->flags) return false;
+    const struct mdl_ref *src = &b->refs[in->src], *dst = &in->dst;
+    if (src->buf != MDL_IN || dst->buf != MDL_OUT || src->rank != dst->rank) return false;
+    for (uint32_t s = 0; s < dst->slots; s++)
+        if (mdl_collective_alias(b->rules.coll, (int)dst->rank, dst->slot + s) != src->slot + s) return false;
+    return true;
+}
+
+/* Where IN and OUT may be one memory: reading IN comes after writes to OUT, writing OUT after reads of IN. */
+static void follow_alias(struct mdl_builder *b, uint32_t inst, const struct mdl_ref *ref, bool write)
+{
+    struct mdl_ref other = *ref;
+    bool in = ref->buf == MDL_IN;
+    if (ref->buf == MDL_SCRATCH || b->rules.coll->facts.apart || in == write) return;
+    uint32_t before = b->list.n;
+    other.buf = in ? MDL_OUT : MDL_IN;
+    other.slots = 1;
     for (uint32_t s = 0; s < ref->slots; s++) {
-        uint32_t in = b->rules.coll->facts.apart ? MDL_NO_SLOT
-                                                 : mdl_collective_alias(b->rules.coll, (int)ref->rank, ref->slot + s);
-        one.buf = in == MDL_NO_SLOT ? MDL_OUT : MDL_IN;
-        one.slot = in == MDL_NO_SLOT ? ref->slot + s : in;
-        mdl_depend_access(&b->depend, inst, &one, write, &b->list);
+        other.slot = in ? alias_of_in(b, ref->rank, ref->slot + s)
+                        : mdl_collective_alias(b->rules.coll, (int)ref->rank, ref->slot + s);
+        if (other.slot != MDL_NO_SLOT) mdl_depend_follow(&b->depend, inst, &other, write, &b->list);
     }
+    for (uint32_t k = b->list.n; k-- > before;)
+        if (is_self_copy(b, &b->insts[b->list.v[k]])) mdl_depend_remove(&b->depend, k, &b->list);
 }
 
 /* The last instruction joins the accesses that the next SIGNAL covers; those which it depends on are implied. */
@@ -183,13 +210,23 @@ static bool writes(const struct mdl_inst *in)
 static void collect_deps(struct mdl_builder *b, uint32_t inst)
 {
     const struct mdl_inst *at = &b->insts[inst];
+    bool waits = at->op == MDL_OP_SIGNAL;
     mdl_depend_start(&b->depend, inst, &b->list);
-    if (at->op == MDL_OP_SIGNAL) {
-        after_waits(b);
-        for (uint32_t k = 0; k < b->shared.n; k++) mdl_depend_add(&b->depend, b->shared.v[k], &b->list);
+    for (uint32_t k = 0; k < b->narrow; k++) mdl_depend_add(&b->depend, b->narrowed[k], &b->list);
+    if (at->op == MDL_OP_SIGNAL) after_shared(b);
+    for (uint32_t k = 0; k < at->nsrc; k++) {
+        const struct mdl_ref *ref = &b->refs[at->src + k];
+        waits = waits || waits_matter(b, ref);
+        mdl_depend_access(&b->depend, inst, ref, false, &b->list);
+        follow_alias(b, inst, ref, false);
     }
-    for (uint32_t k = 0; k < at->nsrc; k++) access_memory(b, inst, &b->refs[at->src + k], false);
-    if (writes(at)) access_memory(b, inst, &at->dst, true);
+    if (writes(at)) {
+        waits = waits || waits_matter(b, &at->dst);
+        mdl_depend_access(&b->depend, inst, &at->dst, true, &b->list);
+        if (!is_self_copy(b, at)) follow_alias(b, inst, &at->dst, true);
+    }
+    if (waits) after_waits(b);
+    b->narrow = 0;
     mdl_depend_reduce(&b->depend, b->insts, b->deps, &b->list);
 }
 
@@ -304,6 +341,19 @@ uint32_t mdl_build_signal(struct mdl_builder *b, int peer, uint32_t channel)
 uint32_t mdl_build_wait(struct mdl_builder *b, int peer, uint32_t channel)
 {
     return add(b, (struct mdl_inst){.op = MDL_OP_WAIT, .peer = (uint32_t)peer}, NULL, 0, channel, 0);
+}
+
+void mdl_build_after(struct mdl_builder *b, uint32_t inst)
+{
+    if (!b || b->failed || b->broken) return;
+    if (inst >= b->ninsts) {
+        b->broken = true;
+        snprintf(b->why, sizeof(b->why), "instruction %u: shall come after %u, which is not there", b->ninsts, inst);
+    } else if (!mdl_grow(&b->narrowed, &b->narrow_cap, (size_t)b->narrow + 1, sizeof(*b->narrowed))) {
+        b->failed = true;
+    } else {
+        b->narrowed[b->narrow++] = inst;
+    }
 }
 
 /* ---- end ---- */

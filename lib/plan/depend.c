@@ -64,6 +64,12 @@ void mdl_depend_add(struct mdl_depend *d, uint32_t dep, struct mdl_depend_list *
     list->v[list->n++] = dep;
 }
 
+void mdl_depend_remove(struct mdl_depend *d, uint32_t k, struct mdl_depend_list *list)
+{
+    d->mark[list->v[k]] = 0;
+    list->v[k] = list->v[--list->n];
+}
+
 /* ---- rows ---- */
 
 static uint32_t hash_of(uint64_t key) { return (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 32); }
@@ -100,16 +106,26 @@ static struct mdl_depend_row *row_add(struct mdl_depend *d, uint64_t key)
     return row;
 }
 
-static struct mdl_depend_row *row_of(struct mdl_depend *d, uint32_t rank, uint8_t buf, uint32_t slot)
+static uint64_t key_of(const struct mdl_ref *ref, uint32_t slot)
 {
-    uint64_t key = (uint64_t)rank << 34 | (uint64_t)buf << 32 | slot;
+    return (uint64_t)ref->rank << 34 | (uint64_t)ref->buf << 32 | slot;
+}
+
+static struct mdl_depend_row *row_find(const struct mdl_depend *d, uint64_t key)
+{
     uint32_t i = hash_of(key) & (d->hash_cap - 1);
     while (d->hash_cap && d->hash[i]) {
         struct mdl_depend_row *row = &d->rows[d->hash[i] - 1];
         if (row->key == key) return row;
         i = (i + 1) & (d->hash_cap - 1);
     }
-    struct mdl_depend_row *row = row_add(d, key);
+    return NULL;
+}
+
+static struct mdl_depend_row *row_of(struct mdl_depend *d, uint64_t key)
+{
+    struct mdl_depend_row *row = row_find(d, key);
+    if (!row) row = row_add(d, key);
     if (!row) d->failed = true;
     return row;
 }
@@ -166,7 +182,7 @@ static void cell_access(struct mdl_depend *d, uint32_t inst, struct mdl_depend_c
 static void slot_access(struct mdl_depend *d, uint32_t inst, const struct mdl_ref *ref, uint32_t slot, bool write,
                         struct mdl_depend_list *list)
 {
-    struct mdl_depend_row *row = row_of(d, ref->rank, ref->buf, slot);
+    struct mdl_depend_row *row = row_of(d, key_of(ref, slot));
     if (!row) return;
     bool view = ref->acc && d->wide;
     row->touched[view] = true;
@@ -181,6 +197,16 @@ void mdl_depend_access(struct mdl_depend *d, uint32_t inst, const struct mdl_ref
                        struct mdl_depend_list *list)
 {
     for (uint32_t s = 0; s < cell->slots && !d->failed; s++) slot_access(d, inst, cell, cell->slot + s, write, list);
+}
+
+void mdl_depend_follow(struct mdl_depend *d, uint32_t inst, const struct mdl_ref *cell, bool write,
+                       struct mdl_depend_list *list)
+{
+    for (uint32_t s = 0; s < cell->slots; s++) {
+        const struct mdl_depend_row *row = row_find(d, key_of(cell, cell->slot + s));
+        for (uint32_t p = cell->lo; row && p < cell->hi; p++)
+            cell_order(d, inst, &d->cells[row->cell + p], write, list);
+    }
 }
 
 /* ---- transitive reduction ---- */

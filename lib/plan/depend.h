@@ -38,12 +38,16 @@ void mdl_depend_fini(struct mdl_depend *d);
 /* Starts the list of instruction `inst`. */
 void mdl_depend_start(struct mdl_depend *d, uint32_t inst, struct mdl_depend_list *list);
 
-/* Adds `dep` once. */
+/* Adds `dep` once; takes the k-th away again. */
 void mdl_depend_add(struct mdl_depend *d, uint32_t dep, struct mdl_depend_list *list);
+void mdl_depend_remove(struct mdl_depend *d, uint32_t k, struct mdl_depend_list *list);
 
-/* Instruction `inst` reads or writes `parts` lo..hi of `slot`; `buf` and `slot` have been mapped so that memory which
- * may be shared has one name. Adds what it depends on. */
+/* Instruction `inst` reads or writes these cells. Adds what it depends on. */
 void mdl_depend_access(struct mdl_depend *d, uint32_t inst, const struct mdl_ref *cell, bool write,
+                       struct mdl_depend_list *list);
+
+/* The same, but leaves no trace: orders `inst` after what has been done to these cells. */
+void mdl_depend_follow(struct mdl_depend *d, uint32_t inst, const struct mdl_ref *cell, bool write,
                        struct mdl_depend_list *list);
 
 /* Drops what other entries of the list imply (by the dependencies of earlier instructions in `insts` and `deps`) and

@@ -72,7 +72,8 @@ struct mdl_ref {
 enum mdl_opcode {
     MDL_OP_SEND,   /* src -> peer */
     MDL_OP_RECV,   /* peer -> dst */
-    MDL_OP_COPY,   /* dst = src[0], either may be remote (a GET or a PUT); equal size */
+    MDL_OP_COPY,   /* dst = src[0], either may be remote (a GET or a PUT); equal size. IN to the OUT that is the same
+                      memory (in place): moves nothing, touches nothing */
     MDL_OP_REDUCE, /* dst = fold of src[0..nsrc) in this order (MDL_PLAN_TREE: canonical tree); remote sources allowed,
                       dst local; converts acc */
     MDL_OP_SIGNAL, /* raise peer's counter for us by one */
@@ -197,6 +198,11 @@ uint32_t mdl_build_reduce(struct mdl_builder *b, struct mdl_ref dst, const struc
                           uint32_t flags);
 uint32_t mdl_build_signal(struct mdl_builder *b, int peer, uint32_t channel);
 uint32_t mdl_build_wait(struct mdl_builder *b, int peer, uint32_t channel);
+
+/* For algorithms with many peers: the next instruction is ordered against what other ranks do by `inst` only (an index
+ * that an earlier call returned; several calls: by all of these), not by every WAIT and every access before it. Its
+ * references count as ever. Shorter lists, more overlap; the verifier tells whether it was right. */
+void mdl_build_after(struct mdl_builder *b, uint32_t inst);
 
 /* References: one slot's parts [lo, hi); a whole slot; several slots. */
 struct mdl_ref mdl_ref_parts(int rank, enum mdl_buffer buf, bool acc, uint32_t slot, uint32_t lo, uint32_t hi);

@@ -22,41 +22,52 @@ static bool MDL_PRINTF(2, 3) refuse(const struct check *c, const char *fmt, ...)
     return false;
 }
 
+/* The same about a reference, whose name comes first. */
+static bool MDL_PRINTF(3, 4) refuse_ref(const struct check *c, const struct mdl_ref *ref, const char *fmt, ...)
+{
+    char name[MDL_REF_TEXT_BYTES], text[160];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    mdl_ref_format(ref, c->r->parts, name, sizeof(name));
+    return refuse(c, "%s: %s", name, text);
+}
+
 /* ---- references ---- */
 
 static bool check_range(const struct check *c, const struct mdl_ref *ref)
 {
     const struct mdl_rules *r = c->r;
-    char name[MDL_REF_TEXT_BYTES];
-    mdl_ref_format(ref, r->parts, name, sizeof(name));
-    if (ref->rank >= (uint32_t)r->team->nranks) return refuse(c, "%s: there is no such rank", name);
-    if (ref->buf > MDL_SCRATCH) return refuse(c, "%s: unknown buffer", name);
-    if (!ref->slots) return refuse(c, "%s names no slot, or more than %d", name, UINT16_MAX);
-    if (ref->lo >= ref->hi || ref->hi > r->parts) return refuse(c, "%s: parts out of range (of %u)", name, r->parts);
-    if (ref->slots > 1 && (ref->lo || ref->hi != r->parts)) return refuse(c, "%s: parts of more than one slot", name);
+    if (ref->rank >= (uint32_t)r->team->nranks) return refuse_ref(c, ref, "there is no such rank");
+    if (ref->buf > MDL_SCRATCH) return refuse_ref(c, ref, "unknown buffer");
+    if (!ref->slots) return refuse_ref(c, ref, "names no slot, or more than %d", UINT16_MAX);
+    if (ref->lo >= ref->hi || ref->hi > r->parts) return refuse_ref(c, ref, "parts out of range (of %u)", r->parts);
+    if (ref->slots > 1 && (ref->lo || ref->hi != r->parts)) return refuse_ref(c, ref, "parts of more than one slot");
     uint32_t have = ref->buf == MDL_IN ? r->in_slots : ref->buf == MDL_OUT ? r->out_slots : r->scratch_slots;
     bool known = ref->buf != MDL_SCRATCH || ref->rank == r->rank;
     if (known && (ref->slot >= have || ref->slots > have - ref->slot))
-        return refuse(c, "%s: slot out of range (of %u)", name, have);
+        return refuse_ref(c, ref, "slot out of range (of %u)", have);
     if (ref->buf != MDL_SCRATCH && !mdl_collective_has(r->coll, (int)ref->rank, ref->buf))
-        return refuse(c, "%s: only the root has this buffer", name);
-    if (ref->acc && ref->buf != MDL_SCRATCH) return refuse(c, "%s: only SCRATCH can hold partials", name);
+        return refuse_ref(c, ref, "only the root has this buffer");
+    if (ref->acc && ref->buf != MDL_SCRATCH) return refuse_ref(c, ref, "only SCRATCH can hold partials");
     if (ref->slots > 1 && ref->buf == MDL_SCRATCH && !ref->acc && mdl_collective_reduces(r->coll))
-        return refuse(c, "%s: where partials are wider, elements of several slots do not touch", name);
+        return refuse_ref(c, ref, "where partials are wider, elements of several slots do not touch");
     return true;
 }
 
 static bool check_v(const struct check *c, const struct mdl_ref *ref)
 {
-    char name[MDL_REF_TEXT_BYTES];
     if (!mdl_collective_is_v(c->r->coll)) return true;
-    mdl_ref_format(ref, c->r->parts, name, sizeof(name));
     bool remote = ref->rank != c->r->rank, pairs = c->r->coll->coll == medleyCollAlltoAllV;
-    if (ref->slots > 1) return refuse(c, "%s: several slots in a V collective, where each has its own length", name);
-    if (ref->shape >= (uint32_t)c->r->team->nranks) return refuse(c, "%s: shape %u is no rank", name, ref->shape);
+    if (ref->slots > 1) return refuse_ref(c, ref, "several slots in a V collective, where each has its own length");
+    if (ref->shape >= (uint32_t)c->r->team->nranks) return refuse_ref(c, ref, "shape %u is no rank", ref->shape);
+    uint32_t slots = ref->buf == MDL_IN ? c->r->in_slots : c->r->out_slots, shape = slots == 1 ? ref->rank : ref->slot;
+    if (ref->buf != MDL_SCRATCH && ref->shape != shape)
+        return refuse_ref(c, ref, "has shape %u instead of %u", ref->shape, shape);
     if (remote && (ref->buf == MDL_OUT || pairs))
-        return refuse(c, "%s: a V collective's displacements are known to their owner only", name);
-    if (pairs && ref->buf == MDL_SCRATCH) return refuse(c, "%s: SCRATCH has no length in AlltoAllV", name);
+        return refuse_ref(c, ref, "a V collective's displacements are known to their owner only");
+    if (pairs && ref->buf == MDL_SCRATCH) return refuse_ref(c, ref, "SCRATCH has no length in AlltoAllV");
     return true;
 }
 
@@ -65,20 +76,18 @@ static bool check_remote(const struct check *c, const struct mdl_ref *ref, bool 
     const struct mdl_team *team = c->r->team;
     const struct mdl_facts *facts = &c->r->coll->facts;
     if (ref->rank == c->r->rank) return true;
-    char name[MDL_REF_TEXT_BYTES];
-    mdl_ref_format(ref, c->r->parts, name, sizeof(name));
-    if (team->host[ref->rank] != team->host[c->r->rank]) return refuse(c, "%s is on another host", name);
+    if (team->host[ref->rank] != team->host[c->r->rank]) return refuse_ref(c, ref, "is on another host");
     switch (ref->buf) {
     case MDL_IN:
-        if (write) return refuse(c, "%s: another rank's IN is never written", name);
-        if (!facts->in_mapped && !team->remote_get) return refuse(c, "%s: no fact allows remote IN", name);
+        if (write) return refuse_ref(c, ref, "another rank's IN is never written");
+        if (!facts->in_mapped && !team->remote_get) return refuse_ref(c, ref, "no fact allows remote IN");
         return true;
     case MDL_OUT:
         if (!facts->out_mapped && (write || !team->remote_get))
-            return refuse(c, "%s: no fact allows %s remote OUT", name, write ? "writing" : "reading");
+            return refuse_ref(c, ref, "no fact allows %s remote OUT", write ? "writing" : "reading");
         return true;
     default:
-        if (!team->remote_scratch) return refuse(c, "%s: the team has no remote SCRATCH", name);
+        if (!team->remote_scratch) return refuse_ref(c, ref, "the team has no remote SCRATCH");
         return true;
     }
 }
@@ -90,15 +99,14 @@ static bool check_ref(const struct check *c, const struct mdl_ref *ref, bool wri
 
 static bool same_size(const struct check *c, const struct mdl_ref *a, const struct mdl_ref *b)
 {
-    char x[MDL_REF_TEXT_BYTES], y[MDL_REF_TEXT_BYTES];
-    mdl_ref_format(a, c->r->parts, x, sizeof(x));
-    mdl_ref_format(b, c->r->parts, y, sizeof(y));
-    if (a->slots != b->slots) return refuse(c, "%s and %s have different numbers of slots", x, y);
-    if (a->lo != b->lo || a->hi != b->hi) return refuse(c, "%s and %s may differ by an element", x, y);
+    char other[MDL_REF_TEXT_BYTES];
     /* AlltoAllV: only the own block moves within a rank, and there both sides name the rank itself. */
-    if (mdl_collective_is_v(c->r->coll) && a->shape != b->shape)
-        return refuse(c, "%s and %s have the shapes %u and %u", x, y, a->shape, b->shape);
-    return true;
+    bool shaped = !mdl_collective_is_v(c->r->coll) || a->shape == b->shape;
+    if (a->slots == b->slots && a->lo == b->lo && a->hi == b->hi && shaped) return true;
+    mdl_ref_format(b, c->r->parts, other, sizeof(other));
+    if (a->slots != b->slots) return refuse_ref(c, a, "has another number of slots than %s", other);
+    if (!shaped) return refuse_ref(c, a, "has shape %u, and %s has shape %u", a->shape, other, b->shape);
+    return refuse_ref(c, a, "may differ from %s by an element", other);
 }
 
 /* ---- instructions ---- */

@@ -60,13 +60,12 @@ static medleyResult_t check_ref(struct mdl_verify *v, uint32_t inst, const struc
 {
     const struct mdl_plan *p = v->plans[v->rank_of[inst]];
     char name[MDL_REF_TEXT_BYTES];
+    uint32_t have = v->plans[ref->rank]->scratch_slots, need = ref_flags(v->rank_of[inst], ref);
+    bool inside = ref->buf != MDL_SCRATCH || (ref->slot < have && ref->slots <= have - ref->slot);
+    if (inside && (p->flags & need) == need) return medleySuccess;
     mdl_ref_format(ref, v->parts, name, sizeof(name));
-    uint32_t have = v->plans[ref->rank]->scratch_slots;
-    if (ref->buf == MDL_SCRATCH && (ref->slot >= have || ref->slots > have - ref->slot))
-        return mdl_verify_fail(v, inst, "%s: slot out of range (of %u)", name, have);
-    uint32_t need = ref_flags(v->rank_of[inst], ref);
-    if ((p->flags & need) != need) return mdl_verify_fail(v, inst, "%s: the plan lacks the flags %u", name, need);
-    return medleySuccess;
+    if (!inside) return mdl_verify_fail(v, inst, "%s: slot out of range (of %u)", name, have);
+    return mdl_verify_fail(v, inst, "%s: the plan lacks the flags %u", name, need);
 }
 
 static medleyResult_t check_inst(struct mdl_verify *v, const struct mdl_rules *rules, uint32_t inst)

@@ -45,17 +45,17 @@ static medleyResult_t pair(struct mdl_verify *v, uint32_t give, uint32_t take)
     if (mdl_verify_inst(v, give)->op != MDL_OP_SEND) return medleySuccess;
     const struct mdl_ref *a = mdl_verify_srcs(v, give), *b = &mdl_verify_inst(v, take)->dst;
     uint32_t from = v->rank_of[give], to = v->rank_of[take];
+    /* Ranges of equal length at other places may differ by an element: only equal ranges are equal for every size. */
+    bool same = a->slots == b->slots && a->lo == b->lo && a->hi == b->hi && same_length(v, from, to, a, b);
+    if (same && a->acc == b->acc) return medleySuccess;
     char x[MDL_REF_TEXT_BYTES], y[MDL_REF_TEXT_BYTES];
     mdl_ref_format(a, v->parts, x, sizeof(x));
     mdl_ref_format(b, v->parts, y, sizeof(y));
-    /* Ranges of equal length at other places may differ by an element: only equal ranges are equal for every size. */
-    if (a->slots != b->slots || a->lo != b->lo || a->hi != b->hi || !same_length(v, from, to, a, b))
+    if (!same)
         return mdl_verify_fail(v, give, "sends %s, but rank %u instruction %u receives %s of another size", x, to,
                                take - v->first[to], y);
-    if (a->acc != b->acc)
-        return mdl_verify_fail(v, give, "sends %s, but rank %u instruction %u receives %s: only one is a partial", x,
-                               to, take - v->first[to], y);
-    return medleySuccess;
+    return mdl_verify_fail(v, give, "sends %s, but rank %u instruction %u receives %s: only one is a partial", x, to,
+                           take - v->first[to], y);
 }
 
 /* Entries [at, end) are one lane; the first `gives` of them give. */

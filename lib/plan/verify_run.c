@@ -198,15 +198,16 @@ static medleyResult_t check_value(struct run *run, const struct access *a, const
 {
     struct mdl_verify *v = run->v;
     char name[MDL_REF_TEXT_BYTES];
+    if (v->coll->coll == medleyCollBarrier) return medleySuccess; /* only that a message came counts */
+    bool counted = mdl_collective_is_v(v->coll) && v->coll->coll != medleyCollAlltoAllV;
+    bool shaped = !counted || mdl_value_shape(v->values, seg->value) == a->ref->shape;
+    if (seg->value != MDL_VALUE_NONE && shaped) return medleySuccess;
     mdl_ref_format(a->ref, v->parts, name, sizeof(name));
     if (seg->value == MDL_VALUE_NONE)
         return mdl_verify_fail(v, a->inst, "reads %s, of which slot %u part %u holds nothing (%s)", name, a->slot,
                                seg->lo, mdl_verify_mode_name(run->mode));
-    bool counted = mdl_collective_is_v(v->coll) && v->coll->coll != medleyCollAlltoAllV;
-    if (counted && mdl_value_shape(v->values, seg->value) != a->ref->shape)
-        return mdl_verify_fail(v, a->inst, "reads %s with shape %u, but its data has shape %u", name, a->ref->shape,
-                               mdl_value_shape(v->values, seg->value));
-    return medleySuccess;
+    return mdl_verify_fail(v, a->inst, "reads %s with shape %u, but its data has shape %u", name, a->ref->shape,
+                           mdl_value_shape(v->values, seg->value));
 }
 
 static medleyResult_t read_slot(struct run *run, const struct access *a, struct pieces *pieces)
@@ -311,55 +312,59 @@ static medleyResult_t combine(struct run *run, uint32_t inst)
     return medleySuccess;
 }
 
-/* A block that is shifted onto itself because it is in place: no kernel does that right. */
-static medleyResult_t check_shift(struct run *run, uint32_t inst, const struct mdl_ref *src)
+/* Is it IN onto the same memory in OUT? *shifted: it overlaps otherwise, which no kernel does right. */
+static bool onto_itself(const struct run *run, const struct mdl_ref *dst, const struct mdl_ref *src, bool *shifted)
 {
-    const struct mdl_ref *dst = &mdl_verify_inst(run->v, inst)->dst;
-    if (dst->rank != src->rank || dst->buf == src->buf || !run->in_place[dst->rank]) return medleySuccess;
-    if (dst->buf != MDL_OUT || src->buf != MDL_IN) return medleySuccess;
+    uint32_t same = 0;
+    if (dst->rank != src->rank || dst->buf != MDL_OUT || src->buf != MDL_IN || !run->in_place[dst->rank]) return false;
     for (uint32_t k = 0; k < dst->slots; k++) {
         uint32_t in = mdl_collective_alias(run->v->coll, (int)dst->rank, dst->slot + k);
-        if (in != MDL_NO_SLOT && in >= src->slot && in - src->slot < src->slots && in - src->slot != k)
-            return mdl_verify_fail(run->v, inst, "destination and source overlap, shifted (%s)",
-                                   mdl_verify_mode_name(run->mode));
+        if (in == MDL_NO_SLOT || in < src->slot || in - src->slot >= src->slots) continue;
+        same += in - src->slot == k;
+        *shifted |= in - src->slot != k;
     }
-    return medleySuccess;
+    return same == dst->slots;
 }
 
-/* The copy that is none in place. */
-static bool onto_itself(struct run *run, const struct mdl_inst *in, const struct mdl_ref *src)
+static medleyResult_t read_sources(struct run *run, uint32_t inst)
 {
-    if (in->op != MDL_OP_COPY || in->flags || in->dst.slots > 1 || in->dst.buf == MDL_SCRATCH) return false;
-    return in->dst.rank == src->rank && src->buf != MDL_SCRATCH &&
-           row_of(run, &in->dst, 0, false) == row_of(run, src, 0, false);
+    const struct mdl_inst *in = mdl_verify_inst(run->v, inst);
+    const struct mdl_ref *srcs = mdl_verify_srcs(run->v, inst);
+    struct pieces one = {0}; /* apart, so that pieces of two sources never join */
+    medleyResult_t result = medleySuccess;
+    run->in.n = 0;
+    for (uint32_t k = 0; k < in->nsrc && result == medleySuccess; k++) {
+        run->at[k] = run->in.n;
+        one.n = 0;
+        result = read_ref(run, inst, &srcs[k], &one);
+        if (result != medleySuccess) break;
+        if (!mdl_grow(&run->in.v, &run->in.cap, (size_t)run->in.n + one.n, sizeof(*run->in.v)))
+            result = mdl_verify_memory(run->v);
+        else
+            memcpy(run->in.v + run->in.n, one.v, one.n * sizeof(*one.v));
+        run->end[k] = run->in.n += one.n;
+    }
+    free(one.v);
+    return result;
 }
 
 static medleyResult_t run_local(struct run *run, uint32_t inst)
 {
     const struct mdl_inst *in = mdl_verify_inst(run->v, inst);
     const struct mdl_ref *srcs = mdl_verify_srcs(run->v, inst);
-    if (onto_itself(run, in, srcs)) return medleySuccess;
+    bool shifted = false, itself = false;
+    for (uint32_t k = 0; k < in->nsrc; k++) itself |= onto_itself(run, &in->dst, &srcs[k], &shifted);
+    if (shifted)
+        return mdl_verify_fail(run->v, inst, "destination and source overlap, shifted (%s)",
+                               mdl_verify_mode_name(run->mode));
+    if (in->op == MDL_OP_COPY && itself && !in->flags) return medleySuccess;
     if (!mdl_grow(&run->at, &run->at_cap, in->nsrc, sizeof(*run->at)) ||
         !mdl_grow(&run->end, &run->end_cap, in->nsrc, sizeof(*run->end)) ||
         !mdl_grow(&run->operands, &run->operands_cap, in->nsrc, sizeof(*run->operands)))
         return mdl_verify_memory(run->v);
-    run->in.n = 0;
-    struct pieces one = {0};
-    medleyResult_t result = medleySuccess;
-    for (uint32_t k = 0; k < in->nsrc && result == medleySuccess; k++) {
-        run->at[k] = run->in.n;
-        one.n = 0; /* apart, so that pieces of two sources never join */
-        result = check_shift(run, inst, &srcs[k]);
-        if (result == medleySuccess) result = read_ref(run, inst, &srcs[k], &one);
-        if (result == medleySuccess &&
-            !mdl_grow(&run->in.v, &run->in.cap, (size_t)run->in.n + one.n, sizeof(*run->in.v)))
-            result = mdl_verify_memory(run->v);
-        if (result == medleySuccess) memcpy(run->in.v + run->in.n, one.v, one.n * sizeof(*one.v));
-        run->end[k] = run->in.n += one.n;
-    }
-    free(one.v);
-    if (result == medleySuccess) result = combine(run, inst);
-    return result == medleySuccess ? write_ref(run, inst, &in->dst, &run->out) : result;
+    MDL_TRY(read_sources(run, inst));
+    MDL_TRY(combine(run, inst));
+    return write_ref(run, inst, &in->dst, &run->out);
 }
 
 static medleyResult_t run_node(struct run *run, uint32_t node)

@@ -68,9 +68,11 @@ medleyResult_t mdl_values_new(struct mdl_verify *v)
     if (!t) return mdl_verify_memory(v);
     v->values = t;
     t->v = v;
-    t->n = 1; /* 0 is MDL_VALUE_NONE */
     t->seen = calloc(v->n, sizeof(*t->seen));
-    return t->seen && mdl_grow(&t->value, &t->cap, 1, sizeof(*t->value)) ? medleySuccess : mdl_verify_memory(v);
+    if (!t->seen || !mdl_grow(&t->value, &t->cap, 1, sizeof(*t->value))) return mdl_verify_memory(v);
+    t->value[MDL_VALUE_NONE] = (struct value){.kind = NONE};
+    t->n = 1;
+    return medleySuccess;
 }
 
 void mdl_values_free(struct mdl_values *t)

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Is the verifier sharp? Plans that are right are changed in one place or several.
+ *
+ * Changes that can never be harmless must be refused, each one, at every place. Random changes are judged by the
+ * simulator: a plan that the verifier accepts must run right in every order tried. MDL_TEST_SEED and MDL_TEST_ROUNDS
+ * repeat or lengthen a run.
+ */
+#include "config.h"
+#include "tests/unit/plan_sim.h"
+#include <stdio.h>
+
+struct setting {
+    const char *name, *hosts;
+    medleyColl_t coll;
+    int root;
+    uint32_t parts;
+    call_builder build;
+};
+
+static const struct setting settings[] = {
+    {"ring", "abc", medleyCollAllReduce, -1, 3, build_ring},
+    {"direct", "aaa", medleyCollAllReduce, -1, 3, build_direct},
+    {"put", "aaa", medleyCollAllReduce, -1, 3, build_put},
+    {"oneshot", "aaa", medleyCollAllReduce, -1, 2, build_oneshot},
+    {"bcast", "aabba", medleyCollBroadcast, 1, 2, build_bcast},
+    {"barrier", "abcde", medleyCollBarrier, -1, 1, build_barrier},
+    {"exchange", "aab", medleyCollAlltoAll, -1, 2, build_exchange},
+    {"gather", "abba", medleyCollAllGather, -1, 2, build_gather_all},
+};
+enum { SETTINGS = sizeof(settings) / sizeof(*settings) };
+
+static struct call call;
+
+static void setup(const struct setting *s)
+{
+    call_init(&call, s->hosts, s->coll, medleyFloat16, s->root);
+    call_build(&call, s->name, s->parts, s->build);
+}
+
+static bool accepted(char *why, size_t bytes)
+{
+    return mdl_plan_verify(&call.team, &call.coll, call.plans, why, bytes) == medleySuccess;
+}
+
+/* The unchanged plans are right, says the simulator too: it is itself tested so. */
+START_TEST(originals_run)
+{
+    for (int k = 0; k < SETTINGS; k++) {
+        char why[256];
+        setup(&settings[k]);
+        call_accept(&call);
+        for (uint64_t seed = 0; seed < 200; seed++)
+            ck_assert_msg(sim_run(&call, seed, why, sizeof(why)), "%s, seed %llu: %s", settings[k].name,
+                          (unsigned long long)seed, why);
+        call_free(&call);
+    }
+}
+END_TEST
+
+/* ---- changes that are never harmless ---- */
+
+/* Changes the plan at instruction `inst`, in its k-th way; false: there is no such way. *harmless: it may be accepted.
+ */
+typedef bool (*change)(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless);
+
+static bool drop_inst(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    if (k) return false;
+    edit_drop(p, inst);
+    return true;
+}
+
+static bool change_peer(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    struct mdl_inst *in = &p->insts[inst];
+    if (in->op == MDL_OP_COPY || in->op == MDL_OP_REDUCE || k + 1 >= (uint32_t)call.team.nranks) return false;
+    in->peer = (in->peer + k + 1) % (uint32_t)call.team.nranks;
+    return true;
+}
+
+static bool change_channel(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    struct mdl_inst *in = &p->insts[inst];
+    if (in->op == MDL_OP_COPY || in->op == MDL_OP_REDUCE || k > 1) return false;
+    if (k) p->channels++; /* so that it is the match that fails */
+    in->channel++;
+    return true;
+}
+
+/* The dst (k even) or a source of an instruction. */
+static struct mdl_ref *ref_of(struct mdl_plan *p, uint32_t inst, uint32_t k)
+{
+    struct mdl_inst *in = &p->insts[inst];
+    bool writes = in->op == MDL_OP_RECV || in->op == MDL_OP_COPY || in->op == MDL_OP_REDUCE;
+    if (k < in->nsrc) return &p->refs[in->src + k];
+    return k == in->nsrc && writes ? &in->dst : NULL;
+}
+
+static bool change_slot(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    struct mdl_ref *ref = ref_of(p, inst, k / 2);
+    if (!ref) return false;
+    ref->slot += k % 2 ? 1 : UINT32_MAX;
+    return call.coll.coll != medleyCollBarrier || ref->slot >= p->scratch_slots;
+}
+
+static bool change_parts(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    struct mdl_ref *ref = ref_of(p, inst, k / 4);
+    if (!ref) return false;
+    if (k % 4 == 0) ref->lo++;
+    if (k % 4 == 1) ref->hi--;
+    if (k % 4 == 2) ref->lo--;
+    if (k % 4 == 3) ref->hi++;
+    return true;
+}
+
+static bool change_buffer(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    struct mdl_ref *ref = ref_of(p, inst, k / 2);
+    if (!ref) return false;
+    bool root_copy = call.coll.coll == medleyCollBroadcast && p->insts[inst].op == MDL_OP_SEND;
+    uint8_t was = ref->buf;
+    ref->buf = (uint8_t)((ref->buf + k % 2 + 1) % 3);
+    /* The rank's own block of an AllGather is in IN and OUT alike. */
+    *harmless = root_copy || (call.coll.coll == medleyCollAllGather && was == MDL_OUT && ref->buf == MDL_IN);
+    /* The one-shot's own contribution is still in IN. */
+    *harmless |= strcmp(call.name, "oneshot") == 0 && was == MDL_SCRATCH && ref->buf == MDL_IN;
+    return true;
+}
+
+static bool change_acc(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    struct mdl_ref *ref = ref_of(p, inst, k);
+    if (!ref) return false;
+    ref->acc = !ref->acc;
+    return true;
+}
+
+static bool change_final(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    if (k) return false;
+    p->insts[inst].flags ^= MDL_INST_FINAL;
+    return true;
+}
+
+static bool double_source(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    const struct mdl_inst *in = &p->insts[inst];
+    if (k >= in->nsrc) return false;
+    edit_add_source(p, inst, p->refs[in->src + k]);
+    return true;
+}
+
+static bool drop_source(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    if (k >= p->insts[inst].nsrc) return false;
+    edit_drop_source(p, inst, k);
+    return true;
+}
+
+static bool replace_source(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    const struct mdl_inst *in = &p->insts[inst];
+    if (in->nsrc < 2 || k >= in->nsrc) return false;
+    p->refs[in->src + k] = p->refs[in->src + (k + 1) % in->nsrc];
+    return true;
+}
+
+static bool change_rank(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    struct mdl_ref *ref = ref_of(p, inst, k);
+    if (!ref) return false;
+    ref->rank = (ref->rank + 1) % (uint32_t)call.team.nranks;
+    /* The one-shot's contributions are in every rank's SCRATCH, and that needs no release. */
+    *harmless = strcmp(call.name, "oneshot") == 0 && ref->buf == MDL_SCRATCH && p->insts[inst].op == MDL_OP_REDUCE;
+    return true;
+}
+
+static bool forget_flag(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    if (inst || k >= 4 || !(p->flags & 1u << k)) return false;
+    p->flags ^= 1u << k;
+    return true;
+}
+
+/* Two messages of one lane in the other order. */
+static bool swap_lane(struct mdl_plan *p, uint32_t inst, uint32_t k, bool *harmless)
+{
+    struct mdl_inst *a = &p->insts[inst];
+    for (uint32_t j = inst + 1; j < p->ninsts; j++) {
+        struct mdl_inst *b = &p->insts[j];
+        if (b->op != a->op || b->peer != a->peer || b->channel != a->channel || k--) continue;
+        if (a->op == MDL_OP_SEND) {
+            struct mdl_ref t = p->refs[a->src];
+            p->refs[a->src] = p->refs[b->src];
+            p->refs[b->src] = t;
+        } else if (a->op == MDL_OP_RECV) {
+            struct mdl_ref t = a->dst;
+            a->dst = b->dst;
+            b->dst = t;
+        } else {
+            return false;
+        }
+        return true;
+    }
+    return false;
+}
+
+/* Applies one change at every place of every rank's plan; returns how many were accepted though none may be. */
+static void refuse_everywhere(const char *what, change apply)
+{
+    for (int k = 0; k < SETTINGS; k++) {
+        setup(&settings[k]);
+        for (int r = 0; r < call.team.nranks; r++) {
+            struct mdl_plan *right = call.plans[r];
+            for (uint32_t i = 0; i < right->ninsts; i++)
+                for (uint32_t way = 0; way < 64; way++) {
+                    bool harmless = false;
+                    char why[512];
+                    call.plans[r] = plan_copy(right);
+                    bool changed = apply(call.plans[r], i, way, &harmless);
+                    if (changed && !harmless)
+                        ck_assert_msg(!accepted(why, sizeof(why)), "%s: %s, rank %d instruction %u, way %u accepted",
+                                      settings[k].name, what, r, i, way);
+                    mdl_plan_free(call.plans[r]);
+                }
+            call.plans[r] = right;
+        }
+        call_free(&call);
+    }
+}
+
+#define REFUSE(name)                                                                                                   \
+    START_TEST(refuse_##name) { refuse_everywhere(#name, name); }                                                      \
+    END_TEST
+REFUSE(drop_inst)
+REFUSE(change_peer)
+REFUSE(change_channel)
+REFUSE(change_slot)
+REFUSE(change_parts)
+REFUSE(change_buffer)
+REFUSE(change_acc)
+REFUSE(change_final)
+REFUSE(double_source)
+REFUSE(drop_source)
+REFUSE(replace_source)
+REFUSE(change_rank)
+REFUSE(forget_flag)
+REFUSE(swap_lane)
+
+/* ---- dependencies ---- */
+
+/* A dependency may be dropped without harm only if something else keeps the order. */
+static uint32_t drop_deps(uint32_t *tried)
+{
+    uint32_t kept = 0;
+    for (int r = 0; r < call.team.nranks; r++) {
+        struct mdl_plan *right = call.plans[r];
+        for (uint32_t i = 0; i < right->ninsts; i++)
+            for (uint32_t k = 0; k < right->insts[i].ndep; k++) {
+                char why[512];
+                call.plans[r] = plan_copy(right);
+                edit_drop_dep(call.plans[r], i, k);
+                ++*tried;
+                if (accepted(why, sizeof(why))) {
+                    kept++;
+                    for (uint64_t seed = 0; seed < 50; seed++)
+                        ck_assert_msg(sim_run(&call, seed, why, sizeof(why)),
+                                      "%s: rank %d instruction %u without dependency %u was accepted: %s", call.name, r,
+                                      i, k, why);
+                    if (getenv("MDL_TEST_VERBOSE"))
+                        printf("%s: rank %d instruction %u needs not wait for %u\n", call.name, r, i,
+                               right->deps[right->insts[i].dep + k]);
+                }
+                mdl_plan_free(call.plans[r]);
+            }
+        call.plans[r] = right;
+    }
+    return kept;
+}
+
+START_TEST(dropped_deps)
+{
+    for (int k = 0; k < SETTINGS; k++) {
+        uint32_t tried = 0;
+        setup(&settings[k]);
+        uint32_t spare = drop_deps(&tried);
+        printf("%s: %u of %u dependencies are spare\n", settings[k].name, spare, tried);
+        call_free(&call);
+    }
+}
+END_TEST
+
+/* ---- random changes ---- */
+
+static uint64_t seed_now;
+static uint32_t pick(uint32_t n) { return n ? (uint32_t)(sim_random(&seed_now) % n) : 0; }
+
+static void random_ref(struct mdl_plan *p, uint32_t inst)
+{
+    struct mdl_ref *ref = ref_of(p, inst, pick(p->insts[inst].nsrc + 1));
+    if (!ref) return;
+    switch (pick(6)) {
+    case 0: ref->slot = pick(p->scratch_slots + 3); break;
+    case 1: ref->lo = pick(p->parts), ref->hi = ref->lo + 1 + pick(p->parts - ref->lo); break;
+    case 2: ref->buf = (uint8_t)pick(3); break;
+    case 3: ref->rank = pick((uint32_t)call.team.nranks); break;
+    case 4: ref->acc ^= 1; break;
+    default: ref->slots = (uint16_t)(1 + pick(2));
+    }
+}
+
+static void random_source(struct mdl_plan *p, uint32_t inst)
+{
+    struct mdl_inst *in = &p->insts[inst];
+    if (!in->nsrc) return;
+    uint32_t a = pick(in->nsrc), b = pick(in->nsrc);
+    struct mdl_ref t = p->refs[in->src + a];
+    switch (pick(3)) {
+    case 0: edit_drop_source(p, inst, a); break;
+    case 1: edit_add_source(p, inst, t); break;
+    default: p->refs[in->src + a] = p->refs[in->src + b], p->refs[in->src + b] = t;
+    }
+}
+
+/* Drops an instruction and, of a pair, the peer's that meets it: matching alone does not find that. */
+static void random_drop(int rank, uint32_t inst)
+{
+    static const unsigned other[] = {[MDL_OP_SEND] = MDL_OP_RECV,
+                                     [MDL_OP_RECV] = MDL_OP_SEND,
+                                     [MDL_OP_SIGNAL] = MDL_OP_WAIT,
+                                     [MDL_OP_WAIT] = MDL_OP_SIGNAL};
+    struct mdl_inst gone = call.plans[rank]->insts[inst];
+    edit_drop(call.plans[rank], inst);
+    if (gone.op == MDL_OP_COPY || gone.op == MDL_OP_REDUCE || gone.peer >= (uint32_t)call.team.nranks) return;
+    struct mdl_plan *peer = call.plans[gone.peer];
+    uint32_t at = pick(peer->ninsts);
+    for (uint32_t k = 0; k < peer->ninsts; k++, at = (at + 1) % peer->ninsts) {
+        const struct mdl_inst *in = &peer->insts[at];
+        if (in->op != other[gone.op] || in->peer != (uint32_t)rank || in->channel != gone.channel) continue;
+        edit_drop(peer, at);
+        return;
+    }
+}
+
+static void random_deps(struct mdl_plan *p, uint32_t inst)
+{
+    struct mdl_inst *in = &p->insts[inst];
+    if (pick(4) == 0)
+        in->ndep = 0;
+    else if (in->ndep && pick(4))
+        edit_drop_dep(p, inst, pick(in->ndep));
+    else if (in->ndep && inst)
+        p->deps[in->dep + pick(in->ndep)] = pick(inst);
+}
+
+static void random_change(void)
+{
+    int r = (int)pick((uint32_t)call.team.nranks);
+    struct mdl_plan *p = call.plans[r];
+    if (!p->ninsts) return;
+    uint32_t i = pick(p->ninsts);
+    struct mdl_inst *in = &p->insts[i];
+    switch (pick(9)) {
+    case 0: random_ref(p, i); break;
+    case 1: random_source(p, i); break;
+    case 2: random_drop(r, i); break;
+    case 3:
+    case 4:
+    case 5: random_deps(p, i); break;
+    case 6:
+        if (i + 1 < p->ninsts) edit_swap(p, i);
+        break;
+    case 7: in->flags ^= (uint8_t)(1u << pick(3)); break;
+    default:
+        if (pick(2))
+            in->peer = pick((uint32_t)call.team.nranks);
+        else
+            in->op = (uint8_t)pick(6);
+    }
+}
+
+static void fuzz_one(const struct setting *s, uint64_t seed, uint32_t *kept)
+{
+    char why[512];
+    seed_now = seed;
+    setup(s);
+    for (int r = 0; r < call.team.nranks; r++) edit_plan(&call, r);
+    for (uint32_t k = 1 + pick(3); k; k--) random_change();
+    if (accepted(why, sizeof(why))) {
+        ++*kept;
+        for (int run = 0; run < 40; run++)
+            ck_assert_msg(sim_run(&call, sim_random(&seed_now), why, sizeof(why)),
+                          "%s, MDL_TEST_SEED=%llu: accepted, but %s", s->name, (unsigned long long)seed, why);
+    }
+    call_free(&call);
+}
+
+START_TEST(fuzz)
+{
+    const char *text = getenv("MDL_TEST_SEED"), *times = getenv("MDL_TEST_ROUNDS");
+    uint64_t seed = text ? strtoull(text, NULL, 10) : 20240601, rounds = times ? strtoull(times, NULL, 10) : 400;
+    printf("MDL_TEST_SEED=%llu\n", (unsigned long long)seed);
+    for (int k = 0; k < SETTINGS; k++) {
+        uint32_t kept = 0;
+        for (uint64_t round = 0; round < rounds; round++) fuzz_one(&settings[k], seed + round, &kept);
+        printf("%s: %u of %llu changed plans are still right\n", settings[k].name, kept, (unsigned long long)rounds);
+    }
+}
+END_TEST
+
+UNIT_MAIN("plan mutations", originals_run, refuse_drop_inst, refuse_change_peer, refuse_change_channel,
+          refuse_change_slot, refuse_change_parts, refuse_change_buffer, refuse_change_acc, refuse_change_final,
+          refuse_double_source, refuse_drop_source, refuse_replace_source, refuse_change_rank, refuse_forget_flag,
+          refuse_swap_lane, dropped_deps, fuzz)
