@@ -41,7 +41,10 @@ struct mdl_shm_home {
     uint64_t nonce;
     _Atomic uint64_t *probe; /* in a page of its own: holds the nonce while the rank is up, never in a forked child */
     size_t probe_bytes;
-    struct mdl_segment *segment;
+    struct mdl_segment *segment; /* NULL: base is private memory */
+    void *base;                  /* the rings */
+    size_t len;
+    int fd; /* of the rings, -1: they cannot be shared */
     struct mdl_shm_layout layout;
     struct mdl_shm_front *front;
     int event_fd;

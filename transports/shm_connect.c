@@ -102,7 +102,7 @@ static bool peer_publish(struct mdl_shm_peer *p)
     struct mdl_shm *s = p->ctx;
     uint64_t region = mdl_shm_home_region(s->home, p->rank);
     if (region == 0) return false;
-    p->in = (char *)s->home->segment->base + region;
+    p->in = (char *)s->home->base + region;
     mdl_shm_probe_peer(p);
     atomic_store_explicit(&s->peers[p->rank], p, memory_order_release); /* pairs with mdl_shm_peer */
     s->npeers++;
@@ -127,7 +127,7 @@ static medleyResult_t connect_here(struct mdl_shm *s, int rank, const struct mdl
     p->event_fd = home->event_fd;
     p->out_layout = home->layout;
     uint64_t region = mdl_shm_home_region(home, s->args.rank);
-    p->out = (char *)home->segment->base + region;
+    p->out = (char *)home->base + region;
     if (region == 0 || !peer_publish(p)) peer_free(p);
     return medleySuccess;
 }

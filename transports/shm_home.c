@@ -66,24 +66,46 @@ static medleyResult_t segment_open(struct mdl_shm_home *h, const struct mdl_shm_
     if (!mdl_shm_layout_fill(&h->layout, (uint64_t)sysconf(_SC_PAGESIZE)))
         return mdl_error(medleyInternalError, "the shared-memory transport does not support pages of %ld bytes",
                          sysconf(_SC_PAGESIZE));
-    size_t len = h->layout.front_bytes + (uint64_t)h->nregions * h->layout.region_bytes;
-    return mdl_segment_create(len, true, false, &h->segment);
+    h->len = h->layout.front_bytes + (uint64_t)h->nregions * h->layout.region_bytes;
+    MDL_TRY(mdl_segment_create(h->len, true, false, &h->segment));
+    h->base = h->segment->base;
+    h->fd = h->segment->fd;
+    return medleySuccess;
+}
+
+/* Rings that only ranks of this process can use. */
+static medleyResult_t private_open(struct mdl_shm_home *h, int rank)
+{
+    mdl_segment_destroy(h->segment);
+    h->segment = NULL;
+    h->fd = -1;
+    h->base = mmap(NULL, h->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (h->base != MAP_FAILED) return medleySuccess;
+    h->base = NULL;
+    return mdl_system_error(errno, "rank %d: no memory for message rings", rank);
 }
 
 /* The ring segment, and the way in which its pages are had: see the head of the file. */
 static medleyResult_t rings_open(struct mdl_shm_home *h, int rank)
 {
     MDL_TRY(segment_open(h, &roomy));
-    if (is_limited(h->segment->fd)) {
+    if (is_limited(h->fd)) {
         mdl_segment_destroy(h->segment);
         h->segment = NULL;
         MDL_TRY(segment_open(h, &compact));
-        h->reserve = is_limited(h->segment->fd);
         MDL_INFO(MDL_SHM, "rank %d: no memfd here, so the message rings are small files in /dev/shm or $TMPDIR", rank);
+        h->reserve = is_limited(h->fd);
     }
-    int err = h->reserve ? posix_fallocate(h->segment->fd, 0, (off_t)h->layout.front_bytes) : 0;
-    if (err) return mdl_system_error(err, "rank %d: no room for the page that wakes it in /dev/shm or $TMPDIR", rank);
-    h->front = h->segment->base;
+    int err = h->reserve ? posix_fallocate(h->fd, 0, (off_t)h->layout.front_bytes) : 0;
+    if (err) {
+        MDL_WARN(MDL_SHM,
+                 "rank %d: not even a page is free in /dev/shm or $TMPDIR (%s): other processes cannot share "
+                 "memory with it",
+                 rank, strerror(err));
+        h->reserve = false;
+        MDL_TRY(private_open(h, rank));
+    }
+    h->front = h->base;
     atomic_store_explicit(&h->front->nonce, h->nonce, memory_order_relaxed);
     atomic_store_explicit(&h->front->state, MDL_SHM_OPEN, memory_order_relaxed);
     return medleySuccess;
@@ -104,7 +126,10 @@ static medleyResult_t probe_open(struct mdl_shm_home *h, int rank)
 static void home_free(struct mdl_shm_home *h)
 {
     if (h->event_fd >= 0) close(h->event_fd);
-    if (h->segment) mdl_segment_destroy(h->segment);
+    if (h->segment)
+        mdl_segment_destroy(h->segment);
+    else if (h->base)
+        munmap(h->base, h->len);
     if (h->probe) munmap((void *)h->probe, h->probe_bytes);
     pthread_mutex_destroy(&h->lock);
     free(h->region_of);
@@ -122,7 +147,7 @@ medleyResult_t mdl_shm_home_open(int rank, int nranks, struct mdl_shm_home **hom
 {
     struct mdl_shm_home *h = calloc(1, sizeof(*h));
     if (!h) goto no_memory;
-    h->event_fd = -1;
+    h->event_fd = h->fd = -1;
     h->nranks = nranks;
     h->nregions = nranks - 1 < MDL_SHM_MAX_LOCAL ? nranks - 1 : MDL_SHM_MAX_LOCAL;
     atomic_init(&h->refs, 1);
@@ -173,7 +198,7 @@ static bool region_reserve(struct mdl_shm_home *h, int rank)
     if (h->next_region >= h->nregions) return false;
     if (!h->reserve) return true;
     off_t offset = (off_t)region_offset(h, h->next_region);
-    if (posix_fallocate(h->segment->fd, offset, (off_t)h->layout.region_bytes) == 0) return true;
+    if (posix_fallocate(h->fd, offset, (off_t)h->layout.region_bytes) == 0) return true;
     MDL_WARN(MDL_SHM, "no room for the messages of rank %d in /dev/shm or $TMPDIR: another transport is used", rank);
     return false;
 }

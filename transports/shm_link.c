@@ -297,16 +297,16 @@ static bool answer_hello(struct guest *g, uint64_t seq)
 {
     struct mdl_shm_home *h = g->ctx->home;
     struct mdl_shm_reply r = {.type = MDL_SHM_ASK_HELLO, .seq = seq, .nonce = h->nonce};
-    r.status = h->segment->fd < 0 ? MDL_SHM_NO_SEGMENT : MDL_SHM_OK;
+    r.status = h->fd < 0 ? MDL_SHM_NO_SEGMENT : MDL_SHM_OK;
     if (r.status == MDL_SHM_OK && (r.region = mdl_shm_home_region(h, g->rank)) == 0) r.status = MDL_SHM_NO_ROOM;
     if (r.status != MDL_SHM_OK) return answer(g, &r, NULL);
     mdl_shm_yama_allow(g->ctx, mdl_shm_socket_pid(g->watch.fd)); /* before it tries */
     r.nfds = 2;
-    r.len = h->segment->len;
+    r.len = h->len;
     r.ring_bytes = h->layout.ring_bytes;
     r.bulk_slots = h->layout.bulk_slots;
     r.bulk_bytes = h->layout.bulk_bytes;
-    return answer(g, &r, (int[]){h->segment->fd, h->event_fd});
+    return answer(g, &r, (int[]){h->fd, h->event_fd});
 }
 
 /* A descriptor of one of this process's segments, or -1. */
