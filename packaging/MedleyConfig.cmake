@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # CMake package of Medley: find_package(Medley), then link Medley::medley (shared) or Medley::medley_static.
 # Paths are relative to this file, so that an installed tree may be moved.
-get_filename_component(_medley_libdir "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
-get_filename_component(_medley_includedir "${CMAKE_CURRENT_LIST_DIR}/../../../include" ABSOLUTE)
+get_filename_component(_medley_libdir "${CMAKE_CURRENT_LIST_DIR}/" ABSOLUTE)
+get_filename_component(_medley_includedir "${CMAKE_CURRENT_LIST_DIR}/" ABSOLUTE)
 
 if(EXISTS "${_medley_libdir}/libmedley.so" AND NOT TARGET Medley::medley)
   add_library(Medley::medley SHARED IMPORTED)

@@ -281,10 +281,10 @@ static void attack(const char *cma, char *in, char *out)
     static struct pair p;
     pair_open(&p, cma);
     struct mdl_shm_peer *liar = mdl_shm_peer(p.ranks[0].ctx, 1), *victim = mdl_shm_peer(p.ranks[1].ctx, 0);
-    enum { N = 12 };
+    enum { N = 24 };
     struct mdl_request *reqs[2 * N];
     for (int i = 0; i < N; i++) {
-        static const size_t lens[] = {100, 0, 8192, GUARDED};
+        static const size_t lens[] = {8192, 100, 8192, GUARDED};
         size_t len = lens[i % 4];
         struct mdl_message recv = {.ptr = in + GUARDED - len, .len = len, .tag = 1, .channel = 3};
         struct mdl_message send = {.ptr = out + GUARDED - len, .len = len, .tag = 1, .channel = 3};
