@@ -148,13 +148,11 @@ static bool read_hello(struct mdl_auth *a, struct mdl_auth_query *query)
     a->peer_min = mdl_read_u16(&r);
     a->peer_max = mdl_read_u16(&r);
     query->purpose = mdl_read_u8(&r);
-    uint8_t zeros[3];
-    mdl_read_bytes(&r, zeros, sizeof(zeros));
+    mdl_read_room(&r, 3); /* reserved: covered by the MACs, else ignored */
     mdl_read_bytes(&r, query->tag, sizeof(query->tag));
     a->peer_rank = (int)mdl_read_u32(&r);
     query->to_rank = (int)mdl_read_u32(&r);
-    return !r.bad && !(zeros[0] | zeros[1] | zeros[2]) && a->peer_min >= 1 && a->peer_min <= a->peer_max &&
-           a->peer_rank >= 0 && query->to_rank >= -1;
+    return !r.bad && a->peer_min >= 1 && a->peer_min <= a->peer_max && a->peer_rank >= 0 && query->to_rank >= -1;
 }
 
 static void got_hello(struct mdl_auth *a)

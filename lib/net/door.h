@@ -5,16 +5,15 @@
  * same-host handover (abstract Unix sockets).
  *
  * Handshake (wire version MDL_WIRE_VERSION; all little-endian; documented with its bytes in docs/wire.md)
- *   client: magic "MEDLEY\r\n", version_min u16, version_max u16, purpose u8, 3 zero bytes, tag[16], rank u32, to u32
- *           (the rank that is wanted, ~0: any), nonce_c[32]
- *   server: magic, status u16 (0 ok, 1 version refused), version u16, rank u32, nonce_s[32],
- *           mac_s[32] = HMAC(secret, "medley server" || all client bytes || server bytes so far)
- *   client: mac_c[32] = HMAC(secret, "medley client" || all client bytes || all server bytes)
- * tag = first 16 bytes of HMAC(secret, "medley tag"): public, finds the secret; together with purpose and `to` it finds
- * the service, so that several ranks of one process share a door. An unknown tag, a wrong magic or MAC, a byte after
- * the deadline: closed without an answer. A version refusal is answered, under the same MAC, so that the client can say
- * which versions met (lowest in `version`, highest in the first two bytes of nonce_s). Half-open connections are capped
- * (auth_pending: the oldest goes, those that never showed a known tag first) and have a deadline (auth_timeout).
+ *   client: magic "MEDLEY\r\n", version_min u16, version_max u16, purpose u8, 3 reserved bytes, tag[16], rank u32, to
+ * u32 (the rank that is wanted, ~0: any), nonce_c[32] server: magic, status u16 (0 ok, 1 version refused), version u16,
+ * rank u32, nonce_s[32], mac_s[32] = HMAC(secret, "medley server" || all client bytes || server bytes so far) client:
+ * mac_c[32] = HMAC(secret, "medley client" || all client bytes || all server bytes) tag = first 16 bytes of
+ * HMAC(secret, "medley tag"): public, finds the secret; together with purpose and `to` it finds the service, so that
+ * several ranks of one process share a door. An unknown tag, a wrong magic or MAC, a byte after the deadline: closed
+ * without an answer. A version refusal is answered, under the same MAC, so that the client can say which versions met
+ * (lowest in `version`, highest in the first two bytes of nonce_s). Half-open connections are capped (auth_pending: the
+ * oldest goes, those that never showed a known tag first) and have a deadline (auth_timeout).
  *
  * The client is done when its proof is on the way; the server may still close (unserved meanwhile), which the client
  * then sees as end of file.

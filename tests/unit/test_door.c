@@ -189,6 +189,8 @@ END_TEST
 
 START_TEST(bad_configurations_open_no_door)
 {
+    open_door();
+    mdl_door_put(door); /* the first thread of a process may bring helpers of a sanitizer */
     int fds = leaks_descriptors(), threads = leaks_threads();
     load_config("nosuchif");
     ck_assert_int_eq(mdl_door_get(&cfg, &door), medleyInvalidArgument);
@@ -197,7 +199,7 @@ START_TEST(bad_configurations_open_no_door)
     strcpy(cfg.port_range.s, "5-4");
     ck_assert_int_eq(mdl_door_get(&cfg, &door), medleyInvalidArgument);
     ck_assert_int_eq(leaks_descriptors(), fds);
-    ck_assert_int_eq(leaks_threads(), threads);
+    ck_assert_int_eq(leaks_threads_settle(threads), threads);
 }
 END_TEST
 
@@ -562,8 +564,9 @@ END_TEST
 
 START_TEST(a_thousand_cycles_leave_nothing)
 {
+    open_door();
+    mdl_door_put(door);
     int fds = leaks_descriptors(), threads = leaks_threads();
-    load_config("127.0.0.1");
     for (int i = 0; i < 1000; i++) {
         struct inbox in = INBOX_INIT;
         struct mdl_service *service;
@@ -579,7 +582,7 @@ START_TEST(a_thousand_cycles_leave_nothing)
         mdl_door_put(door);
     }
     ck_assert_int_eq(leaks_descriptors(), fds);
-    ck_assert_int_eq(leaks_threads(), threads);
+    ck_assert_int_eq(leaks_threads_settle(threads), threads);
 }
 END_TEST
 
