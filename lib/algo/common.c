@@ -134,28 +134,105 @@ void mdl_fold2(struct mdl_emit *e, struct mdl_ref dst, struct mdl_ref a, struct 
 
 /* ---- signals ---- */
 
+enum { SMALL_HOST = 16 };
+
 int mdl_host_peers(const struct mdl_emit *e) { return e->team->host_size[e->team->host[e->rank]] - 1; }
 
 int mdl_host_peer(const struct mdl_emit *e, int i)
 {
-    int host = e->team->host[e->rank];
-    return e->team->members[host][(e->team->local[e->rank] + i) % e->team->host_size[host]];
+    int host = e->team->host[e->rank], size = e->team->host_size[host];
+    return e->team->members[host][(e->team->local[e->rank] + i) % size];
 }
 
-void mdl_signal_host(struct mdl_emit *e)
+bool mdl_host_is_small(const struct mdl_emit *e) { return mdl_host_peers(e) < SMALL_HOST; }
+
+void mdl_host_say(struct mdl_emit *e)
 {
-    for (int i = 1; i <= mdl_host_peers(e); i++) mdl_build_signal(e->b, mdl_host_peer(e, i), 0);
+    int peers = mdl_host_peers(e), size = peers + 1;
+    for (int i = 1; i <= peers && mdl_host_is_small(e); i++) mdl_build_signal(e->b, mdl_host_peer(e, i), 0);
+    for (int d = 1; d < size && !mdl_host_is_small(e); d *= 2) {
+        mdl_build_signal(e->b, mdl_host_peer(e, d), 0);
+        mdl_build_wait(e->b, mdl_host_peer(e, size - d), 0);
+    }
 }
 
-void mdl_wait_host(struct mdl_emit *e)
+void mdl_host_hear(struct mdl_emit *e, int q)
 {
-    for (int i = 1; i <= mdl_host_peers(e); i++) mdl_build_wait(e->b, mdl_host_peer(e, i), 0);
+    if (mdl_host_is_small(e)) mdl_build_after(e->b, mdl_build_wait(e->b, q, 0));
 }
 
-void mdl_sync_host(struct mdl_emit *e)
+void mdl_host_hear_all(struct mdl_emit *e)
 {
-    mdl_signal_host(e);
-    mdl_wait_host(e);
+    for (int i = 1; i <= mdl_host_peers(e) && mdl_host_is_small(e); i++) mdl_build_wait(e->b, mdl_host_peer(e, i), 0);
+}
+
+void mdl_host_sync(struct mdl_emit *e)
+{
+    mdl_host_say(e);
+    mdl_host_hear_all(e);
+}
+
+/* A binomial tree over the host's ranks, numbered from the root on. */
+struct host_tree {
+    int v, size;
+    int low; /* children are v + d for the powers d below it */
+};
+
+static struct host_tree host_tree(const struct mdl_emit *e, int root)
+{
+    struct host_tree t = {.size = mdl_host_peers(e) + 1, .low = 1};
+    t.v = (e->team->local[e->rank] - e->team->local[root] + t.size) % t.size;
+    while (t.low < t.size && !(t.v & t.low)) t.low *= 2;
+    return t;
+}
+
+static int tree_rank(const struct mdl_emit *e, const struct host_tree *t, int v)
+{
+    return v == t->v ? e->rank : mdl_host_peer(e, (v - t->v + t->size) % t->size);
+}
+
+void mdl_host_to_root(struct mdl_emit *e, int root)
+{
+    if (mdl_host_is_small(e)) {
+        if (e->rank != root) mdl_build_signal(e->b, root, 0);
+        return;
+    }
+    struct host_tree t = host_tree(e, root);
+    for (int d = 1; d < t.low && t.v + d < t.size; d *= 2) mdl_build_wait(e->b, tree_rank(e, &t, t.v + d), 0);
+    if (t.v) mdl_build_signal(e->b, tree_rank(e, &t, t.v - t.low), 0);
+}
+
+void mdl_host_from_root(struct mdl_emit *e, int root)
+{
+    struct host_tree t = host_tree(e, root);
+    if (mdl_host_is_small(e)) {
+        for (int i = 1; i <= mdl_host_peers(e) && !t.v; i++) mdl_build_signal(e->b, mdl_host_peer(e, i), 0);
+        if (t.v) mdl_build_wait(e->b, root, 0);
+        return;
+    }
+    if (t.v) mdl_build_wait(e->b, tree_rank(e, &t, t.v - t.low), 0);
+    for (int d = t.low / 2; d; d /= 2)
+        if (t.v + d < t.size) mdl_build_signal(e->b, tree_rank(e, &t, t.v + d), 0);
+}
+
+static bool near(const struct mdl_emit *e, int peer)
+{
+    return e->team->remote_scratch && e->team->host[peer] == e->team->host[e->rank];
+}
+
+void mdl_tell(struct mdl_emit *e, int to, const uint32_t *heard, uint32_t nheard)
+{
+    for (uint32_t i = 0; i < nheard; i++) mdl_build_after(e->b, heard[i]);
+    if (near(e, to))
+        mdl_build_signal(e->b, to, 0);
+    else
+        mdl_build_send(e->b, to, 0, mdl_scratch(e, e->rank, false, mdl_builder_scratch(e->b, 1), 0));
+}
+
+uint32_t mdl_hear(struct mdl_emit *e, int from)
+{
+    if (near(e, from)) return mdl_build_wait(e->b, from, 0);
+    return mdl_build_recv(e->b, from, 0, mdl_scratch(e, e->rank, false, mdl_builder_scratch(e->b, 1), 0));
 }
 
 /* ---- order ---- */

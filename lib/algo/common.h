@@ -65,17 +65,31 @@ void mdl_fold(struct mdl_emit *e, struct mdl_ref dst, uint32_t n, mdl_source sou
 /* dst = a op b. */
 void mdl_fold2(struct mdl_emit *e, struct mdl_ref dst, struct mdl_ref a, struct mdl_ref b, uint32_t flags);
 
-/* ---- signals: to and from every other rank of this rank's host ---- */
-
-void mdl_signal_host(struct mdl_emit *e);
-void mdl_wait_host(struct mdl_emit *e);
-/* Every rank of the host is here: what it did before is done and seen. */
-void mdl_sync_host(struct mdl_emit *e);
+/* ---- signals within this rank's host ---- */
 
 /* The i-th rank of this rank's host after it, cyclically; i from 1 to mdl_host_peers. Everyone starts elsewhere, so
  * nobody is visited by all at once. */
 int mdl_host_peer(const struct mdl_emit *e, int i);
 int mdl_host_peers(const struct mdl_emit *e);
+
+/* In two halves: "what I did before is done", said to all ranks of the host, and "so it is for q", or for all of them.
+ * On a small host the first is a signal to everyone and the second a wait for q, so that work on q's data starts early.
+ * On a large one the first half is a barrier of log2 steps, and the second is nothing. */
+void mdl_host_say(struct mdl_emit *e);
+void mdl_host_hear(struct mdl_emit *e, int q); /* on a small host the next instruction waits for nothing else */
+void mdl_host_hear_all(struct mdl_emit *e);
+/* Both halves. */
+void mdl_host_sync(struct mdl_emit *e);
+bool mdl_host_is_small(const struct mdl_emit *e);
+
+/* The same between `root` and the others: to it (on a small host the root still has to hear), and from it. */
+void mdl_host_to_root(struct mdl_emit *e, int root);
+void mdl_host_from_root(struct mdl_emit *e, int root);
+
+/* A message without content, to and from any rank, for barriers: a signal where there is shared memory, else an empty
+ * slot of SCRATCH. It is said after the `nheard` that mdl_hear returned. */
+void mdl_tell(struct mdl_emit *e, int to, const uint32_t *heard, uint32_t nheard);
+uint32_t mdl_hear(struct mdl_emit *e, int from);
 
 /* ---- order ---- */
 

@@ -33,46 +33,69 @@ static void stage_packed(const struct mdl_emit *e, const struct mdl_share *sh)
     mdl_build_copy(e->b, dst, mdl_ref_slots(e->b, e->rank, MDL_IN, false, 0, e->in_slots), 0);
 }
 
-/* Stages every slot and announces it: to each peer as early as may be when each reads a slot of its own. */
+/* Stages every slot. On a small host each peer is told as soon as its slot is there. */
 static void announce_slots(struct mdl_emit *e, const struct mdl_share *sh)
 {
+    bool packed = sh->whole && !mdl_collective_reduces(e->c), each = mdl_host_is_small(e);
     if (!sh->stage) return;
-    bool packed = sh->whole && !mdl_collective_reduces(e->c);
     if (packed) stage_packed(e, sh);
     for (int i = 1; i < e->n; i++) {
         int q = mdl_host_peer(e, i);
         if (!packed) stage_slot(e, sh, (uint32_t)q);
-        mdl_build_signal(e->b, q, 0);
+        if (each) mdl_build_signal(e->b, q, 0);
     }
+    if (each) return;
+    if (e->c->coll == medleyCollScatter)
+        mdl_host_from_root(e, e->c->root);
+    else
+        mdl_host_say(e);
 }
 
 static void announce(struct mdl_emit *e, const struct mdl_share *sh)
 {
     if (!sh->stage) return;
     stage_slot(e, sh, 0);
-    mdl_signal_host(e);
+    mdl_host_say(e);
 }
 
-static void await(const struct mdl_emit *e, const struct mdl_share *sh, int q)
+static void await(struct mdl_emit *e, const struct mdl_share *sh, int q)
 {
-    if (sh->stage) mdl_build_wait(e->b, q, 0);
+    if (sh->stage) mdl_host_hear(e, q);
 }
+
+static void await_all(struct mdl_emit *e, const struct mdl_share *sh)
+{
+    if (sh->stage) mdl_host_hear_all(e);
+}
+
+/* In one window of staged inputs nothing needs to be given back. */
+static bool keeps(const struct mdl_share *sh) { return sh->stage && sh->whole; }
 
 /* Everyone is done with everyone's memory. */
 static void release(struct mdl_emit *e, const struct mdl_share *sh)
 {
-    if (!(sh->stage && sh->whole)) mdl_sync_host(e);
+    if (!keeps(sh)) mdl_host_sync(e);
 }
 
-/* One reader is done with one owner. */
-static void release_to(const struct mdl_emit *e, const struct mdl_share *sh, int owner)
+/* The root is done with everyone's; everyone is done with the root's. */
+static void release_all(struct mdl_emit *e, const struct mdl_share *sh)
 {
-    if (!(sh->stage && sh->whole)) mdl_build_signal(e->b, owner, 0);
+    if (!keeps(sh)) mdl_host_from_root(e, e->c->root);
 }
 
-static void release_from(const struct mdl_emit *e, const struct mdl_share *sh, int reader)
+static void release_root(struct mdl_emit *e, const struct mdl_share *sh)
 {
-    if (!(sh->stage && sh->whole)) mdl_build_wait(e->b, reader, 0);
+    if (keeps(sh)) return;
+    mdl_host_to_root(e, e->c->root);
+    if (e->rank == e->c->root) mdl_host_hear_all(e);
+}
+
+/* Everyone stages slot 0 for the root. */
+static void announce_to_root(struct mdl_emit *e, const struct mdl_share *sh)
+{
+    if (!sh->stage) return;
+    if (e->rank != e->c->root) stage_slot(e, sh, 0);
+    mdl_host_to_root(e, e->c->root);
 }
 
 /* ---- reductions ---- */
@@ -113,26 +136,28 @@ static void allreduce_put(struct mdl_emit *e)
 {
     for (int i = 1; i < e->n; i++)
         mdl_build_copy(e->b, out_part(e, mdl_host_peer(e, i), e->rank), out_part(e, e->rank, e->rank), 0);
-    mdl_sync_host(e);
+    mdl_host_sync(e);
+}
+
+static void fetch_part(struct mdl_emit *e, const struct mdl_share *sh, int q)
+{
+    mdl_host_hear(e, q);
+    mdl_build_copy(e->b, out_part(e, e->rank, q), result_at(e, sh, q), 0);
 }
 
 static void allreduce_get(struct mdl_emit *e, const struct mdl_share *sh)
 {
-    mdl_signal_host(e);
+    mdl_host_say(e);
     if (sh->results == MDL_SHARE_STAGE)
         mdl_build_copy(e->b, out_part(e, e->rank, e->rank), result_at(e, sh, e->rank), 0);
-    for (int i = 1; i < e->n; i++) {
-        int q = mdl_host_peer(e, i);
-        mdl_build_wait(e->b, q, 0);
-        mdl_build_copy(e->b, out_part(e, e->rank, q), result_at(e, sh, q), 0);
-    }
-    mdl_sync_host(e);
+    for (int i = 1; i < e->n; i++) fetch_part(e, sh, mdl_host_peer(e, i));
+    mdl_host_sync(e);
 }
 
 static void allreduce(struct mdl_emit *e, struct mdl_share *sh)
 {
     announce(e, sh);
-    if (sh->stage) mdl_wait_host(e);
+    await_all(e, sh);
     if (sh->gather) {
         fold_all(e, sh, mdl_out(e, e->rank, 0), 0);
         release(e, sh);
@@ -149,46 +174,33 @@ static void allreduce(struct mdl_emit *e, struct mdl_share *sh)
 /* The root alone reduces. */
 static void reduce_gather(struct mdl_emit *e, struct mdl_share *sh)
 {
-    int root = e->c->root;
-    if (e->rank != root) {
-        stage_slot(e, sh, 0);
-        if (sh->stage) mdl_build_signal(e->b, root, 0);
-        release_from(e, sh, root);
-        return;
+    announce_to_root(e, sh);
+    if (e->rank == e->c->root) {
+        await_all(e, sh);
+        fold_all(e, sh, mdl_out(e, e->rank, 0), 0);
     }
-    if (sh->stage) mdl_wait_host(e);
-    fold_all(e, sh, mdl_out(e, root, 0), 0);
-    for (int i = 1; i < e->n; i++) release_to(e, sh, mdl_host_peer(e, i));
+    release_all(e, sh);
 }
 
 /* Every rank reduces its part; all but the root into SCRATCH, from where it is put into the root's OUT or fetched. */
 static void reduce(struct mdl_emit *e, struct mdl_share *sh)
 {
     int root = e->c->root;
-    bool put = sh->results == MDL_SHARE_PUT;
+    bool put = sh->results == MDL_SHARE_PUT, fetch = !put && e->rank == root;
     announce(e, sh);
-    if (sh->stage) mdl_wait_host(e);
+    await_all(e, sh);
     fold_all(e, sh, e->rank == root ? out_part(e, root, root) : result_at(e, sh, e->rank), 0);
     if (put && e->rank != root) mdl_build_copy(e->b, out_part(e, root, e->rank), result_at(e, sh, e->rank), 0);
-    mdl_signal_host(e);
-    if (put || e->rank != root) mdl_wait_host(e);
-    if (put) return;
-    if (e->rank != root) {
-        mdl_build_wait(e->b, root, 0);
-        return;
-    }
-    for (int i = 1; i < e->n; i++) {
-        int q = mdl_host_peer(e, i);
-        mdl_build_wait(e->b, q, 0);
-        mdl_build_copy(e->b, out_part(e, root, q), result_at(e, sh, q), 0);
-    }
-    mdl_signal_host(e);
+    mdl_host_say(e);
+    for (int i = 1; i < e->n && fetch; i++) fetch_part(e, sh, mdl_host_peer(e, i));
+    if (!fetch) mdl_host_hear_all(e);
+    if (!put) mdl_host_from_root(e, root);
 }
 
 static void reduce_scatter(struct mdl_emit *e, struct mdl_share *sh)
 {
     announce_slots(e, sh);
-    if (sh->stage) mdl_wait_host(e);
+    await_all(e, sh);
     fold_all(e, sh, mdl_out(e, e->rank, 0), (uint32_t)e->rank);
     release(e, sh);
 }
@@ -200,23 +212,40 @@ static void copy_own(const struct mdl_emit *e, uint32_t out_slot, uint32_t in_sl
     mdl_build_copy(e->b, mdl_out(e, e->rank, out_slot), mdl_in(e, e->rank, in_slot), 0);
 }
 
-static void fetch(const struct mdl_emit *e, const struct mdl_share *sh, uint32_t out_slot, int q, uint32_t in_slot)
+static void fetch(struct mdl_emit *e, const struct mdl_share *sh, uint32_t out_slot, int q, uint32_t in_slot)
 {
     await(e, sh, q);
     mdl_build_copy(e->b, mdl_out(e, e->rank, out_slot), input(e, sh, q, in_slot), 0);
 }
 
+/* What every rank but the root does with the root's slot, after the root has announced it. */
+static void fetch_from_root(struct mdl_emit *e, const struct mdl_share *sh, uint32_t in_slot)
+{
+    if (sh->stage) mdl_host_from_root(e, e->c->root);
+    mdl_build_copy(e->b, mdl_out(e, e->rank, 0), input(e, sh, e->c->root, in_slot), 0);
+}
+
 static void broadcast(struct mdl_emit *e, struct mdl_share *sh)
 {
-    int root = e->c->root;
-    if (e->rank == root) {
-        announce(e, sh);
+    if (e->rank == e->c->root) {
+        stage_slot(e, sh, 0);
+        if (sh->stage) mdl_host_from_root(e, e->rank);
         copy_own(e, 0, 0);
-        for (int i = 1; i < e->n; i++) release_from(e, sh, mdl_host_peer(e, i));
     } else {
-        fetch(e, sh, 0, root, 0);
-        release_to(e, sh, root);
+        fetch_from_root(e, sh, 0);
     }
+    release_root(e, sh);
+}
+
+static void scatter(struct mdl_emit *e, struct mdl_share *sh)
+{
+    if (e->rank == e->c->root) {
+        announce_slots(e, sh);
+        copy_own(e, 0, (uint32_t)e->rank);
+    } else {
+        fetch_from_root(e, sh, (uint32_t)e->rank);
+    }
+    release_root(e, sh);
 }
 
 static void allgather(struct mdl_emit *e, struct mdl_share *sh)
@@ -245,43 +274,22 @@ static void alltoall(struct mdl_emit *e, struct mdl_share *sh)
 static void gather_put(struct mdl_emit *e)
 {
     int root = e->c->root;
-    if (e->rank != root) {
-        mdl_build_copy(e->b, mdl_out(e, root, (uint32_t)e->rank), mdl_in(e, e->rank, 0), 0);
-        mdl_build_signal(e->b, root, 0);
-        return;
-    }
-    copy_own(e, (uint32_t)root, 0);
-    mdl_wait_host(e);
+    mdl_build_copy(e->b, mdl_out(e, root, (uint32_t)e->rank), mdl_in(e, e->rank, 0), 0);
+    mdl_host_to_root(e, root);
+    if (e->rank == root) mdl_host_hear_all(e);
 }
 
 static void gather(struct mdl_emit *e, struct mdl_share *sh)
 {
-    int root = e->c->root;
-    if (e->rank != root) {
-        stage_slot(e, sh, 0);
-        if (sh->stage) mdl_build_signal(e->b, root, 0);
-        release_from(e, sh, root);
-        return;
+    announce_to_root(e, sh);
+    if (e->rank == e->c->root) {
+        copy_own(e, (uint32_t)e->rank, 0);
+        for (int i = 1; i < e->n; i++) {
+            int q = mdl_host_peer(e, i);
+            fetch(e, sh, (uint32_t)q, q, 0);
+        }
     }
-    copy_own(e, (uint32_t)root, 0);
-    for (int i = 1; i < e->n; i++) {
-        int q = mdl_host_peer(e, i);
-        fetch(e, sh, (uint32_t)q, q, 0);
-        release_to(e, sh, q);
-    }
-}
-
-static void scatter(struct mdl_emit *e, struct mdl_share *sh)
-{
-    int root = e->c->root;
-    if (e->rank != root) {
-        fetch(e, sh, 0, root, (uint32_t)e->rank);
-        release_to(e, sh, root);
-        return;
-    }
-    announce_slots(e, sh);
-    copy_own(e, 0, (uint32_t)root);
-    for (int i = 1; i < e->n; i++) release_from(e, sh, mdl_host_peer(e, i));
+    release_all(e, sh);
 }
 
 void mdl_share_build(struct mdl_emit *e, struct mdl_share *sh)
@@ -303,6 +311,6 @@ void mdl_share_build(struct mdl_emit *e, struct mdl_share *sh)
     case medleyCollAlltoAll: alltoall(e, sh); break;
     case medleyCollGather: sh->results == MDL_SHARE_PUT ? gather_put(e) : gather(e, sh); break;
     case medleyCollScatter: scatter(e, sh); break;
-    default: mdl_sync_host(e); break; /* barrier */
+    default: mdl_host_sync(e); break; /* barrier */
     }
 }
