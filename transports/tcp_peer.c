@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A peer's lanes: which frame goes on which, and what happens when a lane comes or goes. Small frames take the lane
+ * with the least under way, chunks any lane that has room in its window; so a slow lane holds little and the fast ones
+ * take the rest.
+ */
+#include "config.h"
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "transports/tcp_context.h"
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum { READ_BUDGET = 1 << 20, MAX_VIOLATIONS = 8, CHECK_MS = 50 };
+
+/* ---- making ---- */
+
+static void read_address(struct mdl_tcp_peer *p, const uint8_t *address)
+{
+    struct mdl_reader r = {.p = address + 2, .left = mdl_get_u16(address)};
+    (void)mdl_read_u8(&r); /* version: checked by connect_all, like all of it */
+    unsigned count = mdl_read_u8(&r);
+    (void)mdl_read_u16(&r);
+    size_t eager = mdl_read_u32(&r), own = p->t->cfg->eager;
+    for (unsigned i = 0; i < count; i++)
+        if (mdl_addr_read(&r, &p->remotes[p->nremotes]) == medleySuccess) p->nremotes++;
+    mdl_tcp_flow_init(&p->flow, p->t->rank, p->rank, eager < own ? eager : own, p->t->cfg->tcp_chunk, &p->t->pool);
+}
+
+static void find_rails(struct mdl_tcp_peer *p)
+{
+    struct mdl_tcp_rail rails[MDL_TCP_MAX_RAILS];
+    p->nrails = mdl_tcp_rails(p->t->locals, p->t->nlocals, p->remotes, p->nremotes, rails);
+    for (int i = 0; i < p->nrails; i++) p->rails[i].rail = rails[i];
+    p->fallback = p->nrails == 0;
+}
+
+static struct mdl_tcp_peer *peer_new(struct mdl_tcp *t, int rank)
+{
+    struct mdl_tcp_peer *p = calloc(1, sizeof *p);
+    if (!p) {
+        mdl_error(medleySystemError, "rank %d: no memory for the connection to rank %d", t->rank, rank);
+        return NULL;
+    }
+    p->t = t;
+    p->rank = rank;
+    mdl_list_init(&p->dirty_link);
+    mdl_list_init(&p->dials);
+    read_address(p, t->addresses[rank]);
+    find_rails(p);
+    mdl_list_append(&t->active, &p->link);
+    pthread_mutex_lock(&t->lock);
+    t->peers[rank] = p;
+    pthread_mutex_unlock(&t->lock);
+    return p;
+}
+
+struct mdl_tcp_peer *mdl_tcp_peer_get(struct mdl_tcp *t, int rank)
+{
+    if (t->peers[rank]) return t->peers[rank];
+    if (t->addresses[rank]) return peer_new(t, rank);
+    mdl_error(medleyInvalidUsage, "rank %d: rank %d cannot be reached over TCP: it has given no usable address",
+              t->rank, rank);
+    return NULL;
+}
+
+static void goodbye(struct mdl_tcp_lane *lane)
+{
+    /* In the midst of a frame there is no place for another one. */
+    if (lane->nout == 0) {
+        mdl_tcp_lane_put_ack(lane, MDL_TCP_BYE);
+        mdl_tcp_lane_write(lane);
+    }
+    mdl_tcp_lane_kill(lane, NULL);
+}
+
+void mdl_tcp_peer_free(struct mdl_tcp_peer *p)
+{
+    mdl_tcp_cancel_dials(p);
+    for (int i = 0; i < MDL_TCP_MAX_LANES; i++)
+        if (p->lanes[i]) goodbye(p->lanes[i]);
+    mdl_tcp_flow_fini(&p->flow);
+    mdl_list_remove(&p->dirty_link);
+    mdl_list_remove(&p->link);
+    free(p);
+}
+
+/* ---- lanes come and go ---- */
+
+static void tune(int fd, uint64_t buffer)
+{
+    /* A peer that computes for long does not read: that is no reason to break the connection. tcp_watch.c sees to
+     * networks that are silent. */
+    int off = 0, bytes = (int)buffer;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &off, sizeof off);
+    if (!bytes) return;
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+}
+
+static int free_slot(const struct mdl_tcp_peer *p)
+{
+    for (int i = 0; i < MDL_TCP_MAX_LANES; i++)
+        if (!p->lanes[i]) return i;
+    return -1;
+}
+
+static void install(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane)
+{
+    pthread_mutex_lock(&p->t->lock);
+    p->lanes[lane->slot] = lane;
+    p->nlanes++;
+    p->t->nlanes++;
+    pthread_mutex_unlock(&p->t->lock);
+    if (lane->rail >= 0) p->rails[lane->rail].lanes++;
+    p->down_since_ns = 0;
+    mdl_tcp_flow_lane_up(&p->flow, lane->slot);
+}
+
+medleyResult_t mdl_tcp_peer_adopt(struct mdl_tcp_peer *p, const struct mdl_link *link, int rail)
+{
+    struct mdl_tcp *t = p->t;
+    int slot = p->lost ? -1 : free_slot(p);
+    struct mdl_tcp_lane *lane = slot < 0 ? NULL : mdl_tcp_lane_new(&p->flow, p, slot, link->fd, rail);
+    if (!lane) {
+        close(link->fd);
+        return medleySuccess; /* there are others, or there will be */
+    }
+    lane->local = link->local;
+    lane->remote = link->remote;
+    if (!lane->local.ifname[0]) mdl_addr_interface_of(link->fd, lane->local.ifname, sizeof lane->local.ifname);
+    tune(link->fd, t->cfg->socket_buffer);
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = lane};
+    if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, link->fd, &e) < 0) {
+        medleyResult_t rc = mdl_system_error(errno, "rank %d: epoll_ctl for a connection to rank %d", t->rank, p->rank);
+        close(link->fd);
+        free(lane);
+        return rc;
+    }
+    install(p, lane);
+    t->events++;
+    mdl_tcp_peer_touch(p);
+    MDL_INFO(MDL_NET, "rank %d: TCP lane %d to rank %d is up (%s, %s)", t->rank, slot, p->rank,
+             lane->local.ifname[0] ? lane->local.ifname : "?", rail < 0 ? "accepted" : "dialled");
+    return medleySuccess;
+}
+
+static void backoff(struct mdl_tcp_peer *p, int rail)
+{
+    struct mdl_tcp_rail_state *r = &p->rails[rail];
+    r->lanes--;
+    r->next_ns = p->t->now + 50 * MDL_NS_PER_MS;
+    mdl_tcp_tick_at(p->t, r->next_ns);
+}
+
+static void note(struct mdl_tcp_peer *p, const struct mdl_tcp_lane *lane, const char *why)
+{
+    char local[MDL_ADDR_TEXT_BYTES], remote[MDL_ADDR_TEXT_BYTES];
+    mdl_addr_format(&lane->local, local);
+    mdl_addr_format(&lane->remote, remote);
+    snprintf(p->why, sizeof p->why, "%s%s%s to %s: %s", lane->local.ifname, lane->local.ifname[0] ? " " : "", local,
+             remote, why);
+    MDL_INFO(MDL_NET, "rank %d: TCP lane %d to rank %d is down: %s", p->t->rank, lane->slot, p->rank, p->why);
+}
+
+static void collect(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane)
+{
+    atomic_fetch_add_explicit(&p->sent_bytes, lane->bytes_out, memory_order_relaxed);
+    atomic_fetch_add_explicit(&p->recv_bytes, lane->bytes_in, memory_order_relaxed);
+    lane->bytes_in = lane->bytes_out = 0;
+}
+
+/* why NULL: on purpose. The lane's memory stays until mdl_tcp_lanes_bury. */
+void mdl_tcp_lane_kill(struct mdl_tcp_lane *lane, const char *why)
+{
+    struct mdl_tcp_peer *p = lane->owner;
+    struct mdl_tcp *t = p->t;
+    if (why) note(p, lane, why);
+    collect(p, lane);
+    mdl_tcp_lane_stop_reading(lane);
+    mdl_tcp_flow_lane_down(&p->flow, lane->slot);
+    pthread_mutex_lock(&t->lock);
+    p->lanes[lane->slot] = NULL;
+    p->nlanes--;
+    t->nlanes--;
+    close(lane->fd);
+    lane->fd = -1;
+    pthread_mutex_unlock(&t->lock);
+    mdl_list_append(&t->dead_lanes, &lane->link);
+    if (lane->rail >= 0) backoff(p, lane->rail);
+    if (!p->nlanes && mdl_tcp_flow_busy(&p->flow)) mdl_tcp_peer_need(p);
+    mdl_tcp_peer_touch(p);
+}
+
+void mdl_tcp_lanes_bury(struct mdl_tcp *t)
+{
+    mdl_list_each (it, &t->dead_lanes) free(mdl_container_of(it, struct mdl_tcp_lane, link));
+    mdl_list_init(&t->dead_lanes);
+}
+
+/* ---- sending ---- */
+
+void mdl_tcp_peer_touch(struct mdl_tcp_peer *p)
+{
+    if (p->dirty) return;
+    p->dirty = true;
+    mdl_list_append(&p->t->dirty, &p->dirty_link);
+}
+
+static struct mdl_tcp_lane *quickest_lane(const struct mdl_tcp_peer *p)
+{
+    struct mdl_tcp_lane *best = NULL;
+    size_t least = SIZE_MAX;
+    for (int i = 0, left = p->nlanes; left; i++) {
+        struct mdl_tcp_lane *lane = p->lanes[i];
+        if (!lane) continue;
+        left--;
+        size_t load = p->flow.paths[i].unacked;
+        if (load >= least || !mdl_tcp_lane_has_space(lane)) continue;
+        least = load;
+        best = lane;
+    }
+    return best;
+}
+
+static medleyResult_t fill_small(struct mdl_tcp_peer *p)
+{
+    while (mdl_tcp_flow_has_small(&p->flow)) {
+        struct mdl_tcp_lane *lane = quickest_lane(p);
+        if (!lane) return medleySuccess;
+        struct mdl_tcp_take take;
+        medleyResult_t rc = mdl_tcp_flow_take_small(&p->flow, lane->slot, p->t->now, &take);
+        if (rc == medleyInProgress) continue;
+        MDL_TRY(rc);
+        mdl_tcp_lane_put(lane, &take);
+    }
+    return medleySuccess;
+}
+
+/* One chunk for each lane with room, in turns. */
+static void fill_chunks(struct mdl_tcp_peer *p)
+{
+    struct mdl_tcp_take take;
+    for (bool any = true; any && mdl_tcp_flow_has_chunk(&p->flow);) {
+        any = false;
+        for (int i = 0; i < MDL_TCP_MAX_LANES && mdl_tcp_flow_has_chunk(&p->flow); i++) {
+            struct mdl_tcp_lane *lane = p->lanes[i];
+            if (!lane || lane->blocked || !mdl_tcp_lane_has_space(lane) || !mdl_tcp_flow_room(&p->flow, i)) continue;
+            if (!mdl_tcp_flow_take_chunk(&p->flow, i, p->t->now, &take)) return;
+            mdl_tcp_lane_put(lane, &take);
+            any = true;
+        }
+    }
+}
+
+static void let_go(struct mdl_tcp_peer *p)
+{
+    p->flow.stale = false;
+    for (int i = 0; i < MDL_TCP_MAX_LANES; i++)
+        if (p->lanes[i]) mdl_tcp_lane_let_go(p->lanes[i]);
+}
+
+static const char *what_happened(const struct mdl_tcp_lane *lane, int rc)
+{
+    if (lane->bye) return NULL;
+    if (rc == MDL_TCP_EOF) return "end of file";
+    return rc == MDL_TCP_BROKEN ? lane->bad : strerror(rc);
+}
+
+/* The peer has left. What it has sent has come, or never will. */
+static void end_of_peer(struct mdl_tcp_peer *p)
+{
+    bool all = p->flow.seen_next == p->flow.bye_next;
+    if (p->left || (!all && p->nlanes)) return;
+    p->left = true;
+    if (p->flow.active) mdl_tcp_peer_lose(p, "it has left the communicator");
+}
+
+/* A lane has ended. Only an error of the communicator is passed up. */
+static medleyResult_t end_lane(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane, int rc)
+{
+    if (rc == MDL_TCP_FATAL) return lane->fatal;
+    const char *why = what_happened(lane, rc);
+    if (rc == MDL_TCP_BROKEN) {
+        mdl_error(medleyRemoteError, "rank %d: rank %d sent a frame that breaks the protocol: %s", p->t->rank, p->rank,
+                  why);
+        p->violations++;
+    }
+    mdl_tcp_lane_kill(lane, why);
+    if (p->violations > MAX_VIOLATIONS) mdl_tcp_peer_lose(p, "too many broken frames");
+    if (p->flow.bye_next) end_of_peer(p);
+    return medleySuccess;
+}
+
+/* A socket that takes no more may still hold what the peer said before it closed. */
+static medleyResult_t end_written(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane, int rc)
+{
+    int last;
+    bool more;
+    do {
+        more = false;
+        last = mdl_tcp_lane_read(lane, READ_BUDGET, p->t->scratch, MDL_TCP_SCRATCH_BYTES, p->t->now, &more);
+    } while (!last && more);
+    return end_lane(p, lane, last == MDL_TCP_FATAL || lane->bye ? last : rc);
+}
+
+static medleyResult_t write_lanes(struct mdl_tcp_peer *p, bool *waiting)
+{
+    for (int i = 0, left = p->nlanes; left > 0 && i < MDL_TCP_MAX_LANES; i++) {
+        struct mdl_tcp_lane *lane = p->lanes[i];
+        if (!lane) continue;
+        left--;
+        if (!lane->nout) continue;
+        uint64_t before = lane->bytes_out;
+        int rc = mdl_tcp_lane_write(lane);
+        if (lane->bytes_out != before) p->t->events++;
+        if (rc) MDL_TRY(end_written(p, lane, rc));
+        if (!rc && lane->nout) *waiting = true;
+    }
+    return medleySuccess;
+}
+
+static bool done_with(const struct mdl_tcp_peer *p)
+{
+    return !mdl_tcp_flow_has_small(&p->flow) && !mdl_tcp_flow_has_chunk(&p->flow);
+}
+
+medleyResult_t mdl_tcp_peer_flush(struct mdl_tcp_peer *p, bool idle)
+{
+    uint64_t before = p->flow.events;
+    bool waiting = false;
+    if (p->flow.stale) let_go(p);
+    if (p->nlanes) {
+        MDL_TRY(fill_small(p));
+        fill_chunks(p);
+        struct mdl_tcp_lane *lane = mdl_tcp_flow_ack_wanted(&p->flow, idle) ? quickest_lane(p) : NULL;
+        if (lane) mdl_tcp_lane_put_ack(lane, MDL_TCP_ACK);
+        MDL_TRY(write_lanes(p, &waiting));
+    }
+    p->t->events += p->flow.events - before;
+    if (p->flow.retries != p->flow_retries) {
+        atomic_fetch_add_explicit(&p->retries, p->flow.retries - p->flow_retries, memory_order_relaxed);
+        p->flow_retries = p->flow.retries;
+    }
+    if (p->flow.base != p->flow.next) mdl_tcp_tick_at(p->t, p->t->now + CHECK_MS * MDL_NS_PER_MS);
+    if (!waiting && (done_with(p) || !p->nlanes)) {
+        mdl_list_remove(&p->dirty_link);
+        p->dirty = false;
+    }
+    return medleySuccess;
+}
+
+/* ---- receiving ---- */
+
+medleyResult_t mdl_tcp_peer_read(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane)
+{
+    uint64_t before = p->flow.events;
+    int rc = mdl_tcp_lane_read(lane, READ_BUDGET, p->t->scratch, MDL_TCP_SCRATCH_BYTES, p->t->now, &p->t->more);
+    p->t->events += p->flow.events - before;
+    if (p->flow.events != before) mdl_tcp_peer_touch(p);
+    collect(p, lane);
+    if (rc) MDL_TRY(end_lane(p, lane, rc));
+    if (p->flow.bye_next) end_of_peer(p);
+    return medleySuccess;
+}
