@@ -80,6 +80,7 @@ static void goodbye(struct mdl_tcp_lane *lane)
 
 void mdl_tcp_peer_free(struct mdl_tcp_peer *p)
 {
+    p->lost = true; /* the end of a lane shall not bring a new one */
     mdl_tcp_cancel_dials(p);
     for (int i = 0; i < MDL_TCP_MAX_LANES; i++)
         if (p->lanes[i]) goodbye(p->lanes[i]);

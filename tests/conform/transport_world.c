@@ -263,6 +263,16 @@ static int count_fds(void)
     return n;
 }
 
+static void show_fds(void)
+{
+    char path[64], text[256];
+    for (int fd = 0; fd < 1024; fd++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(path, text, sizeof text - 1);
+        if (n > 0) fprintf(stderr, "  descriptor %d is %.*s\n", fd, (int)n, text);
+    }
+}
+
 static void init_ranks(struct rank *ranks, struct world *w, const struct mdl_transport *tr, const struct test_case *c,
                        bool sleeps)
 {
@@ -276,6 +286,7 @@ static int run_threads(struct rank *ranks, int n)
     int before = count_fds();
     for (int i = 0; i < n; i++) CHECK(pthread_create(&threads[i], NULL, rank_main, &ranks[i]) == 0);
     for (int i = 0; i < n; i++) pthread_join(threads[i], NULL);
+    if (count_fds() != before) show_fds();
     CHECK(count_fds() == before, "%d descriptors before, %d after", before, count_fds());
     return 0;
 }
