@@ -218,6 +218,29 @@ START_TEST(a_server_of_other_versions_is_named)
 }
 END_TEST
 
+/* A refusal under the right MAC is final, whatever other addresses could still do. */
+START_TEST(a_refused_version_ends_the_dial)
+{
+    struct impostor m;
+    struct mdl_addr list[2];
+    open_door();
+    prepare(&m);
+    m.min = m.max = MDL_WIRE_VERSION + 1;
+    list[0] = m.addr;
+    int silent = raw_listen(&list[1]);
+    struct mdl_dial_args args = dial_args(3, list, 2, 30000);
+    args.retry_refused = true;
+    uint64_t start = mdl_now_ns();
+    go(&m);
+    ck_assert_int_eq(try_dial(&args), medleyInvalidUsage);
+    ck_assert_uint_lt(mdl_now_ns() - start, 5 * MDL_NS_PER_S);
+    says("speaks wire versions 2..2, this build 1..1");
+    finish(&m);
+    close(silent);
+    mdl_door_put(door);
+}
+END_TEST
+
 /* Docker gives every host the same bridge address: who is there is often oneself, with the same key. */
 START_TEST(another_rank_does_not_answer)
 {
@@ -602,8 +625,8 @@ END_TEST
 
 UNIT_MAIN("dial", nobody_listens, each_address_has_its_reason, a_dial_needs_addresses, silence_ends_at_the_deadline,
           a_deadline_in_the_past_ends_at_once, a_hangup_is_explained, no_descriptor_is_a_system_error,
-          a_server_of_other_versions_is_named, another_rank_does_not_answer, another_protocol_is_named,
-          a_server_without_the_key_gets_no_proof, a_dead_address_costs_its_head_start_only,
+          a_server_of_other_versions_is_named, a_refused_version_ends_the_dial, another_rank_does_not_answer,
+          another_protocol_is_named, a_server_without_the_key_gets_no_proof, a_dead_address_costs_its_head_start_only,
           only_one_server_gets_a_proof, a_service_that_comes_later_is_found,
           retries_end_at_the_deadline_and_do_not_hammer, the_source_address_is_bound, a_connection_to_itself_is_refused,
           the_abort_word_ends_the_wait, the_monitor_does_not_wait_for_itself, a_dial_can_be_cancelled_in_its_callback,
