@@ -53,6 +53,7 @@
 
 #include "lib/base/status.h"
 #include "lib/reduce/reduce.h"
+#include "lib/topo/team.h"
 #include <stdio.h>
 
 enum mdl_buffer { MDL_IN, MDL_OUT, MDL_SCRATCH };
@@ -125,21 +126,6 @@ static inline size_t mdl_plan_part(size_t w, uint32_t parts, uint32_t p)
 }
 
 /* ---- the team and the call: everything that a plan may depend on ---- */
-
-/* Who is where: the same on every rank. host[r] are numbered 0.. in order of their lowest rank. */
-struct mdl_team {
-    int nranks, nhosts;
-    const int *host;           /* [nranks] */
-    const int *local;          /* [nranks] number among the ranks of its host, in rank order */
-    const int *host_size;      /* [nhosts] */
-    const int *const *members; /* [nhosts][host_size] ranks, in order */
-    bool remote_scratch;       /* all ranks of each host can address each other's SCRATCH (shared memory is on) */
-    bool remote_get;           /* ... can read each other's ordinary memory (single copy) */
-    /* speed, for the cost walk: nanoseconds, and picoseconds per byte */
-    uint32_t local_alpha, local_beta, net_alpha, net_beta, copy_beta, reduce_beta, cores;
-    uint32_t get_beta; /* single copy */
-    uint32_t rails;    /* independent network links per host */
-};
 
 /* Facts that all ranks of the call know: from the published lines within a host, or by the call's arguments. */
 struct mdl_facts {
