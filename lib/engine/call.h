@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A call's signature: how it is compared, hashed to a tag, put on the wire and into words. */
+#ifndef MDL_ENGINE_CALL_H_
+#define MDL_ENGINE_CALL_H_
+
+#include "lib/base/bytes.h"
+#include "lib/engine/board.h"
+
+enum { MDL_CALL_WIRE_BYTES = 24, MDL_CALL_TEXT_BYTES = 160 };
+
+bool mdl_call_same(const struct mdl_call *a, const struct mdl_call *b); /* do they match as one collective? */
+uint64_t mdl_call_tag(const struct mdl_call *c, uint64_t seq);          /* for messages: never 0 */
+void mdl_call_write(struct mdl_writer *w, const struct mdl_call *c);    /* signature only, without buffers */
+void mdl_call_read(struct mdl_reader *r, struct mdl_call *c);
+void mdl_call_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES]); /* "AllReduce(1024 x float, sum)" */
+
+/* Hash of a count table, equal on machines of either endianness. */
+uint64_t mdl_call_hash_table(const size_t *counts, int n);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The communicator as the engine sees it. One thread at a time executes on it (the caller's, or the progress thread
+ * while asynchronous work is queued); the reactor's thread and aborting threads touch only what is marked [any thread].
+ */
+#ifndef MDL_ENGINE_COMM_H_
+#define MDL_ENGINE_COMM_H_
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/boot/boot.h"
+#include "lib/engine/board.h"
+#include "lib/engine/call.h"
+#include "lib/engine/diary.h"
+#include "lib/engine/program.h"
+#include "lib/topo/team.h"
+#include <medley/plugin.h>
+#include <pthread.h>
+
+enum { MDL_MAX_TRANSPORTS = 8, MDL_P2P_CHANNEL = MDL_MAX_CHANNELS - 1, MDL_NO_TRANSPORT = 255 };
+
+struct mdl_batch;
+
+/* What every rank told about itself at creation. */
+struct mdl_rank_facts {
+    char host[MEDLEY_NAME_BYTES], arch[MEDLEY_NAME_BYTES], agreed[256];
+    uint32_t pid, cores, net_mbps, rails;
+    uint64_t board_segment, board_bytes;
+};
+
+struct mdl_transport_use {
+    const struct mdl_transport *ops; /* the contract, completed with defaults */
+    void *ctx;
+    uint32_t *reach; /* [nranks] both ways */
+    bool used;       /* by some pair: progressed and armed */
+};
+
+/* Plain counters of the executing thread; readers may see them half a step behind. */
+struct mdl_peer_counters {
+    _Atomic uint64_t wait_ns, sent, received;
+};
+struct mdl_coll_counters {
+    _Atomic uint64_t calls, bytes, time_ns;
+};
+
+struct mdl_redop {
+    bool used;
+    medleyDataType_t dtype;
+    medleyScalarResidence_t residence;
+    uint64_t value;
+    void *pointer;
+};
+
+struct mdl_comm {
+    struct mdl_config cfg;
+    int rank, nranks;
+    bool blocking;
+    struct mdl_ctl *ctl;
+    struct mdl_reactor *reactor;
+
+    /* [any thread] failure: the first wins. abort_word is looked at in every loop */
+    _Atomic uint32_t abort_word;
+    pthread_mutex_t fault_lock;
+    medleyResult_t fault_code;
+    int fault_origin;
+    char fault_text[MDL_ERROR_TEXT_BYTES], last_text[MDL_ERROR_TEXT_BYTES];
+    bool revoked;
+    int wake_fd; /* eventfd in every sleep of the executing thread */
+
+    struct mdl_transport_use transport[MDL_MAX_TRANSPORTS];
+    int ntransports;
+    uint8_t *via; /* [nranks] index into transport */
+    size_t request_bytes;
+    struct mdl_rank_facts *facts; /* [nranks] */
+    struct mdl_team *team;
+    struct mdl_board board;
+    bool use_board;
+    struct mdl_transport_use *map_transport;
+
+    /* execution */
+    uint64_t coll_seq;
+    _Atomic uint64_t *p2p_seq; /* [any thread] may read */
+    uint64_t *p2p_posted;      /* [2 * nranks] each: sends to, receives from; numbered, handed to the transport */
+    struct mdl_program_cache cache;
+    struct mdl_choose_limits limits;
+    struct mdl_call *calls; /* [nlocal] lines of the collective in hand */
+    struct mdl_mapped {
+        void *in, *out;
+        size_t in_len, out_len;
+    } * mapped;                /* [nlocal] where their buffers are here; NULL: not mapped yet */
+    struct mdl_run *free_runs; /* reused window state */
+    struct mdl_message_slot *free_messages, *all_messages;
+    char *stage; /* bounce buffers for single copy into reductions */
+    size_t stage_bytes;
+    int spin, yield;
+
+    /* asynchronous work, guarded by the queue's lock */
+    struct mdl_list queue;   /* of mdl_batch */
+    struct mdl_list active;  /* in the progress thread's list of communicators */
+    _Atomic uint32_t queued; /* batches in `queue` */
+
+    struct mdl_redop *redops;
+    int nredops;
+    struct mdl_list windows;
+    _Atomic uint32_t derived; /* serial of the last split or shrink */
+
+    struct mdl_diary diary; /* [any thread] */
+    struct mdl_peer_counters *peers;
+    struct mdl_coll_counters colls[medleyNumColls];
+    _Atomic uint64_t fallbacks;
+    char last_algo[32];
+    uint64_t last_predicted_ns;
+};
+
+static inline bool mdl_comm_failed(const struct mdl_comm *c)
+{
+    return atomic_load_explicit(&c->abort_word, memory_order_acquire) != 0; /* pairs with mdl_comm_fail */
+}
+
+/* fault.c [any thread] */
+void mdl_comm_fail(struct mdl_comm *c, medleyResult_t code, int origin, const char *text, bool spread);
+medleyResult_t mdl_comm_fault(struct mdl_comm *c); /* the code; its text becomes the thread's last error. Success if
+                                                      healthy */
+void mdl_comm_fail_here(struct mdl_comm *c, medleyResult_t code); /* with the calling thread's last error as text */
+void mdl_comm_wake(struct mdl_comm *c);
+void mdl_fault_attach(struct mdl_comm *c); /* handlers on the control plane */
+
+/* init.c: c->cfg, rank, nranks are set; the control plane is joined or derived by the caller */
+medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks, struct mdl_comm **c) MDL_MUST_USE;
+medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns) MDL_MUST_USE;
+void mdl_comm_free(struct mdl_comm *c);
+void mdl_comm_on_fault(void *comm, medleyResult_t code, int origin, const char *text);
+
+/* diag.c: asks `peer` over the control plane what it is doing, and compares; a mismatch becomes the fault of both */
+struct mdl_op;
+void mdl_diag_attach(struct mdl_comm *c);
+void mdl_diag_ask(struct mdl_comm *c, const struct mdl_op *op, int peer);
+void mdl_diag_mismatch(struct mdl_comm *c, uint64_t seq, int rank_a, const struct mdl_call *a, int rank_b,
+                       const struct mdl_call *b);
+
+#endif

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The loop that executes batches, and how it waits. */
+#include "config.h"
+
+#include "lib/engine/drive.h"
+#include "lib/engine/exec.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The clock is read every so many idle turns while spinning, and at each sleep. */
+enum { CLOCK_TURNS = 64, SLEEP_MS_MAX = 100, MAX_BLAME = 16 };
+#define ASK_AGAIN_NS MDL_NS_PER_S
+
+void mdl_batch_init(struct mdl_batch *b, struct mdl_comm *c)
+{
+    *b = (struct mdl_batch){.comm = c, .blamed = -1};
+    mdl_list_init(&b->link);
+    mdl_list_init(&b->ops);
+}
+
+struct mdl_batch *mdl_batch_new(struct mdl_comm *c)
+{
+    struct mdl_batch *b = malloc(sizeof(*b));
+
+    if (b) mdl_batch_init(b, c);
+    return b;
+}
+
+void mdl_batch_add(struct mdl_batch *b, struct mdl_op *op)
+{
+    mdl_list_append(&b->ops, &op->link);
+    b->nops++;
+}
+
+void mdl_batch_free(struct mdl_batch *b)
+{
+    if (!b) return;
+    mdl_list_each (it, &b->ops) {
+        struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        mdl_op_fini(op);
+        free(op);
+    }
+    free(b);
+}
+
+static bool is_collective(const struct mdl_op *op) { return op->call.coll < medleyCollSend; }
+
+/* One step of every operation that may move. Returns true when all are finished. */
+static bool step_batch(struct mdl_batch *b, int *events)
+{
+    bool busy = false, coll_busy = false;
+
+    mdl_list_each (it, &b->ops) {
+        struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        medleyResult_t res;
+
+        if (op->state == MDL_STATE_FINISHED) continue;
+        if (is_collective(op) && coll_busy) continue;
+        res = mdl_op_step(op, events);
+        if (res == medleyInProgress) {
+            busy = true;
+            coll_busy |= is_collective(op);
+        } else if (res != medleySuccess && b->result == medleySuccess) {
+            b->result = res;
+        }
+        if (coll_busy) busy = true;
+    }
+    return !busy;
+}
+
+static bool all_finished(const struct mdl_batch *b)
+{
+    mdl_list_each (it, &b->ops) {
+        if (mdl_container_of(it, struct mdl_op, link)->state != MDL_STATE_FINISHED) return false;
+    }
+    return true;
+}
+
+static void progress_transports(struct mdl_comm *c, int *events)
+{
+    for (int t = 0; t < c->ntransports; t++) {
+        medleyResult_t res;
+        if (!c->transport[t].used) continue;
+        res = c->transport[t].ops->progress(c->transport[t].ctx, events);
+        if (res != medleySuccess && res != medleyInProgress) mdl_comm_fail_here(c, res);
+    }
+}
+
+/* ---- waiting ---- */
+
+static int blame(const struct mdl_batch *b, int *peers, uint64_t *outstanding, const struct mdl_op **first)
+{
+    int n = 0;
+
+    *outstanding = 0;
+    *first = NULL;
+    mdl_list_each (it, &b->ops) {
+        const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        if (op->state == MDL_STATE_FINISHED || op->state == MDL_STATE_NEW) continue;
+        if (!*first) *first = op;
+        if (n < MAX_BLAME) n += mdl_op_blame(op, peers + n, MAX_BLAME - n, outstanding);
+    }
+    return n;
+}
+
+static void peers_text(const struct mdl_comm *c, const int *peers, int n, char *text, size_t bytes)
+{
+    int at = 0;
+
+    text[0] = 0;
+    if (n == 0) snprintf(text, bytes, "nobody (its own work)");
+    for (int i = 0; i < n && at >= 0 && (size_t)at < bytes; i++) {
+        at += snprintf(text + at, bytes - (size_t)at, "%srank %d (host %s)", i ? ", " : "", peers[i],
+                       mdl_ctl_host(c->ctl, peers[i]));
+    }
+}
+
+static void wait_text(const struct mdl_batch *b, double seconds, char *text, size_t bytes)
+{
+    const struct mdl_op *op;
+    int peers[MAX_BLAME];
+    uint64_t outstanding;
+    char who[256], call[MDL_CALL_TEXT_BYTES] = "?";
+    int n = blame(b, peers, &outstanding, &op);
+
+    peers_text(b->comm, peers, n, who, sizeof(who));
+    if (op) mdl_call_text(&op->call, call);
+    snprintf(text, bytes, "rank %d has waited %.1f s in %s #%llu for %s, %llu bytes outstanding", b->comm->rank,
+             seconds, call, op ? (unsigned long long)op->seq : 0ull, who, (unsigned long long)outstanding);
+}
+
+static void charge_wait(struct mdl_batch *b, uint64_t now)
+{
+    struct mdl_peer_counters *p;
+
+    if (b->blamed < 0) return;
+    p = &b->comm->peers[b->blamed];
+    atomic_store_explicit(&p->wait_ns, atomic_load_explicit(&p->wait_ns, memory_order_relaxed) + now - b->idle_since_ns,
+                          memory_order_relaxed);
+}
+
+static void moved(struct mdl_batch *b)
+{
+    if (b->idle_since_ns) charge_wait(b, mdl_now_ns());
+    b->idle_since_ns = 0;
+    b->blamed = -1;
+    b->warned = false;
+}
+
+/* Looks at the clock for a batch that does not move. */
+static void check_deadlines(struct mdl_batch *b, uint64_t now)
+{
+    struct mdl_comm *c = b->comm;
+    int peers[MAX_BLAME], n;
+    const struct mdl_op *op;
+    uint64_t outstanding, waited;
+    char text[MDL_ERROR_TEXT_BYTES];
+
+    if (!b->idle_since_ns) {
+        b->idle_since_ns = now;
+        b->next_ask_ns = now + (uint64_t)c->cfg.stall * MDL_NS_PER_MS;
+        if (blame(b, peers, &outstanding, &op) > 0) b->blamed = peers[0];
+        return;
+    }
+    waited = now - b->idle_since_ns;
+    if (now >= b->next_ask_ns) {
+        b->next_ask_ns = now + ASK_AGAIN_NS;
+        n = blame(b, peers, &outstanding, &op);
+        for (int i = 0; i < n; i++) mdl_diag_ask(c, op, peers[i]);
+    }
+    if (!b->warned && waited >= (uint64_t)c->cfg.warn_after * MDL_NS_PER_MS) {
+        b->warned = true;
+        wait_text(b, (double)waited / 1e9, text, sizeof(text));
+        MDL_WARN(MDL_COLL, "%s; still waiting", text);
+    }
+    if (c->cfg.timeout && waited >= (uint64_t)c->cfg.timeout * MDL_NS_PER_MS && !mdl_comm_failed(c)) {
+        wait_text(b, (double)waited / 1e9, text, sizeof(text));
+        mdl_comm_fail(c, medleyTimeout, c->rank, text, true);
+    }
+}
+
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void add_fd(struct mdl_driver *d, int fd)
+{
+    if (fd < 0) return;
+    if (d->nfds == d->fdcap) {
+        int cap = d->fdcap ? d->fdcap * 2 : 16;
+        struct pollfd *fds = realloc(d->fds, (size_t)cap * sizeof(*fds));
+        if (!fds) return; /* the sleep is bounded anyway */
+        d->fds = fds;
+        d->fdcap = cap;
+    }
+    d->fds[d->nfds++] = (struct pollfd){.fd = fd, .events = POLLIN};
+}
+
+static void disarm(struct mdl_driver *d)
+{
+    for (int i = 0; i < d->n; i++) {
+        struct mdl_comm *c = d->batches[i]->comm;
+        for (int t = 0; t < c->ntransports; t++) {
+            if (c->transport[t].used) c->transport[t].ops->disarm(c->transport[t].ctx);
+        }
+    }
+    d->armed = false;
+}
+
+/* Prepares to sleep; false: there is work. */
+static bool arm(struct mdl_driver *d)
+{
+    bool idle = true;
+
+    d->nfds = 0;
+    add_fd(d, d->extra_fd);
+    for (int i = 0; i < d->n; i++) {
+        struct mdl_comm *c = d->batches[i]->comm;
+        add_fd(d, c->wake_fd);
+        for (int t = 0; t < c->ntransports; t++) {
+            int fd = -1;
+            if (!c->transport[t].used) continue;
+            if (c->transport[t].ops->arm(c->transport[t].ctx, &fd) != medleySuccess) idle = false;
+            add_fd(d, fd);
+        }
+    }
+    d->armed = true;
+    if (!idle) disarm(d);
+    return idle;
+}
+
+static void drain_wake(struct mdl_driver *d)
+{
+    uint64_t count;
+
+    for (int i = 0; i < d->n; i++) {
+        if (read(d->batches[i]->comm->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN) continue;
+    }
+}
+
+static void sleep_armed(struct mdl_driver *d)
+{
+    int timeout = d->n ? SLEEP_MS_MAX : -1; /* nothing in hand: until somebody submits */
+
+    for (int i = 0; i < d->n; i++) {
+        if (d->batches[i]->comm->cfg.stall < timeout) timeout = (int)d->batches[i]->comm->cfg.stall;
+    }
+    if (poll(d->fds, (nfds_t)d->nfds, timeout) > 0) drain_wake(d);
+    disarm(d);
+}
+
+static void look_at_clock(struct mdl_driver *d)
+{
+    uint64_t now = mdl_now_ns();
+
+    for (int i = 0; i < d->n; i++) check_deadlines(d->batches[i], now);
+}
+
+/* Nothing moved in this turn. */
+static void idle(struct mdl_driver *d)
+{
+    uint64_t spin = UINT64_MAX, yield = UINT64_MAX;
+
+    for (int i = 0; i < d->n; i++) {
+        const struct mdl_comm *c = d->batches[i]->comm;
+        if ((uint64_t)c->spin < spin) spin = (uint64_t)c->spin;
+        if ((uint64_t)c->yield < yield) yield = (uint64_t)c->yield;
+    }
+    d->turns++;
+    if (d->turns % CLOCK_TURNS == 0) look_at_clock(d);
+    if (d->n && d->turns <= spin) {
+        relax();
+    } else if (d->n && d->turns <= spin + yield) {
+        sched_yield();
+    } else if (!d->armed) {
+        arm(d); /* one more turn follows: what came before the arming is seen in it */
+    } else {
+        sleep_armed(d);
+        look_at_clock(d);
+    }
+}
+
+/* ---- driver ---- */
+
+void mdl_driver_init(struct mdl_driver *d, int extra_fd)
+{
+    *d = (struct mdl_driver){.extra_fd = extra_fd, .cap = MDL_DRIVER_FEW};
+    d->batches = d->few;
+}
+
+void mdl_driver_fini(struct mdl_driver *d)
+{
+    if (d->batches != d->few) free(d->batches);
+    free(d->fds);
+}
+
+static medleyResult_t grow(struct mdl_driver *d)
+{
+    int cap = d->cap * 2;
+    struct mdl_batch **list = malloc((size_t)cap * sizeof(struct mdl_batch *));
+
+    if (!list) return mdl_error(medleySystemError, "out of memory for %d operations at once", cap);
+    memcpy(list, d->batches, (size_t)d->n * sizeof(*list));
+    if (d->batches != d->few) free(d->batches);
+    d->batches = list;
+    d->cap = cap;
+    return medleySuccess;
+}
+
+medleyResult_t mdl_driver_add(struct mdl_driver *d, struct mdl_batch *b)
+{
+    if (d->armed) disarm(d);
+    if (d->n == d->cap) MDL_TRY(grow(d));
+    d->batches[d->n++] = b;
+    d->turns = 0;
+    return medleySuccess;
+}
+
+int mdl_driver_turn(struct mdl_driver *d)
+{
+    int total = 0, finished = 0;
+    bool was_armed = d->armed;
+
+    for (int i = 0; i < d->n; i++) {
+        struct mdl_batch *b = d->batches[i];
+        int events = 0;
+
+        progress_transports(b->comm, &events);
+        b->finished = step_batch(b, &events) && all_finished(b);
+        if (events) moved(b);
+        total += events + b->finished;
+        finished += b->finished;
+    }
+    if (total == 0) {
+        idle(d);
+        return 0;
+    }
+    if (was_armed) disarm(d);
+    d->turns = 0;
+    for (int i = 0, keep = 0; finished && i < d->n; i++) {
+        d->batches[keep] = d->batches[i];
+        keep += !d->batches[i]->finished;
+        if (i == d->n - 1) d->n = keep;
+    }
+    return finished;
+}
+
+medleyResult_t mdl_drive(struct mdl_batch *const *batches, int n)
+{
+    struct mdl_driver d;
+    medleyResult_t res = medleySuccess;
+
+    mdl_driver_init(&d, -1);
+    for (int i = 0; res == medleySuccess && i < n; i++) res = mdl_driver_add(&d, batches[i]);
+    while (res == medleySuccess && d.n) mdl_driver_turn(&d);
+    mdl_driver_fini(&d);
+    for (int i = 0; res == medleySuccess && i < n; i++) res = batches[i]->result;
+    return res;
+}

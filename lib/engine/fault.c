@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Faults: the first one wins, poisons the communicator, wakes whoever waits on it and stays readable. What this rank
+ * detects spreads to all others over the control plane; what they detect arrives here the same way.
+ */
+#include "config.h"
+
+#include "lib/engine/comm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+void mdl_comm_wake(struct mdl_comm *c)
+{
+    const uint64_t one = 1;
+
+    while (write(c->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) continue;
+}
+
+void mdl_comm_fail(struct mdl_comm *c, medleyResult_t code, int origin, const char *text, bool spread)
+{
+    bool first;
+
+    pthread_mutex_lock(&c->fault_lock);
+    first = c->fault_code == medleySuccess;
+    if (first) {
+        c->fault_code = code;
+        c->fault_origin = origin;
+        snprintf(c->fault_text, sizeof(c->fault_text), "%s", text);
+        atomic_store_explicit(&c->abort_word, (uint32_t)code, memory_order_release); /* pairs with mdl_comm_failed */
+    }
+    pthread_mutex_unlock(&c->fault_lock);
+    if (!first) return;
+    MDL_WARN(MDL_FAULT, "rank %d%s%s: %s", c->rank, c->cfg.comm_name.s[0] ? " of " : "", c->cfg.comm_name.s, text);
+    mdl_comm_wake(c);
+    if (spread && c->ctl) mdl_ctl_fault(c->ctl, code, origin, text);
+}
+
+medleyResult_t mdl_comm_fault(struct mdl_comm *c)
+{
+    medleyResult_t code;
+
+    if (!mdl_comm_failed(c)) return medleySuccess;
+    pthread_mutex_lock(&c->fault_lock);
+    code = c->fault_code;
+    mdl_error_set(code, c->fault_text);
+    pthread_mutex_unlock(&c->fault_lock);
+    return code;
+}
+
+void mdl_comm_fail_here(struct mdl_comm *c, medleyResult_t code)
+{
+    char text[MDL_ERROR_TEXT_BYTES];
+
+    snprintf(text, sizeof(text), "%s", mdl_error_text());
+    mdl_comm_fail(c, code, c->rank, text[0] ? text : medleyGetErrorString(code), true);
+}
+
+void mdl_comm_on_fault(void *comm, medleyResult_t code, int origin, const char *text)
+{
+    struct mdl_comm *c = comm;
+
+    mdl_comm_fail(c, code, origin, text, false);
+}
+
+/* What this rank was doing, for the error that names a lost rank. */
+static void doing_text(const struct mdl_comm *c, char *text, size_t bytes)
+{
+    struct mdl_diary_note note;
+    char call[MDL_CALL_TEXT_BYTES];
+
+    text[0] = 0;
+    if (!mdl_diary_newest(&c->diary, &note)) return;
+    mdl_call_text(&note.call, call);
+    snprintf(text, bytes, "; rank %d was %s %s #%llu", c->rank, note.state == MDL_DIARY_DONE ? "after" : "in", call,
+             (unsigned long long)note.seq);
+}
+
+static void lost(void *comm, int rank, bool said_goodbye, const char *why)
+{
+    struct mdl_comm *c = comm;
+    char text[MDL_ERROR_TEXT_BYTES], doing[MDL_CALL_TEXT_BYTES + 64];
+
+    doing_text(c, doing, sizeof(doing));
+    snprintf(text, sizeof(text), "rank %d (host %s) %s: %s%s", rank, mdl_ctl_host(c->ctl, rank),
+             said_goodbye ? "has destroyed its communicator" : "is lost", why, doing);
+    mdl_comm_fail(c, medleyRemoteError, rank, text, true);
+}
+
+void mdl_fault_attach(struct mdl_comm *c) { mdl_ctl_on_lost(c->ctl, lost, c); }

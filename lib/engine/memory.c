@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a reference of a plan means in memory: own buffers, the host's mapped boards and segments, or an address in a
+ * peer that only single copy can read. Also the two instructions that move data by reference.
+ */
+#include "config.h"
+
+#include "lib/engine/exec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TILE_BYTES = 128 * 1024, TILE_BYTES_MIN = 16 * 1024, TILE_BYTES_ALL = 512 * 1024 };
+
+static bool is_v(uint8_t coll) { return coll >= medleyCollAllGatherV && coll <= medleyCollAlltoAllV; }
+
+static const size_t *table(const struct mdl_op *op, int which)
+{
+    return op->tables + (size_t)which * (size_t)op->comm->nranks;
+}
+
+size_t mdl_op_slot_count(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot, uint32_t shape)
+{
+    if (!is_v(op->call.coll)) return op->count;
+    if (op->call.coll == medleyCollAlltoAllV) return table(op, buf == MDL_OUT ? 2 : 0)[slot];
+    return table(op, 0)[shape];
+}
+
+/* First element of a slot in IN or OUT. */
+static size_t slot_offset(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot)
+{
+    uint32_t slots = buf == MDL_IN ? op->program->plan->in_slots : op->program->plan->out_slots;
+
+    if (slots == 1 || slot == 0) return slots > 1 && is_v(op->call.coll) ? table(op, buf == MDL_IN ? 1 : 3)[0] : 0;
+    if (is_v(op->call.coll)) return table(op, buf == MDL_IN ? 1 : 3)[slot];
+    return (size_t)slot * op->count;
+}
+
+static size_t window_count(const struct mdl_run *run, const struct mdl_ref *ref)
+{
+    size_t n = mdl_op_slot_count(run->op, ref->buf, ref->slot, ref->shape);
+
+    if (n <= run->start) return 0;
+    n -= run->start;
+    return n < run->prog->choice.window ? n : run->prog->choice.window;
+}
+
+/* Points `place` at a buffer of another rank of this host. */
+static medleyResult_t resolve_peer_buffer(const struct mdl_run *run, const struct mdl_ref *ref, size_t offset,
+                                          struct mdl_place *place)
+{
+    struct mdl_comm *c = run->op->comm;
+    int i = c->team->local[ref->rank];
+    const struct mdl_call *call = &c->calls[i];
+    uint64_t segment = ref->buf == MDL_IN ? call->in_segment : call->out_segment;
+    uint64_t addr = ref->buf == MDL_IN ? call->in_addr : call->out_addr;
+    void **base = ref->buf == MDL_IN ? &c->mapped[i].in : &c->mapped[i].out;
+    size_t *len = ref->buf == MDL_IN ? &c->mapped[i].in_len : &c->mapped[i].out_len;
+
+    if (!segment) {
+        place->ptr = NULL;
+        place->remote = addr + offset;
+        return medleySuccess;
+    }
+    if (!*base) MDL_TRY(c->map_transport->ops->map(c->map_transport->ctx, (int)ref->rank, segment, base, len));
+    if (addr > *len || offset > *len - addr || place->bytes > *len - addr - offset)
+        return mdl_error(medleyRemoteError, "rank %u published a buffer outside its segment", ref->rank);
+    place->ptr = (char *)*base + addr + offset;
+    return medleySuccess;
+}
+
+medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref *ref, struct mdl_place *place)
+{
+    const struct mdl_op *op = run->op;
+    struct mdl_comm *c = op->comm;
+    size_t w = window_count(run, ref), first = 0, elem = ref->acc ? mdl_dtype_acc_size(op->call.dtype) : op->elem,
+           offset;
+
+    if (ref->slots == 1) {
+        first = mdl_plan_part(w, run->prog->plan->parts, ref->lo);
+        place->count = mdl_plan_part(w, run->prog->plan->parts, ref->hi) - first;
+    } else {
+        place->count = w * ref->slots;
+    }
+    place->bytes = place->count * elem;
+    place->rank = (int)ref->rank;
+    place->ptr = NULL;
+    place->remote = 0;
+    if (place->count == 0)
+        return medleySuccess; /* a shorter slot of a V collective: its end may lie outside the buffer */
+    if (ref->buf == MDL_SCRATCH) {
+        char *base = mdl_board_scratch(&c->board, c->team->local[ref->rank]);
+        place->ptr = base + run->scratch + ref->slot * run->slot_bytes + first * elem;
+        return medleySuccess;
+    }
+    offset = (slot_offset(op, ref->buf, ref->slot) + run->start + first) * elem;
+    if ((int)ref->rank != c->rank) return resolve_peer_buffer(run, ref, offset, place);
+    place->ptr = (char *)(ref->buf == MDL_IN ? (void *)(uintptr_t)op->in : op->out) + offset;
+    return medleySuccess;
+}
+
+static medleyResult_t get(struct mdl_comm *c, const struct mdl_place *from, size_t offset, void *to, size_t bytes)
+{
+    return c->map_transport->ops->get(c->map_transport->ctx, from->rank, from->remote + offset, to, bytes);
+}
+
+static medleyResult_t copy_remote(struct mdl_comm *c, const struct mdl_place *dst, const struct mdl_place *src)
+{
+    for (size_t at = 0; at < src->bytes; at += TILE_BYTES_ALL) {
+        size_t n = src->bytes - at < TILE_BYTES_ALL ? src->bytes - at : TILE_BYTES_ALL;
+        if (mdl_comm_failed(c)) return mdl_comm_fault(c);
+        MDL_TRY(get(c, src, at, (char *)dst->ptr + at, n));
+    }
+    return medleySuccess;
+}
+
+static struct mdl_reduce reduce_of(const struct mdl_run *run, const struct mdl_inst *in)
+{
+    const struct mdl_op *op = run->op;
+    bool avg = op->call.op == medleyAvg && (in->flags & MDL_INST_FINAL);
+
+    return (struct mdl_reduce){
+        .dtype = op->call.dtype,
+        .op = op->call.op == medleyAvg ? medleySum : op->call.op,
+        .tree = (in->flags & MDL_INST_TREE) != 0,
+        .dst_acc = in->dst.acc,
+        .finalize = avg ? MDL_FINAL_AVG : MDL_FINAL_NONE,
+        .divisor = (uint32_t)op->comm->nranks,
+    };
+}
+
+medleyResult_t mdl_place_copy(struct mdl_run *run, const struct mdl_inst *in)
+{
+    const struct mdl_ref *ref = &run->prog->plan->refs[in->src];
+    struct mdl_op *op = run->op;
+    struct mdl_place src, dst;
+
+    MDL_TRY(mdl_place_resolve(run, ref, &src));
+    MDL_TRY(mdl_place_resolve(run, &in->dst, &dst));
+    if (src.count != dst.count)
+        return mdl_error(medleyInternalError, "plan %s copies %zu elements to %zu", run->prog->plan->algo, src.count,
+                         dst.count);
+    if (src.count == 0) return medleySuccess;
+    if (!dst.ptr) return mdl_error(medleyInternalError, "plan %s writes unmapped memory", run->prog->plan->algo);
+    if (in->flags & MDL_INST_PREMUL) {
+        mdl_premul(op->call.dtype, dst.ptr, src.ptr, &op->scalar, src.count);
+    } else if (ref->acc != in->dst.acc || ((in->flags & MDL_INST_FINAL) && op->call.op == medleyAvg)) {
+        struct mdl_reduce r = reduce_of(run, in);
+        const void *one = src.ptr;
+        mdl_reduce(&r, dst.ptr, &one, ref->acc, 1, src.count);
+    } else if (!src.ptr) {
+        return copy_remote(op->comm, &dst, &src);
+    } else if (dst.ptr != src.ptr) {
+        memcpy(dst.ptr, src.ptr, src.bytes);
+    }
+    return medleySuccess;
+}
+
+static medleyResult_t need_stage(struct mdl_comm *c, size_t bytes)
+{
+    if (c->stage_bytes >= bytes) return medleySuccess;
+    free(c->stage);
+    c->stage_bytes = 0;
+    c->stage = malloc(bytes);
+    if (!c->stage) return mdl_error(medleySystemError, "out of memory for %zu bytes of staging", bytes);
+    c->stage_bytes = bytes;
+    return medleySuccess;
+}
+
+/* Reduces sources of which `nget` must be fetched: tile by tile, so that what was fetched is still in the cache when it
+ * is added. */
+static medleyResult_t reduce_fetching(struct mdl_run *run, const struct mdl_inst *in, const struct mdl_place *dst,
+                                      const struct mdl_place *places, uint64_t acc, int nget)
+{
+    struct mdl_comm *c = run->op->comm;
+    struct mdl_reduce r = reduce_of(run, in);
+    size_t in_size = run->op->elem, out_size = dst->bytes / dst->count,
+           acc_size = mdl_dtype_acc_size(run->op->call.dtype);
+    size_t tile = TILE_BYTES_ALL / (size_t)nget, elems;
+    const void *srcs[MDL_REDUCE_MAX_SRC];
+
+    tile = tile > TILE_BYTES ? TILE_BYTES : tile < TILE_BYTES_MIN ? TILE_BYTES_MIN : tile;
+    elems = tile / acc_size;
+    MDL_TRY(need_stage(c, (size_t)nget * tile));
+    for (size_t at = 0; at < dst->count; at += elems) {
+        size_t n = dst->count - at < elems ? dst->count - at : elems;
+        char *stage = c->stage;
+
+        if (mdl_comm_failed(c)) return mdl_comm_fault(c);
+        for (uint32_t s = 0; s < in->nsrc; s++) {
+            size_t size = (acc >> s & 1) ? acc_size : in_size;
+            srcs[s] = places[s].ptr ? (char *)places[s].ptr + at * size : stage;
+            if (places[s].ptr) continue;
+            MDL_TRY(get(c, &places[s], at * size, stage, n * size));
+            stage += tile;
+        }
+        mdl_reduce(&r, (char *)dst->ptr + at * out_size, srcs, acc, (int)in->nsrc, n);
+    }
+    return medleySuccess;
+}
+
+medleyResult_t mdl_place_reduce(struct mdl_run *run, const struct mdl_inst *in)
+{
+    struct mdl_place dst, places[MDL_REDUCE_MAX_SRC];
+    const void *srcs[MDL_REDUCE_MAX_SRC];
+    struct mdl_reduce r = reduce_of(run, in);
+    uint64_t acc = 0;
+    int nget = 0;
+
+    if (in->nsrc > MDL_REDUCE_MAX_SRC)
+        return mdl_error(medleyInternalError, "plan %s reduces %u sources at once", run->prog->plan->algo, in->nsrc);
+    MDL_TRY(mdl_place_resolve(run, &in->dst, &dst));
+    if (dst.count == 0) return medleySuccess;
+    for (uint32_t s = 0; s < in->nsrc; s++) {
+        const struct mdl_ref *ref = &run->prog->plan->refs[in->src + s];
+        MDL_TRY(mdl_place_resolve(run, ref, &places[s]));
+        if (places[s].count != dst.count)
+            return mdl_error(medleyInternalError, "plan %s reduces %zu elements to %zu", run->prog->plan->algo,
+                             places[s].count, dst.count);
+        acc |= (uint64_t)ref->acc << s;
+        srcs[s] = places[s].ptr;
+        nget += !places[s].ptr;
+    }
+    if (nget) return reduce_fetching(run, in, &dst, places, acc, nget);
+    mdl_reduce(&r, dst.ptr, srcs, acc, (int)in->nsrc, dst.count);
+    return medleySuccess;
+}

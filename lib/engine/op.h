@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An operation in flight: a collective or one side of a point-to-point message, as a state machine that never blocks.
+ *
+ *   PUBLISH -> LINES (wait for the lines of the host's ranks, compare signatures) -> RUN (windows of the program) ->
+ * DONE p2p: POST -> RUN (one transport request) -> DONE MISMATCH: a message with another signature came; waits briefly
+ * for the explanation that the ranks exchange
+ */
+#ifndef MDL_ENGINE_OP_H_
+#define MDL_ENGINE_OP_H_
+
+#include "lib/engine/comm.h"
+
+enum { MDL_MAX_DEPTH = 8 };
+enum mdl_op_state { MDL_STATE_NEW, MDL_STATE_LINES, MDL_STATE_RUN, MDL_STATE_MISMATCH, MDL_STATE_FINISHED };
+
+/* A point-to-point request. Kept by the communicator and reused; one that a fault left active stays until the
+ * transports are closed. */
+struct mdl_message_slot {
+    struct mdl_message_slot *next, *all;
+    struct mdl_request *request;
+};
+
+struct mdl_op {
+    struct mdl_list link; /* in its batch */
+    struct mdl_comm *comm;
+    struct mdl_call call;
+    enum mdl_op_state state;
+    medleyResult_t result;
+    uint64_t seq, tag, issued_ns, diary;
+
+    const void *in;
+    void *out;
+    size_t elem, count;
+    size_t *tables; /* V: [4n] send counts, send displs, receive counts, receive displs; owned */
+    bool premul;
+    uint64_t scalar;       /* one value of dtype */
+    const void *scalar_at; /* where to read it when the operation starts, or NULL: it is there already */
+
+    int lines_seen; /* LINES: local ranks whose line was read */
+    struct mdl_program *program;
+    size_t window, nwindows, next_window, windows_left;
+    struct mdl_run *runs[MDL_MAX_DEPTH]; /* window k is in slot k mod depth; its scratch and channels are that slot's */
+    int suspect;                         /* MISMATCH: the other rank */
+    uint64_t give_up_ns;                 /* MISMATCH: until when */
+    struct mdl_message_slot *message;    /* p2p */
+};
+
+/* Sets up call, tag-independent fields and state. The arguments have been validated. */
+void mdl_op_init(struct mdl_op *op, struct mdl_comm *c, medleyColl_t coll, const void *in, void *out, size_t count,
+                 medleyDataType_t dtype, medleyRedOp_t rop, int root);
+medleyResult_t mdl_op_step(struct mdl_op *op, int *events); /* InProgress, or its result: then FINISHED and cleaned up
+                                                             */
+void mdl_op_fini(struct mdl_op *op);                        /* drops it in any state (after a fault) */
+
+/* The peers that it waits for, at most `cap`; returns how many. outstanding: bytes posted and not moved. */
+int mdl_op_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstanding);
+
+#endif
