@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The collectives and point-to-point calls: check the arguments, make an operation, issue it. An invalid argument has
+ * no effect at all. */
+#include "config.h"
+
+#include "lib/api/group.h"
+#include "lib/engine/stream.h"
+
+#include <stdlib.h>
+
+/* A call's arguments as the user gave them. */
+struct args {
+    const char *name;
+    medleyColl_t coll;
+    const void *in;
+    void *out;
+    size_t count;
+    medleyDataType_t dtype;
+    medleyRedOp_t op;
+    int root;                                                      /* -1: none; the peer of Send and Recv */
+    const size_t *in_counts, *in_displs, *out_counts, *out_displs; /* V collectives */
+    medleyComm_t comm;
+    void *stream;
+};
+
+static bool reduces(medleyColl_t coll)
+{
+    return coll == medleyCollAllReduce || coll == medleyCollReduce || coll == medleyCollReduceScatter ||
+           coll == medleyCollReduceScatterV;
+}
+
+static bool is_v(medleyColl_t coll) { return coll >= medleyCollAllGatherV && coll <= medleyCollAlltoAllV; }
+
+static medleyResult_t check_op(const struct args *a, const struct mdl_comm *c)
+{
+    int user = (int)a->op - medleyNumOps;
+
+    if (!reduces(a->coll)) return medleySuccess;
+    if ((int)a->op >= 0 && a->op < medleyNumOps) return medleySuccess;
+    if (user < 0 || user >= c->nredops || !c->redops[user].used)
+        return mdl_error(medleyInvalidArgument, "%s: operation %d does not exist on this communicator", a->name,
+                         (int)a->op);
+    if (c->redops[user].dtype != a->dtype)
+        return mdl_error(medleyInvalidArgument, "%s: operation %d was made for %s, the call has %s", a->name,
+                         (int)a->op, mdl_dtype_name(c->redops[user].dtype), mdl_dtype_name(a->dtype));
+    return medleySuccess;
+}
+
+/* How many times `count` IN and OUT hold, and whether this rank uses them. */
+static void shape(const struct args *a, const struct mdl_comm *c, size_t *in, size_t *out)
+{
+    size_t n = (size_t)c->nranks;
+    bool root = a->root == c->rank;
+
+    *in = *out = 1;
+    switch (a->coll) {
+    case medleyCollReduce: *out = root; break;
+    case medleyCollBroadcast: *in = root; break;
+    case medleyCollAllGather: *out = n; break;
+    case medleyCollReduceScatter: *in = n; break;
+    case medleyCollAlltoAll: *in = *out = n; break;
+    case medleyCollGather: *out = root ? n : 0; break;
+    case medleyCollScatter: *in = root ? n : 0; break;
+    case medleyCollBarrier: *in = *out = 0; break;
+    case medleyCollSend: *out = 0; break;
+    case medleyCollRecv: *in = 0; break;
+    default: break;
+    }
+}
+
+static medleyResult_t check_buffer(const struct args *a, const char *which, const void *p, size_t slots, size_t elem)
+{
+    if (slots == 0 || a->count == 0) return medleySuccess;
+    if (a->count > SIZE_MAX / 2 / elem / slots)
+        return mdl_error(medleyInvalidArgument, "%s: %zu elements of %zu bytes, %zu times, do not fit into memory",
+                         a->name, a->count, elem, slots);
+    if (!p) return mdl_error(medleyInvalidArgument, "%s: %s is NULL but count is %zu", a->name, which, a->count);
+    if ((uintptr_t)p % elem)
+        return mdl_error(medleyInvalidArgument, "%s: %s = %p is not aligned to its %zu-byte elements", a->name, which,
+                         p, elem);
+    return medleySuccess;
+}
+
+static medleyResult_t check_table(const struct args *a, const char *which, const void *p, const size_t *counts,
+                                  const size_t *displs, int n, size_t elem)
+{
+    size_t packed = 0;
+
+    if (!counts) return mdl_error(medleyInvalidArgument, "%s: the %s counts are NULL", a->name, which);
+    for (int r = 0; r < n; r++) {
+        size_t at = displs ? displs[r] : packed;
+        if (counts[r] > SIZE_MAX / 2 / elem || at > SIZE_MAX / 2 / elem - counts[r])
+            return mdl_error(medleyInvalidArgument,
+                             "%s: %s count %zu at displacement %zu of rank %d does not fit into memory", a->name, which,
+                             counts[r], at, r);
+        if (counts[r] && !p)
+            return mdl_error(medleyInvalidArgument, "%s: %s is NULL but rank %d has %zu elements", a->name, which, r,
+                             counts[r]);
+        packed += counts[r];
+    }
+    if (p && (uintptr_t)p % elem)
+        return mdl_error(medleyInvalidArgument, "%s: %s = %p is not aligned to its %zu-byte elements", a->name, which,
+                         p, elem);
+    return medleySuccess;
+}
+
+static medleyResult_t check_tables(const struct args *a, const struct mdl_comm *c, size_t elem)
+{
+    const void *in = a->coll == medleyCollAllGatherV && a->out_counts && a->out_counts[c->rank] == 0 ? "" : a->in;
+
+    if (a->coll != medleyCollAllGatherV)
+        MDL_TRY(check_table(a, "sendbuff", a->in, a->in_counts, a->in_displs, c->nranks, elem));
+    if (a->coll != medleyCollReduceScatterV)
+        MDL_TRY(check_table(a, "recvbuff", a->out, a->out_counts, a->out_displs, c->nranks, elem));
+    if (a->coll == medleyCollAllGatherV && a->count != a->out_counts[c->rank])
+        return mdl_error(medleyInvalidArgument, "%s: sendcount %zu differs from recvcounts[%d] = %zu", a->name,
+                         a->count, c->rank, a->out_counts[c->rank]);
+    if (a->coll == medleyCollAllGatherV) return check_buffer(a, "sendbuff", in, 1, elem);
+    if (a->coll == medleyCollReduceScatterV && a->in_counts[c->rank]) {
+        struct args out = *a;
+        out.count = a->in_counts[c->rank];
+        return check_buffer(&out, "recvbuff", a->out, 1, elem);
+    }
+    return medleySuccess;
+}
+
+static medleyResult_t check(const struct args *a, const struct mdl_comm *c)
+{
+    size_t elem, in, out;
+
+    if ((int)a->dtype < 0 || a->dtype >= medleyNumTypes)
+        return mdl_error(medleyInvalidArgument, "%s: %d is not a datatype", a->name, (int)a->dtype);
+    elem = mdl_dtype_size(a->dtype);
+    if (a->root != -1 && (a->root < 0 || a->root >= c->nranks))
+        return mdl_error(medleyInvalidArgument, "%s: %s %d is not a rank of 0..%d", a->name,
+                         a->coll >= medleyCollSend ? "peer" : "root", a->root, c->nranks - 1);
+    MDL_TRY(check_op(a, c));
+    if (a->stream && !mdl_stream_known(a->stream))
+        return mdl_error(medleyInvalidArgument, "%s: stream %p was not made by medleyStreamCreate", a->name, a->stream);
+    if (is_v(a->coll)) return check_tables(a, c, elem);
+    shape(a, c, &in, &out);
+    MDL_TRY(check_buffer(a, "sendbuff", a->in, in, elem));
+    return check_buffer(a, "recvbuff", a->out, out, elem);
+}
+
+static void fill_table(size_t *counts, size_t *displs, const size_t *c, const size_t *d, int n)
+{
+    size_t packed = 0;
+
+    for (int r = 0; r < n; r++) {
+        counts[r] = c[r];
+        displs[r] = d ? d[r] : packed;
+        packed += c[r];
+    }
+}
+
+/* Both sides of the tables are filled, so that the engine need not know which one a collective has. */
+static medleyResult_t copy_tables(struct mdl_op *op, const struct args *a)
+{
+    size_t n = (size_t)op->comm->nranks;
+    const size_t *ic = a->in_counts ? a->in_counts : a->out_counts, *oc = a->out_counts ? a->out_counts : a->in_counts;
+
+    op->tables = malloc(4 * n * sizeof(size_t));
+    if (!op->tables) return mdl_error(medleySystemError, "out of memory for count tables");
+    fill_table(op->tables, op->tables + n, ic, a->in_displs, (int)n);
+    fill_table(op->tables + 2 * n, op->tables + 3 * n, oc, a->out_displs, (int)n);
+    op->call.count = 0;
+    /* AlltoAllV: every rank has its own row, so nothing can be compared */
+    op->call.table = a->coll == medleyCollAlltoAllV ? 0 : mdl_call_hash_table(ic, (int)n);
+    return medleySuccess;
+}
+
+static void use_premul(struct mdl_op *op, const struct mdl_redop *r)
+{
+    op->premul = true;
+    op->call.op = medleySum;
+    op->call.flags |= MDL_LINE_PREMUL;
+    op->scalar = r->value;
+    op->scalar_at = r->residence == medleyScalarDevice ? r->pointer : NULL;
+}
+
+static medleyResult_t fill_op(const struct args *a, struct mdl_comm *c, struct mdl_op *op)
+{
+    mdl_op_init(op, c, a->coll, a->in, a->out, a->count, a->dtype, reduces(a->coll) ? a->op : medleySum, a->root);
+    if (reduces(a->coll) && a->op >= medleyNumOps) use_premul(op, &c->redops[a->op - medleyNumOps]);
+    return is_v(a->coll) ? copy_tables(op, a) : medleySuccess;
+}
+
+/* The plain call, in this thread and with nothing allocated. */
+static medleyResult_t run_now(const struct args *a, struct mdl_comm *c)
+{
+    struct mdl_op op;
+    struct mdl_batch batch, *one = &batch;
+    medleyResult_t res = fill_op(a, c, &op);
+
+    if (res != medleySuccess) return res;
+    mdl_batch_init(&batch, c);
+    mdl_batch_add(&batch, &op);
+    res = mdl_drive(&one, 1);
+    mdl_op_fini(&op);
+    return res;
+}
+
+static medleyResult_t run_later(const struct args *a, struct mdl_comm *c)
+{
+    struct mdl_op *op = malloc(sizeof(*op));
+    medleyResult_t res = op ? fill_op(a, c, op) : mdl_error(medleySystemError, "out of memory for an operation");
+
+    if (res == medleySuccess) return mdl_group_op(a->comm, op, a->stream);
+    free(op);
+    return mdl_handle_return(a->comm, res);
+}
+
+static medleyResult_t issue(const struct args *a)
+{
+    struct mdl_comm *c;
+    medleyResult_t res = mdl_handle_enter_ready(a->comm, &c);
+
+    if (res == medleySuccess) {
+        res = check(a, c);
+        if (res != medleySuccess)
+            res = mdl_handle_return(a->comm, res);
+        else if (mdl_group_open() || a->stream || !c->blocking || mdl_queue_busy(c))
+            res = run_later(a, c);
+        else
+            res = mdl_handle_return(a->comm, run_now(a, c));
+    }
+    if (res != medleySuccess) mdl_group_error(res);
+    return res;
+}
+
+medleyResult_t medleyAllReduce(const void *sendbuff, void *recvbuff, size_t count, medleyDataType_t datatype,
+                               medleyRedOp_t op, medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyAllReduce",
+                                .coll = medleyCollAllReduce,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .count = count,
+                                .dtype = datatype,
+                                .op = op,
+                                .root = -1,
+                                .comm = comm,
+                                .stream = stream});
+}
+
+/* -1 means "no root" inside, so a root of -1 from the user is turned into another invalid one. */
+static int given_root(int root) { return root == -1 ? -2 : root; }
+
+medleyResult_t medleyReduce(const void *sendbuff, void *recvbuff, size_t count, medleyDataType_t datatype,
+                            medleyRedOp_t op, int root, medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyReduce",
+                                .coll = medleyCollReduce,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .count = count,
+                                .dtype = datatype,
+                                .op = op,
+                                .root = given_root(root),
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyBroadcast(const void *sendbuff, void *recvbuff, size_t count, medleyDataType_t datatype, int root,
+                               medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyBroadcast",
+                                .coll = medleyCollBroadcast,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .count = count,
+                                .dtype = datatype,
+                                .root = given_root(root),
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyBcast(void *buff, size_t count, medleyDataType_t datatype, int root, medleyComm_t comm,
+                           void *stream)
+{
+    return medleyBroadcast(buff, buff, count, datatype, root, comm, stream);
+}
+
+medleyResult_t medleyAllGather(const void *sendbuff, void *recvbuff, size_t sendcount, medleyDataType_t datatype,
+                               medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyAllGather",
+                                .coll = medleyCollAllGather,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .count = sendcount,
+                                .dtype = datatype,
+                                .root = -1,
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyReduceScatter(const void *sendbuff, void *recvbuff, size_t recvcount, medleyDataType_t datatype,
+                                   medleyRedOp_t op, medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyReduceScatter",
+                                .coll = medleyCollReduceScatter,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .count = recvcount,
+                                .dtype = datatype,
+                                .op = op,
+                                .root = -1,
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyAlltoAll(const void *sendbuff, void *recvbuff, size_t count, medleyDataType_t datatype,
+                              medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyAlltoAll",
+                                .coll = medleyCollAlltoAll,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .count = count,
+                                .dtype = datatype,
+                                .root = -1,
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyGather(const void *sendbuff, void *recvbuff, size_t count, medleyDataType_t datatype, int root,
+                            medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyGather",
+                                .coll = medleyCollGather,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .count = count,
+                                .dtype = datatype,
+                                .root = given_root(root),
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyScatter(const void *sendbuff, void *recvbuff, size_t count, medleyDataType_t datatype, int root,
+                             medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyScatter",
+                                .coll = medleyCollScatter,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .count = count,
+                                .dtype = datatype,
+                                .root = given_root(root),
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyBarrier(medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyBarrier",
+                                .coll = medleyCollBarrier,
+                                .dtype = medleyInt8,
+                                .root = -1,
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyAllGatherV(const void *sendbuff, size_t sendcount, void *recvbuff, const size_t *recvcounts,
+                                const size_t *displs, medleyDataType_t datatype, medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyAllGatherV",
+                                .coll = medleyCollAllGatherV,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .count = sendcount,
+                                .out_counts = recvcounts,
+                                .out_displs = displs,
+                                .dtype = datatype,
+                                .root = -1,
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyReduceScatterV(const void *sendbuff, void *recvbuff, const size_t *recvcounts,
+                                    const size_t *displs, medleyDataType_t datatype, medleyRedOp_t op,
+                                    medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyReduceScatterV",
+                                .coll = medleyCollReduceScatterV,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .in_counts = recvcounts,
+                                .in_displs = displs,
+                                .dtype = datatype,
+                                .op = op,
+                                .root = -1,
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyAlltoAllV(const void *sendbuff, const size_t *sendcounts, const size_t *sdispls, void *recvbuff,
+                               const size_t *recvcounts, const size_t *rdispls, medleyDataType_t datatype,
+                               medleyComm_t comm, void *stream)
+{
+    return issue(&(struct args){.name = "medleyAlltoAllV",
+                                .coll = medleyCollAlltoAllV,
+                                .in = sendbuff,
+                                .out = recvbuff,
+                                .in_counts = sendcounts,
+                                .in_displs = sdispls,
+                                .out_counts = recvcounts,
+                                .out_displs = rdispls,
+                                .dtype = datatype,
+                                .root = -1,
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleySend(const void *sendbuff, size_t count, medleyDataType_t datatype, int peer, medleyComm_t comm,
+                          void *stream)
+{
+    return issue(&(struct args){.name = "medleySend",
+                                .coll = medleyCollSend,
+                                .in = sendbuff,
+                                .count = count,
+                                .dtype = datatype,
+                                .root = given_root(peer),
+                                .comm = comm,
+                                .stream = stream});
+}
+
+medleyResult_t medleyRecv(void *recvbuff, size_t count, medleyDataType_t datatype, int peer, medleyComm_t comm,
+                          void *stream)
+{
+    return issue(&(struct args){.name = "medleyRecv",
+                                .coll = medleyCollRecv,
+                                .out = recvbuff,
+                                .count = count,
+                                .dtype = datatype,
+                                .root = given_root(peer),
+                                .comm = comm,
+                                .stream = stream});
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A communicator's end, its state, and what can be asked about it. */
+#include "config.h"
+
+#include "lib/api/create.h"
+#include "lib/engine/transports.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void join_init_thread(medleyComm_t handle)
+{
+    if (handle->has_thread) pthread_join(handle->init_thread, NULL);
+    handle->has_thread = false;
+}
+
+medleyResult_t medleyCommFinalize(medleyComm_t comm)
+{
+    struct mdl_comm *c;
+
+    MDL_TRY(mdl_handle_enter_ready(comm, &c));
+    if (mdl_group_open())
+        return mdl_handle_return(comm, mdl_error(medleyInvalidUsage, "medleyCommFinalize inside a group"));
+    comm->finalized = true;
+    if (!c->blocking && mdl_queue_busy(c)) return mdl_handle_return(comm, medleyInProgress);
+    mdl_queue_drain(c);
+    return mdl_handle_return(comm, mdl_comm_fault(c));
+}
+
+medleyResult_t medleyCommDestroy(medleyComm_t comm)
+{
+    struct mdl_comm *c;
+
+    if (!comm) return medleySuccess;
+    MDL_TRY(mdl_handle_enter(comm, &c));
+    if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING)
+        mdl_comm_fail(c, medleyInvalidUsage, c->rank, "the communicator was destroyed while it was being made", false);
+    join_init_thread(comm);
+    if (mdl_comm_failed(c))
+        mdl_queue_cancel(c);
+    else
+        mdl_queue_drain(c);
+    mdl_handle_leave(comm);
+    mdl_comm_dispose(comm);
+    return medleySuccess;
+}
+
+medleyResult_t medleyCommAbort(medleyComm_t comm)
+{
+    struct mdl_comm *c;
+    char text[128];
+
+    if (!comm) return medleySuccess;
+    MDL_TRY(mdl_handle_enter(comm, &c));
+    snprintf(text, sizeof(text), "rank %d aborted the communicator", c->rank);
+    mdl_comm_fail(c, medleyRemoteError, c->rank, text, true);
+    join_init_thread(comm);
+    mdl_queue_cancel(c);
+    mdl_handle_leave(comm);
+    mdl_handle_close(comm); /* calls on other threads see the abort word and leave */
+    mdl_transports_abort(c);
+    mdl_windows_free(c);
+    mdl_comm_free(c);
+    mdl_handle_recycle(comm);
+    return medleySuccess;
+}
+
+medleyResult_t medleyCommRevoke(medleyComm_t comm, int flags)
+{
+    struct mdl_comm *c;
+    char text[192];
+
+    if (flags) return mdl_error(medleyInvalidArgument, "medleyCommRevoke: flags are %d, they must be 0", flags);
+    MDL_TRY(mdl_handle_enter(comm, &c));
+    if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING)
+        return mdl_handle_return(comm, mdl_error(medleyInvalidUsage, "the communicator is still being made"));
+    snprintf(text, sizeof(text), "rank %d (host %s) revoked the communicator: shrink, destroy or abort it", c->rank,
+             c->facts[c->rank].host);
+    mdl_comm_fail(c, medleyInvalidUsage, c->rank, text, true);
+    mdl_queue_cancel(c);
+    mdl_handle_leave(comm);
+    return medleySuccess;
+}
+
+medleyResult_t medleyCommGetAsyncError(medleyComm_t comm, medleyResult_t *async_error)
+{
+    struct mdl_comm *c;
+
+    if (!async_error) return mdl_error(medleyInvalidArgument, "medleyCommGetAsyncError: async_error is NULL");
+    MDL_TRY(mdl_handle_enter(comm, &c));
+    if (mdl_comm_failed(c))
+        *async_error = mdl_comm_fault(c);
+    else if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING)
+        *async_error = medleyInProgress;
+    else
+        *async_error = !c->blocking && mdl_queue_busy(c) ? medleyInProgress : medleySuccess;
+    mdl_handle_leave(comm);
+    return medleySuccess;
+}
+
+medleyResult_t medleyCommCount(const medleyComm_t comm, int *count)
+{
+    struct mdl_comm *c;
+
+    if (!count) return mdl_error(medleyInvalidArgument, "medleyCommCount: count is NULL");
+    MDL_TRY(mdl_handle_enter(comm, &c));
+    *count = c->nranks;
+    mdl_handle_leave(comm);
+    return medleySuccess;
+}
+
+medleyResult_t medleyCommUserRank(const medleyComm_t comm, int *rank)
+{
+    struct mdl_comm *c;
+
+    if (!rank) return mdl_error(medleyInvalidArgument, "medleyCommUserRank: rank is NULL");
+    MDL_TRY(mdl_handle_enter(comm, &c));
+    *rank = c->rank;
+    mdl_handle_leave(comm);
+    return medleySuccess;
+}
+
+static void fill_info(const struct mdl_comm *c, int rank, medleyRankInfo_t *info)
+{
+    const struct mdl_transport_use *t = &c->transport[c->via[rank]];
+    struct mdl_link_info link = {0};
+
+    *info = (medleyRankInfo_t){
+        .size = sizeof(*info), .rank = rank, .island = c->team->host[rank], .local_rank = c->team->local[rank]};
+    info->pid = (int)c->facts[rank].pid;
+    snprintf(info->host, sizeof(info->host), "%s", c->facts[rank].host);
+    snprintf(info->arch, sizeof(info->arch), "%s", c->facts[rank].arch);
+    snprintf(info->vendor, sizeof(info->vendor), "host");
+    snprintf(info->device, sizeof(info->device), "host");
+    snprintf(info->transport, sizeof(info->transport), "%s", t->ops->name);
+    t->ops->link(t->ctx, rank, &link);
+    snprintf(info->interface, sizeof(info->interface), "%s", link.interface);
+}
+
+medleyResult_t medleyCommGetInfo(const medleyComm_t comm, int rank, medleyRankInfo_t *info)
+{
+    struct mdl_comm *c;
+    medleyRankInfo_t full;
+    size_t size;
+
+    if (!info || info->size < offsetof(medleyRankInfo_t, host))
+        return mdl_error(medleyInvalidArgument,
+                         "medleyCommGetInfo: info is NULL or its size is not set to sizeof(medleyRankInfo_t)");
+    MDL_TRY(mdl_handle_enter_ready(comm, &c));
+    if (rank < 0 || rank >= c->nranks)
+        return mdl_handle_return(comm, mdl_error(medleyInvalidArgument, "medleyCommGetInfo: %d is not a rank of 0..%d",
+                                                 rank, c->nranks - 1));
+    fill_info(c, rank, &full);
+    size = info->size < sizeof(full) ? info->size : sizeof(full);
+    memcpy(info, &full, size);
+    info->size = size;
+    mdl_handle_leave(comm);
+    return medleySuccess;
+}
+
+static void fill_peer(const struct mdl_comm *c, int r, medleyPeerStats_t *p)
+{
+    const struct mdl_transport_use *t = &c->transport[c->via[r]];
+    struct mdl_link_info link = {0};
+
+    *p = (medleyPeerStats_t){
+        .rank = r,
+        .wait_ns = atomic_load_explicit(&c->peers[r].wait_ns, memory_order_relaxed),
+        .sent_bytes = atomic_load_explicit(&c->peers[r].sent, memory_order_relaxed),
+        .recv_bytes = atomic_load_explicit(&c->peers[r].received, memory_order_relaxed),
+    };
+    t->ops->link(t->ctx, r, &link);
+    p->retries = link.retries;
+    snprintf(p->transport, sizeof(p->transport), "%s", t->ops->name);
+}
+
+static void fill_stats(const struct mdl_comm *c, medleyCommStats_t *s, int npeers)
+{
+    for (int k = 0; k < medleyNumColls; k++) {
+        s->coll[k].calls = atomic_load_explicit(&c->colls[k].calls, memory_order_relaxed);
+        s->coll[k].bytes = atomic_load_explicit(&c->colls[k].bytes, memory_order_relaxed);
+        s->coll[k].time_ns = atomic_load_explicit(&c->colls[k].time_ns, memory_order_relaxed);
+    }
+    s->fallbacks = atomic_load_explicit(&c->fallbacks, memory_order_relaxed);
+    s->plans_built = c->cache.built;
+    s->plans_reused = c->cache.reused;
+    snprintf(s->last_algorithm, sizeof(s->last_algorithm), "%s", c->last_algo);
+    s->last_predicted_ns = c->last_predicted_ns;
+    for (int r = 0; s->peers && r < npeers && r < c->nranks; r++) fill_peer(c, r, &s->peers[r]);
+    s->npeers = c->nranks;
+}
+
+medleyResult_t medleyCommGetStats(medleyComm_t comm, medleyCommStats_t *stats)
+{
+    struct mdl_comm *c;
+
+    if (!stats || stats->size != sizeof(*stats))
+        return mdl_error(medleyInvalidArgument,
+                         "medleyCommGetStats: stats is NULL or its size is not set to sizeof(medleyCommStats_t)");
+    if (stats->npeers < 0) return mdl_error(medleyInvalidArgument, "medleyCommGetStats: npeers is %d", stats->npeers);
+    MDL_TRY(mdl_handle_enter(comm, &c));
+    if (!c->team) return mdl_handle_return(comm, mdl_error(medleyInvalidUsage, "the communicator is still being made"));
+    fill_stats(c, stats, stats->npeers);
+    mdl_handle_leave(comm);
+    return medleySuccess;
+}

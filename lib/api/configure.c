@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* medleyConfig_t: checks it, honours the size that the caller was compiled with, and lets it override the environment.
+ */
+#include "config.h"
+
+#include "lib/api/create.h"
+#include "lib/engine/transports.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static medleyResult_t set_int(struct mdl_config *cfg, const char *env, int value)
+{
+    char text[32];
+
+    if (value == MEDLEY_CONFIG_UNDEF_INT) return medleySuccess;
+    snprintf(text, sizeof(text), "%d", value);
+    return mdl_config_set(cfg, env, text);
+}
+
+static medleyResult_t set_text(struct mdl_config *cfg, const char *env, const char *value)
+{
+    return value ? mdl_config_set(cfg, env, value) : medleySuccess;
+}
+
+static medleyResult_t read_user(const medleyConfig_t *user, medleyConfig_t *own)
+{
+    const medleyConfig_t init = MEDLEY_CONFIG_INITIALIZER;
+
+    if (user->magic != MEDLEY_CONFIG_MAGIC || user->size < offsetof(medleyConfig_t, timeout_ms))
+        return mdl_error(medleyInvalidArgument, "the medleyConfig_t was not set up with MEDLEY_CONFIG_INITIALIZER");
+    *own = init;
+    memcpy(own, user, user->size < sizeof(*own) ? user->size : sizeof(*own));
+    for (size_t i = 0; i < sizeof(own->reserved) / sizeof(own->reserved[0]); i++) {
+        if (own->reserved[i])
+            return mdl_error(
+                medleyInvalidArgument,
+                "medleyConfig_t.reserved[%zu] is set: this is Medley %d.%d.%d, the caller expects a newer one", i,
+                MEDLEY_MAJOR, MEDLEY_MINOR, MEDLEY_PATCH);
+    }
+    return medleySuccess;
+}
+
+static medleyResult_t apply(const medleyConfig_t *u, struct mdl_config *cfg, bool *blocking)
+{
+    char text[32];
+
+    if (u->blocking != MEDLEY_CONFIG_UNDEF_INT && u->blocking != 0 && u->blocking != 1)
+        return mdl_error(medleyInvalidArgument, "medleyConfig_t.blocking is %d, it must be 0 or 1", u->blocking);
+    if (u->blocking != MEDLEY_CONFIG_UNDEF_INT) *blocking = u->blocking;
+    MDL_TRY(set_int(cfg, "MEDLEY_TIMEOUT", u->timeout_ms));
+    MDL_TRY(set_int(cfg, "MEDLEY_INIT_TIMEOUT", u->init_timeout_ms));
+    MDL_TRY(set_int(cfg, "MEDLEY_DETERMINISTIC", u->deterministic));
+    MDL_TRY(set_int(cfg, "MEDLEY_THREADS", u->threads));
+    MDL_TRY(set_text(cfg, "MEDLEY_DEVICE", u->device));
+    MDL_TRY(set_text(cfg, "MEDLEY_TRANSPORT", u->transports));
+    MDL_TRY(set_text(cfg, "MEDLEY_CPU_SET", u->cpu_set));
+    MDL_TRY(set_text(cfg, "MEDLEY_SOCKET_IFNAME", u->net_ifname));
+    MDL_TRY(set_text(cfg, "MEDLEY_COMM_NAME", u->comm_name));
+    if (!u->memory_budget) return medleySuccess;
+    snprintf(text, sizeof(text), "%zu", u->memory_budget);
+    return mdl_config_set(cfg, "MEDLEY_MEMORY_BUDGET", text);
+}
+
+static medleyResult_t check(const struct mdl_config *cfg)
+{
+    if (strcmp(cfg->device.s, "host") != 0)
+        return mdl_error(medleyInvalidArgument, "device \"%s\" is not supported by this release: only \"host\"",
+                         cfg->device.s);
+    MDL_TRY(mdl_transports_check_names(cfg));
+    MDL_TRY(mdl_algo_spec_check(cfg->algo.s));
+    return mdl_reduce_select(cfg->simd.s[0] ? cfg->simd.s : NULL);
+}
+
+medleyResult_t mdl_config_merge(const medleyConfig_t *user, const struct mdl_config *base, struct mdl_config *cfg,
+                                bool *blocking)
+{
+    medleyConfig_t own;
+
+    if (base)
+        *cfg = *base;
+    else
+        MDL_TRY(mdl_config_load(cfg));
+    if (user) {
+        MDL_TRY(read_user(user, &own));
+        MDL_TRY(apply(&own, cfg, blocking));
+    }
+    return check(cfg);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Groups. Operations of one communicator become one batch; batches on NULL streams of all communicators run together in
+ * the calling thread, the others are queued. Handles stay entered until their operations are issued, so that none can
+ * be freed in between.
+ */
+#include "config.h"
+
+#include "lib/api/group.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct entry { /* one communicator's part of a group */
+    struct mdl_list link;
+    medleyComm_t handle;
+    struct mdl_batch *batch;
+    void **streams;
+    int nstreams, enters;
+    bool sync; /* some operation has a NULL stream */
+};
+
+static _Thread_local struct {
+    int depth;
+    medleyResult_t error;
+    struct mdl_list entries, jobs;
+} group;
+
+bool mdl_group_open(void) { return group.depth > 0; }
+
+void mdl_group_error(medleyResult_t res)
+{
+    if (group.depth > 0 && group.error == medleySuccess && res != medleyInProgress) group.error = res;
+}
+
+/* ---- jobs ---- */
+
+static void *job_thread(void *arg)
+{
+    struct mdl_job *job = arg;
+
+    job->result = job->run(job);
+    if (job->result != medleySuccess) snprintf(job->text, sizeof(job->text), "%s", mdl_error_text());
+    return NULL;
+}
+
+static medleyResult_t take_result(struct mdl_job *job)
+{
+    if (job->result != medleySuccess && job->text[0]) mdl_error_set(job->result, job->text);
+    return job->result;
+}
+
+medleyResult_t mdl_group_job(struct mdl_job *job)
+{
+    medleyResult_t res;
+
+    if (group.depth > 0) {
+        mdl_list_append(&group.jobs, &job->link);
+        return medleySuccess;
+    }
+    res = job->run(job);
+    job->free(job);
+    return res;
+}
+
+static medleyResult_t run_jobs(void)
+{
+    medleyResult_t res = medleySuccess;
+    int n = 0, started = 0;
+    pthread_t *threads;
+
+    mdl_list_each (it, &group.jobs) n++;
+    if (n == 0) return medleySuccess;
+    threads = calloc((size_t)n, sizeof(*threads));
+    if (!threads) res = mdl_error(medleySystemError, "out of memory for %d communicators in a group", n);
+    mdl_list_each (it, &group.jobs) {
+        int err = res != medleySuccess
+                      ? 0
+                      : pthread_create(&threads[started], NULL, job_thread, mdl_container_of(it, struct mdl_job, link));
+        if (err) res = mdl_system_error(err, "cannot start a thread for a call in a group");
+        if (res == medleySuccess) started++;
+    }
+    for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    free(threads);
+    mdl_list_each (it, &group.jobs) {
+        struct mdl_job *job = mdl_container_of(it, struct mdl_job, link);
+        if (started-- > 0 && res == medleySuccess) res = take_result(job);
+        mdl_list_remove(&job->link);
+        job->free(job);
+    }
+    return res;
+}
+
+/* ---- operations ---- */
+
+static void free_entry(struct entry *e)
+{
+    mdl_list_remove(&e->link);
+    mdl_batch_free(e->batch);
+    while (e->enters-- > 0) mdl_handle_leave(e->handle);
+    free(e->streams);
+    free(e);
+}
+
+static medleyResult_t note_stream(struct entry *e, void *stream)
+{
+    void **more;
+
+    if (!stream) {
+        e->sync = true;
+        return medleySuccess;
+    }
+    for (int i = 0; i < e->nstreams; i++) {
+        if (e->streams[i] == stream) return medleySuccess;
+    }
+    more = realloc(e->streams, (size_t)(e->nstreams + 1) * sizeof(*more));
+    if (!more) return mdl_error(medleySystemError, "out of memory for a group");
+    e->streams = more;
+    e->streams[e->nstreams++] = stream;
+    return medleySuccess;
+}
+
+static struct entry *entry_of(medleyComm_t handle)
+{
+    struct entry *e;
+
+    mdl_list_each (it, &group.entries) {
+        e = mdl_container_of(it, struct entry, link);
+        if (e->handle == handle) return e;
+    }
+    e = calloc(1, sizeof(*e));
+    if (!e) return NULL;
+    e->handle = handle;
+    e->batch = mdl_batch_new(handle->impl);
+    if (!e->batch) {
+        free(e);
+        return NULL;
+    }
+    mdl_list_append(&group.entries, &e->link);
+    return e;
+}
+
+/* Queues a batch and, for NULL streams of a blocking communicator, waits for it. */
+static medleyResult_t issue_queued(struct mdl_comm *c, struct mdl_batch *b, void *const *streams, int n, bool sync)
+{
+    MDL_TRY(mdl_queue_submit(b, streams, n));
+    if (!sync) return medleySuccess;
+    if (!c->blocking) return medleyInProgress;
+    mdl_queue_drain(c);
+    return mdl_comm_fault(c);
+}
+
+static medleyResult_t issue_one(medleyComm_t handle, struct mdl_op *op, void *stream)
+{
+    struct mdl_comm *c = handle->impl;
+    struct mdl_batch *b = mdl_batch_new(c);
+    medleyResult_t res;
+
+    if (!b) {
+        mdl_op_fini(op);
+        free(op);
+        return mdl_error(medleySystemError, "out of memory for an operation");
+    }
+    mdl_batch_add(b, op);
+    if (stream || !c->blocking || mdl_queue_busy(c)) return issue_queued(c, b, &stream, stream != NULL, stream == NULL);
+    res = mdl_drive(&b, 1);
+    mdl_batch_free(b);
+    return res;
+}
+
+medleyResult_t mdl_group_op(medleyComm_t handle, struct mdl_op *op, void *stream)
+{
+    struct entry *e;
+
+    if (group.depth == 0) return mdl_handle_return(handle, issue_one(handle, op, stream));
+    e = entry_of(handle);
+    if (!e || note_stream(e, stream) != medleySuccess) {
+        mdl_op_fini(op);
+        free(op);
+        return mdl_handle_return(handle, mdl_error(medleySystemError, "out of memory for a group"));
+    }
+    e->enters++; /* left when the group is issued */
+    mdl_batch_add(e->batch, op);
+    return medleySuccess;
+}
+
+/* ---- start and end ---- */
+
+static medleyResult_t issue_entries(void)
+{
+    struct mdl_batch **now;
+    medleyResult_t res = medleySuccess, one;
+    int n = 0, nnow = 0;
+
+    mdl_list_each (it, &group.entries) n++;
+    if (n == 0) return medleySuccess;
+    now = calloc((size_t)n, sizeof(*now));
+    if (!now) return mdl_error(medleySystemError, "out of memory for a group of %d communicators", n);
+    mdl_list_each (it, &group.entries) { /* all are queued before any is waited for: they may need each other */
+        struct entry *e = mdl_container_of(it, struct entry, link);
+        struct mdl_comm *c = e->handle->impl;
+        struct mdl_batch *b = e->batch;
+
+        if (!e->nstreams && c->blocking && !mdl_queue_busy(c)) {
+            now[nnow++] = b;
+            continue;
+        }
+        e->batch = NULL;
+        one = mdl_queue_submit(b, e->streams, e->nstreams);
+        if (one == medleySuccess && e->sync && !c->blocking) one = medleyInProgress;
+        if (res == medleySuccess || res == medleyInProgress) res = one == medleySuccess ? res : one;
+    }
+    one = nnow ? mdl_drive(now, nnow) : medleySuccess;
+    if (one != medleySuccess) res = one;
+    free(now);
+    mdl_list_each (it, &group.entries) {
+        struct entry *e = mdl_container_of(it, struct entry, link);
+        struct mdl_comm *c = e->handle->impl;
+        if (e->batch || !e->sync || !c->blocking) continue;
+        mdl_queue_drain(c);
+        if (mdl_comm_failed(c)) res = mdl_comm_fault(c);
+    }
+    return res;
+}
+
+static void drop_all(void)
+{
+    mdl_list_each (it, &group.jobs) {
+        struct mdl_job *job = mdl_container_of(it, struct mdl_job, link);
+        mdl_list_remove(&job->link);
+        job->free(job);
+    }
+    mdl_list_each (it, &group.entries) free_entry(mdl_container_of(it, struct entry, link));
+}
+
+medleyResult_t medleyGroupStart(void)
+{
+    MDL_TRY(mdl_process_check());
+    if (group.depth == 0) {
+        mdl_list_init(&group.entries);
+        mdl_list_init(&group.jobs);
+        group.error = medleySuccess;
+    }
+    group.depth++;
+    return medleySuccess;
+}
+
+medleyResult_t medleyGroupEnd(void)
+{
+    medleyResult_t res;
+
+    MDL_TRY(mdl_process_check());
+    if (group.depth == 0)
+        return mdl_error(medleyInvalidUsage, "medleyGroupEnd without medleyGroupStart on this thread");
+    if (--group.depth > 0) return medleySuccess;
+    res = group.error;
+    if (res == medleySuccess) res = run_jobs();
+    if (res == medleySuccess) res = issue_entries();
+    drop_all();
+    return res;
+}
+
+medleyResult_t medleyGroupSimulateEnd(medleySimInfo_t *info)
+{
+    (void)info;
+    return mdl_error(medleyInvalidUsage, "medleyGroupSimulateEnd is not supported");
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a medleyComm_t points to: a small shell around the communicator that is never given back to the system, only
+ * reused. So a call that races an abort finds a closed gate and not freed memory, and the abort waits for the calls
+ * that are inside.
+ */
+#ifndef MDL_API_HANDLE_H_
+#define MDL_API_HANDLE_H_
+
+#include "lib/engine/comm.h"
+
+enum mdl_init_state { MDL_INIT_NONE, MDL_INIT_RUNNING, MDL_INIT_DONE };
+
+struct medleyComm {
+    struct medleyComm *next_free;
+    _Atomic uint64_t gate; /* calls inside, and MDL_GATE_CLOSED */
+    struct mdl_comm *impl;
+    _Atomic int init; /* of a non-blocking communicator */
+    pthread_t init_thread;
+    bool has_thread, finalized;
+};
+#define MDL_GATE_CLOSED (1ull << 63)
+
+medleyResult_t mdl_handle_new(struct mdl_comm *impl, medleyComm_t *handle) MDL_MUST_USE;
+void mdl_handle_close(medleyComm_t handle); /* shuts the gate and waits for the calls inside; impl's abort word must be
+                                               set if they may wait for peers */
+void mdl_handle_recycle(medleyComm_t handle); /* after close */
+
+/* Goes in: NULL, a closed communicator and a forked child are errors. Pair it with leave. */
+medleyResult_t mdl_handle_enter(medleyComm_t handle, struct mdl_comm **c) MDL_MUST_USE;
+/* The same for calls that communicate: also refuses one that has failed, is still being made, or was finalized. */
+medleyResult_t mdl_handle_enter_ready(medleyComm_t handle, struct mdl_comm **c) MDL_MUST_USE;
+void mdl_handle_leave(medleyComm_t handle);
+/* Leaves, and keeps the words of an error for medleyGetLastError(comm). */
+medleyResult_t mdl_handle_return(medleyComm_t handle, medleyResult_t res);
+
+/* Frees all registrations of a communicator (window.c). */
+void mdl_windows_free(struct mdl_comm *c);
+
+/* Success, or medleyInvalidUsage in a child that was forked from a process that used Medley. */
+medleyResult_t mdl_process_check(void) MDL_MUST_USE;
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Registration. Memory from medleyMemAlloc is known process-wide and needs none to be mapped by peers; registering it
+ * only makes the mapping happen early, and hands other memory to the transports that gain from it. A handle belongs to
+ * its communicator and is looked up in its list before it is touched.
+ */
+#include "config.h"
+
+#include "lib/api/handle.h"
+#include "lib/mem/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct medleyWindow {
+    struct mdl_list link;
+    void *regs[MDL_MAX_TRANSPORTS];
+    void *ptr;
+    size_t size;
+};
+
+static void unregister(struct mdl_comm *c, struct medleyWindow *w)
+{
+    for (int t = 0; t < c->ntransports; t++) {
+        if (w->regs[t]) c->transport[t].ops->dereg(c->transport[t].ctx, w->regs[t]);
+    }
+    mdl_list_remove(&w->link);
+    free(w);
+}
+
+void mdl_windows_free(struct mdl_comm *c)
+{
+    mdl_list_each (it, &c->windows) unregister(c, mdl_container_of(it, struct medleyWindow, link));
+}
+
+static medleyResult_t do_register(struct mdl_comm *c, void *buff, size_t size, struct medleyWindow **out)
+{
+    struct medleyWindow *w = calloc(1, sizeof(*w));
+    struct mdl_mem mem = {.kind = MDL_MEM_HOST, .ptr = buff, .len = size};
+    medleyResult_t res = medleySuccess;
+
+    if (!w) return mdl_error(medleySystemError, "out of memory for a registration");
+    w->ptr = buff;
+    w->size = size;
+    mdl_list_append(&c->windows, &w->link);
+    mdl_mem_describe(buff, size, &mem);
+    for (int t = 0; res == medleySuccess && t < c->ntransports; t++) {
+        uint8_t key[MDL_KEY_BYTES];
+        size_t len = sizeof(key);
+        if (c->transport[t].ctx) res = c->transport[t].ops->reg(c->transport[t].ctx, &mem, &w->regs[t], key, &len);
+    }
+    if (res == medleySuccess)
+        *out = w;
+    else
+        unregister(c, w);
+    return res;
+}
+
+static struct medleyWindow *find(struct mdl_comm *c, void *handle)
+{
+    mdl_list_each (it, &c->windows) {
+        if ((void *)mdl_container_of(it, struct medleyWindow, link) == handle) return handle;
+    }
+    return NULL;
+}
+
+static medleyResult_t deregister(medleyComm_t comm, void *handle)
+{
+    struct mdl_comm *c;
+    struct medleyWindow *w;
+
+    MDL_TRY(mdl_handle_enter(comm, &c));
+    w = find(c, handle);
+    if (!w)
+        return mdl_handle_return(
+            comm, mdl_error(medleyInvalidArgument, "registration %p does not exist on this communicator", handle));
+    unregister(c, w);
+    return mdl_handle_return(comm, medleySuccess);
+}
+
+static medleyResult_t check(void *buff, size_t size, const void *out)
+{
+    if (buff && size && out) return medleySuccess;
+    return mdl_error(medleyInvalidArgument, "registration of %zu bytes at %p into %p", size, buff, out);
+}
+
+medleyResult_t medleyCommRegister(const medleyComm_t comm, void *buff, size_t size, void **handle)
+{
+    struct mdl_comm *c;
+    struct medleyWindow *w;
+    medleyResult_t res;
+
+    MDL_TRY(check(buff, size, handle));
+    MDL_TRY(mdl_handle_enter_ready(comm, &c));
+    res = do_register(c, buff, size, &w);
+    if (res == medleySuccess) *handle = w;
+    return mdl_handle_return(comm, res);
+}
+
+medleyResult_t medleyCommDeregister(const medleyComm_t comm, void *handle) { return deregister(comm, handle); }
+
+/* Maps the peers' windows now, so that the first collective on them does not pay for it. */
+static medleyResult_t map_windows(struct mdl_comm *c, const uint8_t *segments)
+{
+    for (int i = 0; c->use_board && i < c->board.nlocal; i++) {
+        int r = c->team->members[c->team->host[c->rank]][i];
+        uint64_t segment = mdl_get_u64(segments + 8 * (size_t)r);
+        void *addr;
+        size_t len;
+
+        if (r == c->rank || !segment) continue;
+        MDL_TRY(c->map_transport->ops->map(c->map_transport->ctx, r, segment, &addr, &len));
+    }
+    return medleySuccess;
+}
+
+static medleyResult_t register_window(struct mdl_comm *c, void *buff, size_t size, medleyWindow_t *win)
+{
+    uint64_t deadline = mdl_now_ns() + (uint64_t)c->cfg.init_timeout * MDL_NS_PER_MS;
+    uint8_t mine[8], *all = malloc(8 * (size_t)c->nranks);
+    struct mdl_mem mem = {0};
+    struct medleyWindow *w = NULL;
+    medleyResult_t res;
+
+    if (!all) return mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
+    mdl_mem_describe(buff, size, &mem);
+    mdl_put_u64(mine, mem.segment);
+    res = do_register(c, buff, size, &w);
+    if (res == medleySuccess) res = mdl_ctl_allgather(c->ctl, mine, sizeof(mine), all, deadline, "a window");
+    if (res == medleySuccess) res = map_windows(c, all);
+    if (res == medleySuccess)
+        *win = w;
+    else if (w)
+        unregister(c, w);
+    free(all);
+    return res;
+}
+
+medleyResult_t medleyCommWindowRegister(medleyComm_t comm, void *buff, size_t size, medleyWindow_t *win, int winFlags)
+{
+    struct mdl_comm *c;
+
+    MDL_TRY(check(buff, size, win));
+    if (winFlags & ~MEDLEY_WIN_COLL_SYMMETRIC)
+        return mdl_error(medleyInvalidArgument, "medleyCommWindowRegister: unknown flags %d", winFlags);
+    MDL_TRY(mdl_handle_enter_ready(comm, &c));
+    return mdl_handle_return(comm, register_window(c, buff, size, win));
+}
+
+medleyResult_t medleyCommWindowDeregister(medleyComm_t comm, medleyWindow_t win) { return deregister(comm, win); }
