@@ -14,7 +14,7 @@ allowed() {
   lib/topo | lib/boot | lib/mem | lib/reduce) echo "$contracts|$1/" ;;
   # They map the segments that lib/mem makes.
   transports | devices) echo "$contracts|lib/mem/mem\\.h|$1/" ;;
-  lib/plan) echo "$base|medley/plugin\\.h|lib/reduce/reduce\\.h|lib/plan/" ;;
+  lib/plan) echo "$base|medley/plugin\\.h|lib/reduce/reduce\\.h|lib/topo/team\\.h|lib/plan/" ;;
   lib/algo) echo "$base|lib/plan/plan\\.h|lib/algo/" ;;
   lib/engine) echo "$contracts|lib/(topo|boot|mem|reduce|plan|algo|engine)/" ;;
   lib/api) echo "$contracts|lib/" ;;

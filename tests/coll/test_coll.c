@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Randomised collectives against the reference: test_coll [-n ranks] [-c cases] [-s seed] [-t: threads] [-m max count]
+ * [-a: asynchronous streams] [-v] Every type, operation, size class, root, in place or not, mapped or ordinary buffers
+ * is drawn; the first draws walk through all collectives x types. The environment (MEDLEY_TRANSPORT, MEDLEY_ALGO,
+ * MEDLEY_CMA ...) chooses the path. AllReduce results must be bit-identical on all ranks.
+ */
+#include "config.h"
+
+#include "tests/coll/ranks.h"
+#include "tests/coll/reference.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct options {
+    int ranks, cases, seconds;
+    unsigned seed;
+    bool threads, async, verbose;
+    size_t max;
+};
+
+static unsigned next(unsigned *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+static size_t draw_count(unsigned *s, size_t max)
+{
+    static const size_t special[] = {0, 1, 2, 3, 7, 8, 63, 64, 65, 1000, 1024, 4097, 65536, 262147, 1048577};
+    size_t n = next(s) % 3 ? special[next(s) % (sizeof(special) / sizeof(special[0]))] : next(s) % 20000;
+
+    return n > max ? n % (max + 1) : n;
+}
+
+static bool reduces(medleyColl_t k)
+{
+    return k == medleyCollAllReduce || k == medleyCollReduce || k == medleyCollReduceScatter ||
+           k == medleyCollReduceScatterV;
+}
+
+static struct coll_case draw(unsigned i, unsigned *s, int n, size_t max)
+{
+    struct coll_case c = {.seed = next(s)};
+
+    c.coll = (medleyColl_t)(i % (medleyCollAlltoAllV + 1));
+    c.dtype = (medleyDataType_t)((i / (medleyCollAlltoAllV + 1) + next(s) % 2) % medleyNumTypes);
+    c.op = reduces(c.coll) ? (medleyRedOp_t)(next(s) % 6) : medleySum;
+    c.count = draw_count(s, max);
+    c.root = (int)(next(s) % (unsigned)n);
+    c.in_place = next(s) % 2;
+    c.mem_alloc = next(s) % 3 == 0;
+    /* products of many 2s leave the small types; 8-bit floats hold only small integers */
+    if (c.op == medleyProd && n > 3) c.op = medleyMax;
+    return c;
+}
+
+static int rank_main(struct ranks_world *w, int rank, void *arg)
+{
+    const struct options *o = arg;
+    unsigned s = o->seed;
+    medleyComm_t comm;
+    medleyCommStats_t stats = {.size = sizeof(stats)};
+    void *stream = NULL;
+    int wrong = 0;
+
+    if (ranks_comm(w, rank, NULL, &comm) != medleySuccess) {
+        fprintf(stderr, "rank %d: cannot make the communicator: %s\n", rank, medleyGetLastError(NULL));
+        return 1;
+    }
+    if (o->async && medleyStreamCreate(&stream) != medleySuccess) return 1;
+    for (int i = 0; i < o->cases && !wrong; i++) {
+        struct coll_case c = draw((unsigned)i, &s, w->nranks, o->max);
+        unsigned long long hash = 0;
+        char text[256];
+
+        if (o->verbose && rank == 0) {
+            coll_case_text(&c, text, sizeof(text));
+            fprintf(stderr, "%d: %s\n", i, text);
+        }
+        wrong = coll_case_run(&c, comm, rank, w->nranks, stream, &hash);
+    }
+    if (medleyCommGetStats(comm, &stats) != medleySuccess) wrong = 1;
+    if (rank == 0 && !wrong)
+        printf("%d cases on %d ranks right; plans built %llu, reused %llu\n", o->cases, w->nranks,
+               (unsigned long long)stats.plans_built, (unsigned long long)stats.plans_reused);
+    if (stream && medleyStreamDestroy(stream) != medleySuccess) wrong = 1;
+    if (wrong ? medleyCommAbort(comm) : medleyCommDestroy(comm)) wrong = 1;
+    return wrong ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.ranks = 4, .cases = 300, .seconds = 100, .seed = 1, .max = 100000};
+    int opt, failed;
+
+    while ((opt = getopt(argc, argv, "n:c:s:m:d:tav")) != -1) {
+        switch (opt) {
+        case 'n': o.ranks = atoi(optarg); break;
+        case 'c': o.cases = atoi(optarg); break;
+        case 's': o.seed = (unsigned)atoi(optarg); break;
+        case 'm': o.max = strtoull(optarg, NULL, 0); break;
+        case 'd': o.seconds = atoi(optarg); break;
+        case 't': o.threads = true; break;
+        case 'a': o.async = true; break;
+        case 'v': o.verbose = true; break;
+        default: return 2;
+        }
+    }
+    printf("seed %u, %d ranks as %s\n", o.seed, o.ranks, o.threads ? "threads" : "processes");
+    failed = ranks_run(o.ranks, o.threads, rank_main, &o, o.seconds, NULL);
+    if (failed) fprintf(stderr, "%d of %d ranks failed (seed %u)\n", failed, o.ranks, o.seed);
+    return failed ? 1 : 0;
+}
