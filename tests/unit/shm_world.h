@@ -57,6 +57,7 @@ struct world {
     const struct mdl_transport *transport;
     int n;
     bool forked;
+    bool quick;                           /* forked: leave without the sanitizers' slow look for leaks */
     bool peer_may_die;                    /* children that a signal ended are no failure */
     const char *settings[8][2];           /* of the configuration, for all ranks */
     void (*before)(struct world_rank *r); /* forked: first thing in the child */
@@ -239,7 +240,8 @@ static inline void world_run_children(struct world *w, struct world_rank *ranks)
             world_rank_init(&ranks[i], w, i);
             if (w->before) w->before(&ranks[i]);
             world_rank_run(&ranks[i]);
-            exit(0); /* not _exit: sanitizers look for leaks there */
+            if (w->quick) _exit(0);
+            exit(0); /* sanitizers look for leaks there */
         }
         w->shared->pids[i] = pid;
     }

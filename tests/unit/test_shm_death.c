@@ -13,7 +13,7 @@
 
 extern const struct mdl_transport mdl_transport_shm;
 
-enum { LARGE = 64 << 20 };
+enum { LARGE = 16 << 20 };
 
 static void run(int n, bool forked, void (*before)(struct world_rank *), void (*body)(struct world_rank *),
                 const char *cma)
@@ -21,7 +21,7 @@ static void run(int n, bool forked, void (*before)(struct world_rank *), void (*
     struct world w = {.transport = &mdl_transport_shm, .n = n, .forked = forked, .before = before, .body = body};
     w.settings[0][0] = "MEDLEY_CMA";
     w.settings[0][1] = cma;
-    w.peer_may_die = true;
+    w.peer_may_die = w.quick = true;
     world_run(&w);
 }
 

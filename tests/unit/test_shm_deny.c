@@ -124,7 +124,8 @@ static void refused_body(struct world_rank *r)
 
 static void run_refusal(const struct refusal *refusal)
 {
-    struct world w = {.transport = &mdl_transport_shm, .n = 3, .body = refused_body, .arg = refusal, .forked = true};
+    struct world w = {
+        .transport = &mdl_transport_shm, .n = 3, .body = refused_body, .arg = refusal, .forked = true, .quick = true};
     w.before = refuse;
     world_run(&w);
 }
@@ -173,7 +174,7 @@ static void deny_memfd(struct world_rank *r) { REQUIRE(deny(DENY_MEMFD | DENY_RE
 START_TEST(lives_with_a_tiny_dev_shm)
 {
     if (!tiny_shm()) return;
-    struct world w = {.transport = &mdl_transport_shm, .n = 4, .body = tiny_body, .forked = true};
+    struct world w = {.transport = &mdl_transport_shm, .n = 4, .body = tiny_body, .forked = true, .quick = true};
     world_run(&w); /* with memfd its size does not matter */
     w.before = deny_memfd;
     world_run(&w);
@@ -193,7 +194,12 @@ START_TEST(finds_no_peer_when_nothing_can_be_shared)
     REQUIRE(f);
     while (fwrite(junk, 1, sizeof(junk), f) == sizeof(junk)) {}
     fclose(f);
-    struct world w = {.transport = &mdl_transport_shm, .n = 3, .body = full_body, .forked = true, .before = deny_memfd};
+    struct world w = {.transport = &mdl_transport_shm,
+                      .n = 3,
+                      .body = full_body,
+                      .forked = true,
+                      .quick = true,
+                      .before = deny_memfd};
     world_run(&w);
 }
 END_TEST
@@ -215,7 +221,8 @@ static void apart_body(struct world_rank *r)
 
 static void run_apart(void (*before)(struct world_rank *))
 {
-    struct world w = {.transport = &mdl_transport_shm, .n = 3, .body = apart_body, .forked = true, .before = before};
+    struct world w = {
+        .transport = &mdl_transport_shm, .n = 3, .body = apart_body, .forked = true, .quick = true, .before = before};
     uint64_t start = mdl_now_ns();
     world_run(&w);
     REQUIRE(mdl_now_ns() - start < 10 * MDL_NS_PER_S); /* refused at once, not at the deadline */
@@ -269,7 +276,7 @@ static void namespace_body(struct world_rank *r)
 START_TEST(crosses_user_namespaces)
 {
     if (!can_unshare(CLONE_NEWUSER)) return;
-    struct world w = {.transport = &mdl_transport_shm, .n = 3, .body = namespace_body, .forked = true};
+    struct world w = {.transport = &mdl_transport_shm, .n = 3, .body = namespace_body, .forked = true, .quick = true};
     w.before = other_user_namespace;
     world_run(&w);
 }
@@ -290,7 +297,7 @@ static void other_pid_namespace(struct world_rank *r)
 START_TEST(crosses_pid_namespaces)
 {
     if (!can_unshare(CLONE_NEWPID)) return;
-    struct world w = {.transport = &mdl_transport_shm, .n = 3, .body = namespace_body, .forked = true};
+    struct world w = {.transport = &mdl_transport_shm, .n = 3, .body = namespace_body, .forked = true, .quick = true};
     w.before = other_pid_namespace;
     world_run(&w);
 }
