@@ -49,7 +49,8 @@ struct mdl_link {
 struct mdl_door;
 /* The door for this configuration (interfaces, family, port range, limits of authentication), shared by all
  * communicators of the process that have the same. It listens on the selected addresses; on loopback only if that was
- * asked for or nothing else is there. Everything on a door ends before its last put. [any thread] */
+ * asked for or nothing else is there; on no address, but the Unix name, where no interface is up. Everything on a door
+ * ends before its last put. [any thread] */
 medleyResult_t mdl_door_get(const struct mdl_config *cfg, struct mdl_door **door) MDL_MUST_USE;
 void mdl_door_put(struct mdl_door *door); /* [any thread but the reactor's] */
 struct mdl_reactor *mdl_door_reactor(struct mdl_door *door);

@@ -94,12 +94,19 @@ static void open_unix(struct mdl_door *door)
     if (err) MDL_INFO(MDL_NET, "no abstract Unix sockets here: %s", strerror(err));
 }
 
-/* Without loopback, unless that was asked for or nothing else is there. */
+/* Without loopback, unless that was asked for or nothing else is there. None at all where no interface is up, as in a
+ * sandbox: ranks of this host still meet over Unix sockets. */
 static medleyResult_t choose_addresses(const struct mdl_config *cfg, struct mdl_addr *list, int *count)
 {
     int n;
-    MDL_TRY(mdl_addr_interfaces(cfg, list, MDL_MAX_ADDRS, &n));
-    if (!mdl_addr_explicit(cfg) && !list[0].loopback)
+    bool named = mdl_addr_explicit(cfg);
+    medleyResult_t result = mdl_addr_interfaces(cfg, list, MDL_MAX_ADDRS, &n);
+    if (result == medleySystemError && !named) {
+        *count = 0;
+        return medleySuccess;
+    }
+    if (result != medleySuccess) return result;
+    if (!named && !list[0].loopback)
         while (list[n - 1].loopback) n--;
     *count = n;
     return medleySuccess;
@@ -121,7 +128,7 @@ static medleyResult_t open_tcp(struct mdl_door *door)
         mdl_addr_format(&list[i], text);
         MDL_INFO(MDL_NET, "cannot listen on %s (%s): %s", text, list[i].ifname, strerror(e));
     }
-    if (door->nlisteners) return medleySuccess;
+    if (door->nlisteners || !n) return medleySuccess;
     mdl_addr_format(&list[failed], text);
     return mdl_system_error(err, "cannot listen on %s or any other address%s%s", text,
                             ports.first ? ", MEDLEY_PORT_RANGE=" : "", door->cfg.port_range.s);
@@ -142,6 +149,8 @@ medleyResult_t mdl_door_open(struct mdl_door *door)
     door->resume.fn = resume;
     MDL_TRY(open_tcp(door));
     open_unix(door);
+    if (!door->nlisteners)
+        return mdl_error(medleySystemError, "nothing to listen on: no network interface is up, no Unix sockets");
     for (int i = 0; i < door->nlisteners; i++)
         MDL_TRY(mdl_reactor_watch(door->reactor, &door->listeners[i].watch, EPOLLIN));
     tell_addresses(door);

@@ -51,6 +51,7 @@ static void says_hello(int from, int to)
 
 static void connects_over(const struct mdl_addr *addr)
 {
+    char ifname[32];
     struct inbox in = INBOX_INIT;
     struct mdl_service *service;
     struct mdl_link link;
@@ -65,11 +66,14 @@ static void connects_over(const struct mdl_addr *addr)
     ck_assert(mdl_addr_same_host(&link.remote, addr));
     is_closed_on_exec_and_nonblocking(link.fd);
     is_closed_on_exec_and_nonblocking(in.last.fd);
+    mdl_addr_interface_of(link.fd, ifname, sizeof(ifname));
+    if (addr->sa.ss_family == AF_UNIX) ck_assert_str_eq(ifname, "");
     if (addr->sa.ss_family != AF_UNIX) {
         is_tuned(link.fd);
         is_tuned(in.last.fd);
         ck_assert_str_eq(in.last.local.ifname, "lo");
         ck_assert_str_eq(link.local.ifname, "lo");
+        ck_assert_str_eq(ifname, "lo");
         ck_assert_int_eq(mdl_addr_port(&in.last.remote), mdl_addr_port(&link.local));
     }
     says_hello(link.fd, in.last.fd);
@@ -212,6 +216,27 @@ START_TEST(without_unix_sockets_tcp_is_left)
     ck_assert_int_eq(naddrs, 1);
     connects_over(&addrs[0]);
     mdl_door_put(door);
+}
+END_TEST
+
+/* A sandbox without a network: not even loopback is up. */
+START_TEST(without_interfaces_unix_sockets_are_left)
+{
+    if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
+        printf("skipped: no network namespaces here: %s\n", strerror(errno));
+        return;
+    }
+    load_config("");
+    ck_assert_msg(mdl_door_get(&cfg, &door) == medleySuccess, "%s", mdl_error_text());
+    ck_assert_int_eq(mdl_door_addresses(door, addrs), 0);
+    connects_over(mdl_door_unix(door));
+    mdl_door_put(door);
+    load_config("lo"); /* asked for by name: its absence is an error */
+    ck_assert_int_eq(mdl_door_get(&cfg, &door), medleySystemError);
+    static const struct deny no_unix[] = {{.call = SYS_socket, .err = EACCES, .arg = 0, .mask = AF_UNIX}};
+    if (!deny_calls(no_unix, 1)) return;
+    load_config("");
+    ck_assert_int_eq(mdl_door_get(&cfg, &door), medleySystemError);
 }
 END_TEST
 
@@ -658,11 +683,11 @@ END_TEST
 
 UNIT_MAIN("door", links_work_over_every_family, bytes_behind_the_proof_stay_for_the_owner,
           ranks_of_one_process_share_a_door, equal_configurations_share_a_door, a_port_range_is_kept,
-          bad_configurations_open_no_door, without_unix_sockets_tcp_is_left, a_port_scanner_leaves_no_trace,
-          random_bytes_get_no_answer, huge_fields_and_floods_are_cut_off, a_wrong_key_gets_no_answer,
-          a_stolen_tag_gets_an_answer_and_no_further, a_client_of_other_versions_is_told_ours,
-          half_open_connections_do_not_keep_others_out, silence_ends_at_the_deadline,
-          a_trickle_does_not_stretch_the_deadline, a_slow_client_gets_in_before_the_deadline,
-          a_lack_of_descriptors_is_waited_out, a_crowd_of_clients_gets_in, unserving_ends_the_handshakes_in_hand,
-          a_put_closes_what_is_half_open, a_thousand_cycles_leave_nothing, threads_may_come_and_go,
-          a_forked_child_gets_errors_and_disturbs_nothing)
+          bad_configurations_open_no_door, without_unix_sockets_tcp_is_left, without_interfaces_unix_sockets_are_left,
+          a_port_scanner_leaves_no_trace, random_bytes_get_no_answer, huge_fields_and_floods_are_cut_off,
+          a_wrong_key_gets_no_answer, a_stolen_tag_gets_an_answer_and_no_further,
+          a_client_of_other_versions_is_told_ours, half_open_connections_do_not_keep_others_out,
+          silence_ends_at_the_deadline, a_trickle_does_not_stretch_the_deadline,
+          a_slow_client_gets_in_before_the_deadline, a_lack_of_descriptors_is_waited_out, a_crowd_of_clients_gets_in,
+          unserving_ends_the_handshakes_in_hand, a_put_closes_what_is_half_open, a_thousand_cycles_leave_nothing,
+          threads_may_come_and_go, a_forked_child_gets_errors_and_disturbs_nothing)
