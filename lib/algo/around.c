@@ -3,7 +3,12 @@
 #include "config.h"
 #include "lib/algo/ring.h"
 
-static int before(const struct mdl_ring *r, int steps) { return (r->at - steps + 2 * r->n) % r->n; }
+static int before(const struct mdl_ring *r, int steps) { return (r->line.at - steps + 2 * r->line.n) % r->line.n; }
+
+static int neighbour(const struct mdl_emit *e, const struct mdl_ring *r, int steps)
+{
+    return r->line.rank(e, before(r, steps), r->line.arg);
+}
 
 static struct mdl_ref like(const struct mdl_emit *e, struct mdl_ref piece, bool acc, uint32_t slot)
 {
@@ -15,18 +20,18 @@ static struct mdl_ref like(const struct mdl_emit *e, struct mdl_ref piece, bool 
  * piece comes into the other. */
 void mdl_ring_reduce_scatter(struct mdl_emit *e, const struct mdl_ring *r)
 {
-    int next = r->rank(e, before(r, -1), r->arg), prev = r->rank(e, before(r, 1), r->arg);
-    bool acc = mdl_leaf_acc(e) || r->input_acc;
-    uint32_t first = mdl_builder_scratch(e->b, 1), later = r->n > 2 ? mdl_builder_scratch(e->b, 2) : 0;
+    int next = neighbour(e, r, -1), prev = neighbour(e, r, 1), n = r->line.n;
+    bool acc = r->line.partial(e, before(r, 1), r->line.arg);
+    uint32_t first = mdl_builder_scratch(e->b, 1), later = n > 2 ? mdl_builder_scratch(e->b, 2) : 0;
     struct mdl_ref carried = r->input(e, before(r, 1), r->arg);
-    for (int s = 0; s < r->n - 1; s++) {
+    for (int s = 0; s < n - 1; s++) {
         int piece = before(r, 2 + s);
         struct mdl_ref mine = r->input(e, piece, r->arg);
         uint32_t turn = later + (uint32_t)(s % 2);
         struct mdl_ref got = s ? like(e, mine, true, turn) : like(e, mine, acc, first);
-        mdl_build_send(e->b, next, r->channel, carried);
-        mdl_build_recv(e->b, prev, r->channel, got);
-        bool last = s == r->n - 2;
+        mdl_build_send(e->b, next, 0, carried);
+        mdl_build_recv(e->b, prev, 0, got);
+        bool last = s == n - 2;
         carried = last ? r->result(e, piece, r->arg) : like(e, mine, true, turn);
         mdl_fold2(e, carried, got, mine, last ? MDL_INST_FINAL : 0);
     }
@@ -34,9 +39,9 @@ void mdl_ring_reduce_scatter(struct mdl_emit *e, const struct mdl_ring *r)
 
 void mdl_ring_allgather(struct mdl_emit *e, const struct mdl_ring *r)
 {
-    int next = r->rank(e, before(r, -1), r->arg), prev = r->rank(e, before(r, 1), r->arg);
-    for (int s = 0; s < r->n - 1; s++) {
-        mdl_build_send(e->b, next, r->channel, r->output(e, before(r, s), r->arg));
-        mdl_build_recv(e->b, prev, r->channel, r->output(e, before(r, s + 1), r->arg));
+    int next = neighbour(e, r, -1), prev = neighbour(e, r, 1), n = r->line.n;
+    for (int s = 0; s < n - 1; s++) {
+        mdl_build_send(e->b, next, 0, r->output(e, before(r, s), r->arg));
+        mdl_build_recv(e->b, prev, 0, r->output(e, before(r, s + 1), r->arg));
     }
 }

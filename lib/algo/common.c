@@ -156,14 +156,19 @@ void mdl_host_say(struct mdl_emit *e)
     }
 }
 
-void mdl_host_hear(struct mdl_emit *e, int q)
+uint32_t mdl_host_hear(struct mdl_emit *e, int q)
 {
-    if (mdl_host_is_small(e)) mdl_build_after(e->b, mdl_build_wait(e->b, q, 0));
+    return mdl_host_is_small(e) ? mdl_build_wait(e->b, q, 0) : MDL_NO_DEP;
+}
+
+void mdl_host_after(struct mdl_emit *e, uint32_t heard)
+{
+    if (heard != MDL_NO_DEP) mdl_build_after(e->b, heard);
 }
 
 void mdl_host_hear_all(struct mdl_emit *e)
 {
-    for (int i = 1; i <= mdl_host_peers(e) && mdl_host_is_small(e); i++) mdl_build_wait(e->b, mdl_host_peer(e, i), 0);
+    for (int i = 1; i <= mdl_host_peers(e); i++) mdl_host_hear(e, mdl_host_peer(e, i));
 }
 
 void mdl_host_sync(struct mdl_emit *e)
@@ -256,6 +261,14 @@ int mdl_order_rank(const struct mdl_emit *e, int position)
     int host = 0;
     while (position >= e->team->host_size[host]) position -= e->team->host_size[host++];
     return e->team->members[host][position];
+}
+
+static int all_rank(const struct mdl_emit *e, int position, const void *arg) { return mdl_order_rank(e, position); }
+static bool all_partial(const struct mdl_emit *e, int position, const void *arg) { return mdl_leaf_acc(e); }
+
+struct mdl_line mdl_line_all(const struct mdl_emit *e)
+{
+    return (struct mdl_line){e->n, mdl_order_position(e, e->rank), all_rank, all_partial, NULL};
 }
 
 bool mdl_team_contiguous(const struct mdl_team *team)

@@ -76,8 +76,10 @@ int mdl_host_peers(const struct mdl_emit *e);
  * On a small host the first is a signal to everyone and the second a wait for q, so that work on q's data starts early.
  * On a large one the first half is a barrier of log2 steps, and the second is nothing. */
 void mdl_host_say(struct mdl_emit *e);
-void mdl_host_hear(struct mdl_emit *e, int q); /* on a small host the next instruction waits for nothing else */
+uint32_t mdl_host_hear(struct mdl_emit *e, int q);
 void mdl_host_hear_all(struct mdl_emit *e);
+/* The next instruction follows only this, what mdl_host_hear returned, of all that other ranks do. */
+void mdl_host_after(struct mdl_emit *e, uint32_t heard);
 /* Both halves. */
 void mdl_host_sync(struct mdl_emit *e);
 bool mdl_host_is_small(const struct mdl_emit *e);
@@ -97,6 +99,18 @@ uint32_t mdl_hear(struct mdl_emit *e, int from);
  * keep rank order, which their expression needs. */
 int mdl_order_position(const struct mdl_emit *e, int rank);
 int mdl_order_rank(const struct mdl_emit *e, int position);
+
+/* Ranks in a line that work together: all of them, or one of each host. `partial`: is what this position puts in a
+ * partial already? */
+struct mdl_line {
+    int n, at; /* members; this rank's position */
+    int (*rank)(const struct mdl_emit *e, int position, const void *arg);
+    bool (*partial)(const struct mdl_emit *e, int position, const void *arg);
+    const void *arg;
+};
+
+/* All ranks in order; what they put in is their leaf. */
+struct mdl_line mdl_line_all(const struct mdl_emit *e);
 
 /* Do the ranks of every host have consecutive numbers? */
 bool mdl_team_contiguous(const struct mdl_team *team);

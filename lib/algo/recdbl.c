@@ -25,8 +25,8 @@ static bool fits(const struct mdl_team *team, const struct mdl_collective *c)
 
 static void allreduce(struct mdl_emit *e)
 {
-    struct mdl_power pw = mdl_power_of(e);
-    struct mdl_ref have = mdl_power_fold_in(e, &pw);
+    struct mdl_power pw = mdl_power_of(mdl_line_all(e), 0, e->parts);
+    struct mdl_ref have = mdl_power_fold_in(e, &pw, mdl_leaf(e, 0));
     uint32_t sums = mdl_builder_scratch(e->b, 2), turn = 0;
     for (int d = 1; d < pw.p && pw.id >= 0; d *= 2, turn ^= 1) {
         int other = pw.id ^ d, peer = mdl_power_rank(e, &pw, other);
@@ -41,7 +41,7 @@ static void allreduce(struct mdl_emit *e)
             mdl_fold2(e, sum, got, have, last ? MDL_INST_FINAL : 0);
         have = sum;
     }
-    mdl_power_fold_out(e, &pw);
+    mdl_power_fold_out(e, &pw, mdl_out(e, e->rank, 0));
 }
 
 static void allgather(struct mdl_emit *e)

@@ -20,11 +20,6 @@ static uint32_t parts(const struct mdl_team *team, const struct mdl_collective *
     return c->coll == medleyCollAllReduce ? (uint32_t)team->nranks : 1;
 }
 
-static int position_rank(const struct mdl_emit *e, int position, const void *arg)
-{
-    return mdl_order_rank(e, position);
-}
-
 static struct mdl_ref part_of_leaf(const struct mdl_emit *e, int position, const void *arg)
 {
     return mdl_cut(mdl_leaf(e, 0), (uint32_t)position, (uint32_t)position + 1);
@@ -100,7 +95,7 @@ static void build(const struct mdl_team *team, const struct mdl_collective *c, i
     struct mdl_emit e;
     if (!mdl_emit_begin(&e, team, c, rank, b, parts(team, c))) return;
     mdl_leaf_prepare(&e);
-    struct mdl_ring ring = {.n = e.n, .at = mdl_order_position(&e, rank), .rank = position_rank};
+    struct mdl_ring ring = {.line = mdl_line_all(&e)};
     switch (c->coll) {
     case medleyCollAllReduce:
         ring.input = part_of_leaf;

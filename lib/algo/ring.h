@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rings of ranks: the two halves of a ring all-reduce, for the ring algorithm and for the rings across hosts of the
- * two-level one.
+ * The two halves of a ring all-reduce, around any line of ranks.
  *
- * A ring has n members at positions 0 .. n-1 and n pieces; piece p ends reduced at position p. What a piece is (part or
- * slot, of which buffer) is up to the user: the functions below name it on the calling rank.
+ * A ring has n members at positions 0 .. n - 1 and n pieces; piece p ends reduced at position p. What a piece is (part
+ * or slot, of which buffer) is up to the user: the functions below name it on the calling rank.
  */
 #ifndef MDL_ALGO_RING_H_
 #define MDL_ALGO_RING_H_
@@ -12,10 +11,7 @@
 #include "lib/algo/common.h"
 
 struct mdl_ring {
-    int n, at; /* members; this rank's position */
-    uint32_t channel;
-    bool input_acc; /* the inputs are partials though the leaf is none */
-    int (*rank)(const struct mdl_emit *e, int position, const void *arg);
+    struct mdl_line line;
     struct mdl_ref (*input)(const struct mdl_emit *e, int piece, const void *arg);
     struct mdl_ref (*result)(const struct mdl_emit *e, int piece, const void *arg); /* of this rank's own piece */
     struct mdl_ref (*output)(const struct mdl_emit *e, int piece, const void *arg); /* where finished pieces lie */

@@ -58,9 +58,10 @@ static void announce(struct mdl_emit *e, const struct mdl_share *sh)
     mdl_host_say(e);
 }
 
+/* The next instruction may start when q has announced its input. */
 static void await(struct mdl_emit *e, const struct mdl_share *sh, int q)
 {
-    if (sh->stage) mdl_host_hear(e, q);
+    if (sh->stage) mdl_host_after(e, mdl_host_hear(e, q));
 }
 
 static void await_all(struct mdl_emit *e, const struct mdl_share *sh)
@@ -141,7 +142,7 @@ static void allreduce_put(struct mdl_emit *e)
 
 static void fetch_part(struct mdl_emit *e, const struct mdl_share *sh, int q)
 {
-    mdl_host_hear(e, q);
+    mdl_host_after(e, mdl_host_hear(e, q));
     mdl_build_copy(e->b, out_part(e, e->rank, q), result_at(e, sh, q), 0);
 }
 
