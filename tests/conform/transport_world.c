@@ -90,6 +90,7 @@ void rank_open(struct rank *r)
     uint64_t deadline = mdl_now_ns() + 10 * MDL_NS_PER_S;
     CHECK(r->tr->connect_all(r->ctx, peers, deadline, r->reach) == medleySuccess);
     for (int i = 0; i < w->nranks; i++) CHECK(i == r->rank || (r->reach[i] & MDL_REACH_SEND), "rank %d", i);
+    barrier(r); /* everyone has read the addresses: the next open may write them */
 }
 
 void rank_close(struct rank *r)
