@@ -21,7 +21,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RETRY_MS = 250, DIAL_MS = 2000, BIND_FIRST_MS = 100, ADDRS_BYTES = MDL_ID_ADDRS * MDL_ADDR_TEXT_BYTES };
+enum {
+    RETRY_MS = 250,
+    DIAL_MS = 2000,
+    LAST_WORD_MS = 20,
+    BIND_FIRST_MS = 100,
+    ADDRS_BYTES = MDL_ID_ADDRS * MDL_ADDR_TEXT_BYTES
+};
 
 struct join {
     struct mdl_list link; /* active_joins */
@@ -236,6 +242,9 @@ static void on_dialed(void *ctx, medleyResult_t result, const char *why, const s
 static void dial_root(struct mdl_timer *timer)
 {
     struct join *j = mdl_container_of(timer, struct join, again);
+    /* In short tries, so that there is a reason to tell; the last one ends before the whole does. */
+    uint64_t now = mdl_now_ns(), until = now + DIAL_MS * MDL_NS_PER_MS;
+    uint64_t last = j->ctl->init_deadline_ns - LAST_WORD_MS * MDL_NS_PER_MS;
     struct mdl_dial_args args = {
         .door = j->ctl->door,
         .secret = &j->id.secret,
@@ -244,7 +253,7 @@ static void dial_root(struct mdl_timer *timer)
         .expect_rank = -1,
         .addrs = j->id.addrs,
         .naddrs = j->id.naddrs,
-        .deadline_ns = mdl_now_ns() + DIAL_MS * MDL_NS_PER_MS,
+        .deadline_ns = until < last || now >= last ? until : last,
         .retry_refused = j->id.flags & MDL_ID_FIXED,
     };
     if (mdl_dial_start(&args, on_dialed, j, &j->dial) != medleySuccess) settle(j, medleySystemError, mdl_error_text());
@@ -348,7 +357,12 @@ static medleyResult_t open_fixed_door(const struct join *j, struct mdl_door **do
     long ms = BIND_FIRST_MS;
     for (;;) {
         medleyResult_t result = mdl_id_door(&j->ctl->cfg, &j->id, door);
-        if (result != medleySystemError || mdl_now_ns() >= until) return result;
+        if (result == medleySuccess) return result;
+        if (result != medleySystemError || mdl_now_ns() >= until) {
+            char why[MDL_ERROR_TEXT_BYTES];
+            snprintf(why, sizeof(why), "%s", mdl_error_text());
+            return mdl_error(result, "rank 0 cannot wait for the others at %s (MEDLEY_COMM_ID): %s", j->addrs, why);
+        }
         MDL_INFO(MDL_BOOT, "rank 0 tries again to listen at %s", j->addrs);
         nanosleep(&(struct timespec){ms / 1000, ms % 1000 * (long)MDL_NS_PER_MS}, NULL);
         ms *= 2;

@@ -62,6 +62,14 @@ void mdl_relay_leave(struct mdl_relay *relay, uint32_t rank, const uint8_t *nonc
 
 void mdl_relay_got(struct mdl_relay *relay, uint32_t rank) { send_as(relay, MDL_FRAME_GOT, 0, rank, NULL, 0); }
 
+void mdl_relay_refuse(struct mdl_relay *relay, const struct mdl_trouble *trouble)
+{
+    uint8_t bytes[16 + MDL_ERROR_TEXT_BYTES];
+    struct mdl_writer w = {.p = bytes, .cap = sizeof(bytes)};
+    mdl_trouble_write(&w, trouble);
+    send_as(relay, MDL_FRAME_REFUSE, 0, MDL_FRAME_ROOT, bytes, w.len);
+}
+
 /* ---- receiving ---- */
 
 static void on_frame(struct mdl_wire *w, const struct mdl_frame *frame, const uint8_t *payload)
@@ -107,6 +115,7 @@ static void on_dialed(void *ctx, medleyResult_t result, const char *why, const s
         enum mdl_seat_state state = relay->session->seats[r].state;
         if (state == MDL_SEAT_HELD || state == MDL_SEAT_AWAY) mdl_relay_join(relay, r);
     }
+    if (relay->session->state == MDL_SESSION_FAILED) mdl_relay_refuse(relay, &relay->session->trouble);
 }
 
 static void start_dial(struct mdl_timer *timer)

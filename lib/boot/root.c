@@ -39,6 +39,7 @@ struct mdl_root {
     struct mdl_list sessions; /* the complete ones, until all have been answered */
     struct mdl_list visitors;
     int held;
+    uint64_t tick_ms;
 };
 
 static pthread_mutex_t roots_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -114,7 +115,7 @@ static void on_join(struct mdl_visitor *v, const struct mdl_join *join, bool for
                        "one with medleyGetUniqueId for each");
         return;
     }
-    if (!s && mdl_session_create(root, join, &root->open) != medleySuccess) {
+    if (!s && mdl_session_create(root, join, forwarded, &root->open) != medleySuccess) {
         refuse_visitor(v, join->rank, mdl_error_text());
         return;
     }
@@ -149,7 +150,11 @@ static void on_frame(struct mdl_wire *w, const struct mdl_frame *frame, const ui
 {
     struct mdl_visitor *v = mdl_wire_ctx(w);
     struct mdl_join *join;
-    if (frame->type == MDL_FRAME_GOT && v->session) {
+    struct mdl_trouble trouble;
+    if (frame->type == MDL_FRAME_REFUSE && v->session && v->rank == MDL_FRAME_ROOT &&
+        mdl_trouble_read(payload, frame->length, &trouble)) {
+        mdl_session_fail(v->session, trouble.code, trouble.text);
+    } else if (frame->type == MDL_FRAME_GOT && v->session) {
         mdl_session_got(v->session, frame->src);
     } else if (frame->type == MDL_FRAME_LEAVE && v->session && frame->length == MDL_NONCE_BYTES) {
         mdl_session_leave(v->session, frame->src, payload);
@@ -189,7 +194,9 @@ static void on_link(void *ctx, const struct mdl_link *link)
     }
     mdl_list_append(&root->visitors, &v->link);
     root->held++;
-    if (!root->tick.set) mdl_reactor_timer(root->reactor, &root->tick, v->since_ns + MDL_ROOT_TICK_MS * MDL_NS_PER_MS);
+    if (root->tick.set) return;
+    root->tick_ms = MDL_ROOT_TICK_FIRST_MS;
+    mdl_reactor_timer(root->reactor, &root->tick, v->since_ns + root->tick_ms * MDL_NS_PER_MS);
 }
 
 /* ---- time ---- */
@@ -209,8 +216,9 @@ static void on_tick(struct mdl_timer *timer)
     uint64_t now = mdl_now_ns();
     sweep_visitors(root, now);
     if (root->open) mdl_session_tick(root->open, now);
+    root->tick_ms = root->tick_ms * 2 < MDL_ROOT_TICK_MS ? root->tick_ms * 2 : MDL_ROOT_TICK_MS;
     if (root->open || !mdl_list_empty(&root->visitors))
-        mdl_reactor_timer(root->reactor, &root->tick, now + MDL_ROOT_TICK_MS * MDL_NS_PER_MS);
+        mdl_reactor_timer(root->reactor, &root->tick, now + root->tick_ms * MDL_NS_PER_MS);
 }
 
 static void on_expiry(struct mdl_timer *timer)

@@ -25,7 +25,8 @@ enum {
 
 /* ---- life ---- */
 
-medleyResult_t mdl_session_create(struct mdl_root *root, const struct mdl_join *join, struct mdl_session **session)
+medleyResult_t mdl_session_create(struct mdl_root *root, const struct mdl_join *join, bool forwarded,
+                                  struct mdl_session **session)
 {
     if (join->nranks < 1 || join->nranks > MDL_MAX_RANKS)
         return mdl_error(medleyInvalidArgument, "a communicator of %u ranks is not possible", join->nranks);
@@ -38,7 +39,7 @@ medleyResult_t mdl_session_create(struct mdl_root *root, const struct mdl_join *
     *s = (struct mdl_session){.root = root, .seats = seats};
     s->nranks = join->nranks;
     s->nids = join->nids;
-    s->index = join->index;
+    s->index = forwarded ? 0 : join->index;
     mdl_list_init(&s->link);
     *session = s;
     return medleySuccess;
@@ -140,6 +141,7 @@ void mdl_session_fail(struct mdl_session *s, medleyResult_t code, const char *te
     s->trouble = (struct mdl_trouble){.code = code, .origin = -1};
     snprintf(s->trouble.text, sizeof(s->trouble.text), "%s", text);
     MDL_WARN(MDL_BOOT, "the ranks cannot come together: %s", s->trouble.text);
+    if (s->relay) mdl_relay_refuse(s->relay, &s->trouble);
     mdl_list_each (it, mdl_root_visitors(s->root)) {
         struct mdl_visitor *v = mdl_container_of(it, struct mdl_visitor, link);
         if (v->session == s) tell_trouble(s, v, v->rank);
@@ -249,7 +251,8 @@ static void name_other(const struct mdl_session *s, char *text, size_t bytes)
 }
 
 /* What is wrong with the request itself; false: nothing. */
-static bool contradicts(const struct mdl_session *s, const struct mdl_join *join, char *text, size_t bytes)
+static bool contradicts(const struct mdl_session *s, const struct mdl_join *join, bool forwarded, char *text,
+                        size_t bytes)
 {
     const struct mdl_member *m = &join->member;
     char other[160];
@@ -260,8 +263,8 @@ static bool contradicts(const struct mdl_session *s, const struct mdl_join *join
     else if (join->rank >= join->nranks || m->rank != join->rank)
         snprintf(text, bytes, "rank %u (%s, pid %u) is out of range: the communicator has %u ranks", join->rank,
                  m->host, m->pid, join->nranks);
-    else if (join->nids != s->nids || join->index != s->index || join->index >= join->nids ||
-             (uint64_t)join->rank * join->nids / join->nranks != join->index)
+    else if (join->nids != s->nids || (join->index != s->index && !(forwarded && s->index == 0)) ||
+             join->index >= join->nids || (uint64_t)join->rank * join->nids / join->nranks != join->index)
         snprintf(text, bytes, "rank %u (%s, pid %u) was given %u ids and uses number %u, but %s was given %u",
                  join->rank, m->host, m->pid, join->nids, join->index, other, s->nids);
     else
@@ -344,7 +347,7 @@ static void answer_again(struct mdl_session *s, struct mdl_visitor *v, uint32_t 
 void mdl_session_join(struct mdl_session *s, struct mdl_visitor *v, const struct mdl_join *join)
 {
     char text[MDL_ERROR_TEXT_BYTES], held[160];
-    if (s->state == MDL_SESSION_OPEN && contradicts(s, join, text, sizeof(text)))
+    if (s->state == MDL_SESSION_OPEN && contradicts(s, join, v->rank == MDL_FRAME_ROOT, text, sizeof(text)))
         mdl_session_fail(s, medleyInvalidUsage, text);
     if (s->state == MDL_SESSION_FAILED) {
         if (!v->dismissed) tell_trouble(s, v, v->rank);

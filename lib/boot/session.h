@@ -14,7 +14,7 @@
 #include "lib/boot/messages.h"
 #include "lib/boot/wire.h"
 
-enum { MDL_ROOT_HELD = 256, MDL_ROOT_TICK_MS = 500 };
+enum { MDL_ROOT_HELD = 256, MDL_ROOT_TICK_FIRST_MS = 50, MDL_ROOT_TICK_MS = 500 };
 
 enum mdl_seat_state { MDL_SEAT_EMPTY, MDL_SEAT_HELD, MDL_SEAT_AWAY, MDL_SEAT_GOT };
 enum mdl_session_state { MDL_SESSION_OPEN, MDL_SESSION_COMPLETE, MDL_SESSION_FAILED };
@@ -51,7 +51,7 @@ struct mdl_visitor {
 };
 
 /* The session of a root. Returns NULL after refusing the visitor. */
-medleyResult_t mdl_session_create(struct mdl_root *root, const struct mdl_join *join,
+medleyResult_t mdl_session_create(struct mdl_root *root, const struct mdl_join *join, bool forwarded,
                                   struct mdl_session **session) MDL_MUST_USE;
 void mdl_session_destroy(struct mdl_session *s);
 bool mdl_session_knows(const struct mdl_session *s, const struct mdl_join *join); /* has this very call a seat in it? */
@@ -81,6 +81,7 @@ void mdl_relay_destroy(struct mdl_relay *relay);
 void mdl_relay_join(struct mdl_relay *relay, uint32_t rank);
 void mdl_relay_leave(struct mdl_relay *relay, uint32_t rank, const uint8_t *nonce);
 void mdl_relay_got(struct mdl_relay *relay, uint32_t rank);
+void mdl_relay_refuse(struct mdl_relay *relay, const struct mdl_trouble *trouble); /* the session has failed here */
 const struct mdl_wait *mdl_relay_news(const struct mdl_relay *relay); /* what id 0's root said last, or why it says
                                                                          nothing */
 

@@ -10,13 +10,17 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum { WORLD_MAX = 64 };
+enum { WORLD_MAX = 320 };
 
 struct world;
 struct world_rank {
     struct world *world;
     int rank;
     pthread_t thread;
+    bool absent; /* does not take part */
+    int as, of;  /* the rank and nranks that it gives */
+    struct mdl_config cfg;
+    medleyUniqueId *ids;
     struct mdl_boot_args args;
     struct mdl_ctl *ctl;
     medleyResult_t result;
@@ -34,6 +38,7 @@ struct world {
     medleyUniqueId ids[4];
     int nids, nranks;
     uint32_t abort_word;
+    int nthreads;                       /* nranks, or more where a test wants impostors */
     void (*body)(struct world_rank *r); /* with r->ctl, after a successful join */
     pthread_barrier_t barrier;
     struct world_rank ranks[WORLD_MAX];
@@ -65,9 +70,10 @@ static inline void world_init(struct world *w, int nranks)
 {
     memset(w, 0, sizeof(*w));
     world_config(&w->cfg);
-    w->nranks = nranks;
+    w->nranks = w->nthreads = nranks;
     w->nids = 1;
-    for (int i = 0; i < nranks; i++) w->ranks[i] = (struct world_rank){.world = w, .rank = i};
+    for (int i = 0; i < WORLD_MAX; i++)
+        w->ranks[i] = (struct world_rank){.world = w, .rank = i, .as = i, .of = nranks, .ids = w->ids};
 }
 
 static inline void world_make_id(struct world *w)
@@ -78,11 +84,12 @@ static inline void world_make_id(struct world *w)
 static inline void world_join(struct world_rank *r)
 {
     struct world *w = r->world;
-    r->args = (struct mdl_boot_args){.config = &w->cfg,
-                                     .ids = w->ids,
+    if (!r->cfg.init_timeout) r->cfg = w->cfg;
+    r->args = (struct mdl_boot_args){.config = &r->cfg,
+                                     .ids = r->ids,
                                      .nids = w->nids,
-                                     .rank = r->rank,
-                                     .nranks = w->nranks,
+                                     .rank = r->as,
+                                     .nranks = r->of,
                                      .abort_word = &w->abort_word,
                                      .on_fault = world_on_fault,
                                      .ctx = r};
@@ -101,15 +108,28 @@ static inline void *world_thread(void *arg)
     return NULL;
 }
 
-/* Runs all ranks but `absent` (-1: none) to their end. */
-static inline void world_run(struct world *w, int absent)
+/* Runs all ranks that are not absent to their end. */
+static inline void world_run(struct world *w)
 {
     pthread_barrier_init(&w->barrier, NULL, (unsigned)w->nranks);
-    for (int i = 0; i < w->nranks; i++)
-        if (i != absent) ck_assert_int_eq(pthread_create(&w->ranks[i].thread, NULL, world_thread, &w->ranks[i]), 0);
-    for (int i = 0; i < w->nranks; i++)
-        if (i != absent) pthread_join(w->ranks[i].thread, NULL);
+    for (int i = 0; i < w->nthreads; i++)
+        if (!w->ranks[i].absent)
+            ck_assert_int_eq(pthread_create(&w->ranks[i].thread, NULL, world_thread, &w->ranks[i]), 0);
+    for (int i = 0; i < w->nthreads; i++)
+        if (!w->ranks[i].absent) pthread_join(w->ranks[i].thread, NULL);
     pthread_barrier_destroy(&w->barrier);
+}
+
+/* All that took part failed with this code, and each said this. */
+static inline void world_all_failed(const struct world *w, medleyResult_t code, const char *say)
+{
+    for (int i = 0; i < w->nthreads; i++) {
+        const struct world_rank *r = &w->ranks[i];
+        if (r->absent) continue;
+        ck_assert_msg(r->result == code, "rank %d: result %d, %s", i, r->result, r->error);
+        ck_assert_msg(strstr(r->error, say) != NULL, "rank %d does not say '%s': %s", i, say, r->error);
+        ck_assert_ptr_null(r->ctl);
+    }
 }
 
 static inline void world_all_joined(const struct world *w)

@@ -1,47 +1,256 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Joining: ranks as threads of this process, from 1 to 64, and what goes wrong when they do not fit together. */
+/* Joining: ranks as threads of this process, and what goes wrong when they do not fit together. */
 #include "config.h"
+#include "lib/boot/id.h"
 #include "tests/unit/boot_world.h"
+#include "tests/unit/leaks.h"
 
 static struct world world;
 
+/* Asserts once: with hundreds of ranks each assertion counts. */
 static void exchange(struct world_rank *r)
 {
     struct world *w = r->world;
-    uint32_t mine[3] = {(uint32_t)r->rank, (uint32_t)r->rank * 7, 0xabcd}, all[WORLD_MAX][3];
+    static _Thread_local uint32_t all[WORLD_MAX][3];
+    uint32_t mine[3] = {(uint32_t)r->rank, (uint32_t)r->rank * 7, 0xabcd};
+    int wrong = 0;
     for (int round = 0; round < 3; round++) {
         mine[2]++;
         memset(all, 0, sizeof(all));
-        ck_assert_int_eq(mdl_ctl_allgather(r->ctl, mine, sizeof(mine), all, world_soon(10000), "test"), medleySuccess);
-        for (int i = 0; i < w->nranks; i++) {
-            ck_assert_uint_eq(all[i][0], (uint32_t)i);
-            ck_assert_uint_eq(all[i][1], (uint32_t)i * 7);
-            ck_assert_uint_eq(all[i][2], mine[2]);
-        }
+        wrong += mdl_ctl_allgather(r->ctl, mine, sizeof(mine), all, world_soon(10000), "test") != medleySuccess;
+        for (uint32_t i = 0; i < (uint32_t)w->nranks; i++)
+            wrong += all[i][0] != i || all[i][1] != i * 7 || all[i][2] != mine[2];
     }
-    for (int i = 0; i < w->nranks; i++) ck_assert_str_ne(mdl_ctl_host(r->ctl, i), "?");
+    for (int i = 0; i < w->nranks; i++) wrong += !strcmp(mdl_ctl_host(r->ctl, i), "?");
+    ck_assert_int_eq(wrong, 0);
+}
+
+static void joins(int nranks)
+{
+    world_init(&world, nranks);
+    world.body = exchange;
+    world_make_id(&world);
+    world_run(&world);
+    world_all_joined(&world);
 }
 
 START_TEST(joins_any_number)
 {
-    for (int n = 1; n <= 16; n++) {
-        world_init(&world, n);
+    for (int n = 1; n <= 16; n++) joins(n);
+}
+END_TEST
+
+START_TEST(joins_64) { joins(64); }
+END_TEST
+
+/* More than the root holds: the others come back for their answer. */
+START_TEST(joins_270) { joins(270); }
+END_TEST
+
+START_TEST(joins_through_several_roots)
+{
+    for (int nids = 2; nids <= 4; nids++) {
+        world_init(&world, 10);
+        world.nids = nids;
         world.body = exchange;
         world_make_id(&world);
-        world_run(&world, -1);
+        world_run(&world);
         world_all_joined(&world);
     }
 }
 END_TEST
 
-START_TEST(joins_64)
+/* ---- somebody is missing ---- */
+
+START_TEST(missing_ranks_are_named)
 {
-    world_init(&world, 64);
-    world.body = exchange;
+    for (int absent = 0; absent < 8; absent += 3) {
+        char say[32];
+        world_init(&world, 8);
+        world.cfg.init_timeout = 400;
+        world.ranks[absent].absent = true;
+        world_make_id(&world);
+        world_run(&world);
+        snprintf(say, sizeof(say), "1 of 8 ranks are missing: %d (", absent);
+        world_all_failed(&world, medleyTimeout, say);
+    }
+}
+END_TEST
+
+START_TEST(missing_ranks_as_ranges)
+{
+    world_init(&world, 10);
+    world.cfg.init_timeout = 400;
+    world.ranks[3].absent = world.ranks[5].absent = world.ranks[6].absent = world.ranks[7].absent = true;
     world_make_id(&world);
-    world_run(&world, -1);
+    world_run(&world);
+    world_all_failed(&world, medleyTimeout, "missing: 3, 5-7 (");
+}
+END_TEST
+
+START_TEST(missing_behind_another_root)
+{
+    world_init(&world, 10);
+    world.nids = 2;
+    world.cfg.init_timeout = 600;
+    world.ranks[2].absent = world.ranks[9].absent = true;
+    world_make_id(&world);
+    world_run(&world);
+    world_all_failed(&world, medleyTimeout, "missing: 2, 9 (");
+}
+END_TEST
+
+START_TEST(aborted)
+{
+    world_init(&world, 4);
+    world.ranks[2].absent = true;
+    world.abort_word = 1;
+    world_make_id(&world);
+    uint64_t since = mdl_now_ns();
+    world_run(&world);
+    ck_assert_uint_lt(mdl_now_ns() - since, 5 * MDL_NS_PER_S);
+    world_all_failed(&world, medleyRemoteError, "aborted");
+}
+END_TEST
+
+/* ---- they contradict each other ---- */
+
+START_TEST(duplicate_rank)
+{
+    char say[80];
+    world_init(&world, 4);
+    world.nthreads = 5;
+    world.ranks[0].absent = true; /* so that the session is open when the impostor comes */
+    world.ranks[4].as = 2;
+    world_make_id(&world);
+    world_run(&world);
+    snprintf(say, sizeof(say), "pid %d) and ", (int)getpid());
+    world_all_failed(&world, medleyInvalidUsage, "two processes say that they are rank 2: rank 2 (");
+    world_all_failed(&world, medleyInvalidUsage, say);
+}
+END_TEST
+
+START_TEST(duplicate_behind_another_root)
+{
+    world_init(&world, 8);
+    world.nids = 2;
+    world.nthreads = 9;
+    world.ranks[0].absent = true;
+    world.ranks[8].as = 6;
+    world_make_id(&world);
+    world_run(&world);
+    world_all_failed(&world, medleyInvalidUsage, "two processes say that they are rank 6");
+}
+END_TEST
+
+START_TEST(different_nranks)
+{
+    world_init(&world, 4);
+    world.ranks[3].of = 5;
+    world_make_id(&world);
+    world_run(&world);
+    world_all_failed(&world, medleyInvalidUsage, "with nranks 5");
+    world_all_failed(&world, medleyInvalidUsage, "with nranks 4");
+}
+END_TEST
+
+START_TEST(senseless_arguments)
+{
+    world_init(&world, 1);
+    world_make_id(&world);
+    static const int bad[][3] = {{0, 0, 1}, {-1, 1, 1}, {1, 1, 1}, {0, -5, 1}, {0, 1, 0}, {0, 1, 2}, {0, 1 << 24, 1}};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct mdl_boot_args args = {
+            .config = &world.cfg, .ids = world.ids, .rank = bad[i][0], .nranks = bad[i][1], .nids = bad[i][2]};
+        struct mdl_ctl *ctl = NULL;
+        ck_assert_int_eq(mdl_boot_join(&args, &ctl), medleyInvalidArgument);
+        ck_assert_ptr_null(ctl);
+    }
+    memset(&world.ids[0], 0, sizeof(world.ids[0]));
+    world_run(&world);
+    world_all_failed(&world, medleyInvalidArgument, "not a unique id");
+}
+END_TEST
+
+/* ---- coming back, and coming late ---- */
+
+/* A rank that gives up and tries again takes its old seat. */
+START_TEST(second_try)
+{
+    world_init(&world, 3);
+    world_make_id(&world);
+    struct world_rank early = world.ranks[1];
+    early.cfg = world.cfg;
+    early.cfg.init_timeout = 300;
+    world_join(&early);
+    ck_assert_int_eq(early.result, medleyTimeout);
+    world.body = exchange;
+    world_run(&world);
     world_all_joined(&world);
 }
 END_TEST
 
-UNIT_MAIN("boot_join", joins_any_number, joins_64)
+/* While the communicator lives its root says that the id is used up. */
+static void use_again(struct world_rank *r)
+{
+    struct world_rank again = *r;
+    if (r->rank == 0) {
+        again.of = 1;
+        world_join(&again);
+        ck_assert_int_eq(again.result, medleyInvalidUsage);
+        ck_assert_ptr_nonnull(strstr(again.error, "has been used"));
+    }
+    pthread_barrier_wait(&r->world->barrier);
+}
+
+START_TEST(used_id)
+{
+    world_init(&world, 2);
+    world.body = use_again;
+    world_make_id(&world);
+    world_run(&world);
+    world_all_joined(&world);
+    /* Afterwards nobody serves it any more. */
+    struct world_rank late = world.ranks[0];
+    late.cfg.init_timeout = 2000;
+    uint64_t since = mdl_now_ns();
+    world_join(&late);
+    ck_assert_int_eq(late.result, medleyRemoteError);
+    ck_assert_ptr_nonnull(strstr(late.error, "used before"));
+    ck_assert_uint_lt(mdl_now_ns() - since, 1900 * MDL_NS_PER_MS);
+}
+END_TEST
+
+/* ---- leaving nothing behind ---- */
+
+START_TEST(cycles_leave_nothing)
+{
+    int fds = leaks_descriptors(), threads = leaks_threads();
+    for (int i = 0; i < 200; i++) joins(3);
+    ck_assert_int_eq(leaks_descriptors(), fds);
+    ck_assert_int_eq(leaks_threads(), threads);
+}
+END_TEST
+
+START_TEST(failures_leave_nothing)
+{
+    int fds = leaks_descriptors(), threads = leaks_threads();
+    for (int i = 0; i < 10; i++) {
+        world_init(&world, 3);
+        world.cfg.init_timeout = 100;
+        world.ranks[i % 3].absent = true;
+        world_make_id(&world);
+        world_run(&world);
+        world_all_failed(&world, medleyTimeout, "MEDLEY_INIT_TIMEOUT");
+    }
+    /* The last roots live for twice the init time-out; what comes after closes them. */
+    usleep(250 * 1000);
+    joins(1);
+    ck_assert_int_eq(leaks_descriptors(), fds);
+    ck_assert_int_eq(leaks_threads(), threads);
+}
+END_TEST
+
+UNIT_MAIN("boot_join", joins_any_number, joins_64, joins_270, joins_through_several_roots, missing_ranks_are_named,
+          missing_ranks_as_ranges, missing_behind_another_root, aborted, duplicate_rank, duplicate_behind_another_root,
+          different_nranks, senseless_arguments, second_try, used_id, cycles_leave_nothing, failures_leave_nothing)
