@@ -51,7 +51,7 @@ static medleyResult_t connect_comm(struct mdl_create *cr)
     else
         res = mdl_boot_join(&args, &c->ctl);
     if (res == medleySuccess) res = mdl_comm_connect(c, deadline);
-    if (mdl_comm_failed(c)) res = mdl_comm_fault(c);
+    if (res != medleySuccess && mdl_comm_failed(c)) res = mdl_comm_fault(c);
     mdl_log_set_rank(-1);
     return res;
 }
@@ -138,9 +138,6 @@ static medleyResult_t make(struct mdl_create *cr, int rank, int nranks)
 {
     medleyResult_t res;
 
-    mdl_list_init(&cr->job.link);
-    cr->job.run = job_run;
-    cr->job.free = create_free;
     res = mdl_comm_alloc(&cr->cfg, rank, nranks, &cr->comm);
     if (res != medleySuccess) return res;
     cr->comm->blocking = cr->blocking;
@@ -160,6 +157,9 @@ static medleyResult_t init_rank(medleyComm_t *comm, int nranks, int rank, int ni
     *comm = NULL;
     cr = calloc(1, sizeof(*cr));
     if (!cr) return mdl_error(medleySystemError, "out of memory for a communicator");
+    mdl_list_init(&cr->job.link);
+    cr->job.run = job_run;
+    cr->job.free = create_free;
     cr->out = comm;
     cr->nids = nid;
     cr->blocking = true;
@@ -295,7 +295,6 @@ static medleyResult_t child_run(struct mdl_job *job)
     }
     res = make(cr, me, n);
     if (res != medleySuccess) return res;
-    cr->job.run = child_run;
     return mdl_create_run(cr);
 }
 

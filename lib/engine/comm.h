@@ -64,7 +64,9 @@ struct mdl_comm {
     medleyResult_t fault_code;
     int fault_origin;
     char fault_text[MDL_ERROR_TEXT_BYTES], last_text[MDL_ERROR_TEXT_BYTES];
-    bool revoked;
+    _Atomic uint8_t *gone;     /* [nranks] has said goodbye: it will take part in nothing more */
+    uint64_t refused_until_ns; /* a peer refused a message of ours: the explanation may still come until then */
+    char refused_text[MDL_ERROR_TEXT_BYTES];
     int wake_fd; /* eventfd in every sleep of the executing thread */
 
     struct mdl_transport_use transport[MDL_MAX_TRANSPORTS];

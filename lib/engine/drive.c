@@ -16,6 +16,8 @@
 /* The clock is read every so many idle turns while spinning, and at each sleep. */
 enum { CLOCK_TURNS = 64, SLEEP_MS_MAX = 100, MAX_BLAME = 16 };
 #define ASK_AGAIN_NS MDL_NS_PER_S
+#define EXPLAIN_NS   (2 * MDL_NS_PER_S)
+#define GONE_NS      MDL_NS_PER_S /* how long what a rank sent before its goodbye may still be under way */
 
 void mdl_batch_init(struct mdl_batch *b, struct mdl_comm *c)
 {
@@ -82,14 +84,28 @@ static bool all_finished(const struct mdl_batch *b)
     return true;
 }
 
+/* A peer refused a message of ours, since it called something else. It asks us what we called, and the answer becomes
+ * the fault with both sides in it; only if that does not come, fail with the little that is known here. */
+static void note_refusal(struct mdl_comm *c)
+{
+    if (c->refused_until_ns) return;
+    c->refused_until_ns = mdl_now_ns() + EXPLAIN_NS;
+    snprintf(c->refused_text, sizeof(c->refused_text), "%s", mdl_error_text());
+}
+
 static void progress_transports(struct mdl_comm *c, int *events)
 {
     for (int t = 0; t < c->ntransports; t++) {
         medleyResult_t res;
         if (!c->transport[t].used) continue;
         res = c->transport[t].ops->progress(c->transport[t].ctx, events);
-        if (res != medleySuccess && res != medleyInProgress) mdl_comm_fail_here(c, res);
+        if (res == medleyInvalidUsage)
+            note_refusal(c);
+        else if (res != medleySuccess && res != medleyInProgress)
+            mdl_comm_fail_here(c, res);
     }
+    if (c->refused_until_ns && mdl_now_ns() > c->refused_until_ns)
+        mdl_comm_fail(c, medleyInvalidUsage, c->rank, c->refused_text, true);
 }
 
 /* ---- waiting ---- */
@@ -153,6 +169,18 @@ static void moved(struct mdl_batch *b)
     b->warned = false;
 }
 
+/* One of those that we wait for has destroyed its communicator. */
+static void fail_gone(struct mdl_batch *b, int rank, double seconds)
+{
+    struct mdl_comm *c = b->comm;
+    char text[MDL_ERROR_TEXT_BYTES], wait[MDL_ERROR_TEXT_BYTES / 2];
+
+    wait_text(b, seconds, wait, sizeof(wait));
+    snprintf(text, sizeof(text), "rank %d (host %s) has destroyed its communicator and will not take part: %s", rank,
+             mdl_ctl_host(c->ctl, rank), wait);
+    mdl_comm_fail(c, medleyInvalidUsage, rank, text, true);
+}
+
 /* Looks at the clock for a batch that does not move. */
 static void check_deadlines(struct mdl_batch *b, uint64_t now)
 {
@@ -172,7 +200,13 @@ static void check_deadlines(struct mdl_batch *b, uint64_t now)
     if (now >= b->next_ask_ns) {
         b->next_ask_ns = now + ASK_AGAIN_NS;
         n = blame(b, peers, &outstanding, &op);
-        for (int i = 0; i < n; i++) mdl_diag_ask(c, op, peers[i]);
+        for (int i = 0; i < n; i++) {
+            bool gone = atomic_load_explicit(&c->gone[peers[i]], memory_order_relaxed);
+            if (!gone)
+                mdl_diag_ask(c, op, peers[i]);
+            else if (waited > GONE_NS && !mdl_comm_failed(c))
+                fail_gone(b, peers[i], (double)waited / 1e9);
+        }
     }
     if (!b->warned && waited >= (uint64_t)c->cfg.warn_after * MDL_NS_PER_MS) {
         b->warned = true;

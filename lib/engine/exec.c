@@ -68,7 +68,8 @@ static medleyResult_t post_message(struct mdl_run *run, uint32_t i, int *events)
     medleyResult_t res;
 
     MDL_TRY(mdl_place_resolve(run, send ? &run->prog->plan->refs[in->src] : &in->dst, &place));
-    if (place.bytes == 0) { /* both sides know the length and leave the message out */
+    if (place.bytes == 0 && run->op->call.coll != medleyCollBarrier) { /* both sides know the length and leave the
+                                                                          message out */
         posted(run, i);
         done(run, i, events);
         return medleySuccess;

@@ -78,14 +78,19 @@ static void doing_text(const struct mdl_comm *c, char *text, size_t bytes)
              (unsigned long long)note.seq);
 }
 
+/* A rank that has said goodbye is no fault yet: it may have done all that it owed us. Whoever still waits for it finds
+ * out (drive.c). */
 static void lost(void *comm, int rank, bool said_goodbye, const char *why)
 {
     struct mdl_comm *c = comm;
     char text[MDL_ERROR_TEXT_BYTES], doing[MDL_CALL_TEXT_BYTES + 64];
 
+    if (said_goodbye) {
+        atomic_store_explicit(&c->gone[rank], 1, memory_order_relaxed);
+        return;
+    }
     doing_text(c, doing, sizeof(doing));
-    snprintf(text, sizeof(text), "rank %d (host %s) %s: %s%s", rank, mdl_ctl_host(c->ctl, rank),
-             said_goodbye ? "has destroyed its communicator" : "is lost", why, doing);
+    snprintf(text, sizeof(text), "rank %d (host %s) is lost: %s%s", rank, mdl_ctl_host(c->ctl, rank), why, doing);
     mdl_comm_fail(c, medleyRemoteError, rank, text, true);
 }
 

@@ -40,7 +40,8 @@ medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks
     c->p2p_seq = calloc(2 * n, sizeof(*c->p2p_seq));
     c->p2p_posted = calloc(2 * n, sizeof(*c->p2p_posted));
     c->peers = calloc(n, sizeof(*c->peers));
-    if (c->wake_fd < 0 || !c->via || !c->facts || !c->p2p_seq || !c->p2p_posted || !c->peers) {
+    c->gone = calloc(n, sizeof(*c->gone));
+    if (c->wake_fd < 0 || !c->via || !c->facts || !c->p2p_seq || !c->p2p_posted || !c->peers || !c->gone) {
         medleyResult_t res = mdl_system_error(c->wake_fd < 0 ? errno : ENOMEM,
                                               "rank %d cannot set up a communicator of %d ranks", rank, nranks);
         mdl_comm_free(c);
@@ -73,6 +74,7 @@ void mdl_comm_free(struct mdl_comm *c)
     free(c->p2p_seq);
     free(c->p2p_posted);
     free(c->peers);
+    free(c->gone);
     free(c->calls);
     free(c->mapped);
     free(c->stage);

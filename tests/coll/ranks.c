@@ -107,6 +107,12 @@ int ranks_run(int n, bool threads, ranks_fn fn, void *arg, int seconds, int *sta
     return failed;
 }
 
+void ranks_meet(struct ranks_world *w, int point)
+{
+    __atomic_add_fetch(&w->words[point], 1, __ATOMIC_ACQ_REL);
+    while (__atomic_load_n(&w->words[point], __ATOMIC_ACQUIRE) < w->nranks) sched_yield();
+}
+
 medleyResult_t ranks_comm(struct ranks_world *w, int rank, medleyConfig_t *config, medleyComm_t *comm)
 {
     if (rank == 0) {

@@ -23,6 +23,9 @@ typedef int (*ranks_fn)(struct ranks_world *w, int rank, void *arg); /* 0: passe
 int ranks_run(int n, bool threads, ranks_fn fn, void *arg, int seconds, int *status);
 
 /* Rank 0 makes the id, the others wait for it; then all make the communicator. */
+/* Waits, outside Medley, until all ranks have come to meeting point `point` (0 .. 15). */
+void ranks_meet(struct ranks_world *w, int point);
+
 medleyResult_t ranks_comm(struct ranks_world *w, int rank, medleyConfig_t *config, medleyComm_t *comm);
 
 #endif
