@@ -16,7 +16,8 @@
 enum {
     LEAST_SLOT_BYTES = 16384, /* n-fold buffers: a window has at least this much of every slot */
     LEAST_PIPE_BYTES = 65536, /* smaller windows are not cut any further */
-    LARGE_TEAM = 1024,        /* here plans with an instruction for each rank are only built if there are no others */
+    LARGE_TEAM = 256,         /* here plans with an instruction for each rank are only built if there are no others */
+    WINDOW_GAIN = 16,         /* smaller windows have to gain this fraction: there are costs that no plan shows */
 };
 
 struct chooser {
@@ -72,13 +73,17 @@ static uint32_t used_depth(const struct chooser *ch, uint32_t depth, size_t wind
 
 /* ---- candidates ---- */
 
-static void try(struct chooser *ch, const struct mdl_algo *algo, const struct mdl_cost *cost, size_t window,
-                uint32_t depth)
+static struct mdl_choice predict(const struct chooser *ch, const struct mdl_algo *algo, const struct mdl_cost *cost,
+                                 size_t window, uint32_t depth)
 {
     depth = used_depth(ch, depth, window);
-    uint64_t time = mdl_cost_walk(cost, window, depth);
-    if (ch->best.algo && time >= ch->best.predicted_ns) return;
-    ch->best = (struct mdl_choice){.algo = algo, .window = window, .depth = depth, .predicted_ns = time};
+    return (struct mdl_choice){
+        .algo = algo, .window = window, .depth = depth, .predicted_ns = mdl_cost_walk(cost, window, depth)};
+}
+
+static void take(struct chooser *ch, struct mdl_choice choice)
+{
+    if (!ch->best.algo || choice.predicted_ns < ch->best.predicted_ns) ch->best = choice;
 }
 
 /* One window has to hold all. */
@@ -86,7 +91,7 @@ static void try_whole(struct chooser *ch, const struct mdl_algo *algo, const str
 {
     size_t room = scratch_window(ch, cost->scratch_slots, 1);
     if (mdl_collective_is_v(&ch->c) || (room < ch->count && !ch->over_budget)) return;
-    try(ch, algo, cost, ch->count ? ch->count : 1, 1);
+    take(ch, predict(ch, algo, cost, ch->count ? ch->count : 1, 1));
 }
 
 static void try_windows(struct chooser *ch, const struct mdl_algo *algo, const struct mdl_cost *cost)
@@ -97,10 +102,13 @@ static void try_windows(struct chooser *ch, const struct mdl_algo *algo, const s
     if (room < window) window = room;
     if (!window && !ch->over_budget) return;
     window = window ? window : 1;
-    try(ch, algo, cost, round_window(ch, window), depth);
+    struct mdl_choice choice = predict(ch, algo, cost, round_window(ch, window), depth);
     size_t whole = ch->count < window ? ch->count : window;
-    if (depth > 1 && whole * ch->size * ch->slots > LEAST_PIPE_BYTES)
-        try(ch, algo, cost, round_window(ch, (whole + 3) / 4), depth);
+    if (depth > 1 && whole * ch->size * ch->slots > LEAST_PIPE_BYTES) {
+        struct mdl_choice finer = predict(ch, algo, cost, round_window(ch, (whole + 3) / 4), depth);
+        if (finer.predicted_ns < choice.predicted_ns - choice.predicted_ns / WINDOW_GAIN) choice = finer;
+    }
+    take(ch, choice);
 }
 
 /* Small payloads only: a rank of a one-shot exchange reads everything. */
@@ -123,8 +131,10 @@ static bool consider(struct chooser *ch, const struct mdl_algo *algo)
     return true;
 }
 
-static bool is_linear(const struct mdl_algo *algo)
+/* Where buffers have a slot for each rank, every plan is that long. */
+static bool is_needlessly_long(const struct chooser *ch, const struct mdl_algo *algo)
 {
+    if (ch->slots > 1 || ch->team->nranks <= LARGE_TEAM) return false;
     static const char *const names[] = {"direct", "oneshot", "staged", "ring", "pairwise"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (strcmp(algo->name, names[i]) == 0) return true;
@@ -138,7 +148,7 @@ static bool passes(const struct chooser *ch, const struct mdl_algo *algo, const 
     bool fits = algo->colls >> ch->c.coll & 1 && algo->fits(ch->team, &ch->c);
     if (!fits || over_oneshot(ch, algo)) return false;
     bool brief = pass == ADMITTED_SHORT || pass == ANY_SHORT;
-    if (brief && ch->team->nranks > LARGE_TEAM && is_linear(algo)) return false;
+    if (brief && is_needlessly_long(ch, algo)) return false;
     return pass >= ANY_SHORT || mdl_spec_admits(spec, ch->c.coll, algo->name);
 }
 

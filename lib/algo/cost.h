@@ -15,7 +15,7 @@
 
 #include "lib/plan/plan.h"
 
-enum { MDL_COST_SAMPLE = 24, MDL_COST_NONE = UINT32_MAX };
+enum { MDL_COST_SAMPLE = 256, MDL_COST_NONE = UINT32_MAX };
 
 /* Everything that does not depend on the window. An instruction's number counts through all plans of the sample. */
 struct mdl_cost {
@@ -24,8 +24,9 @@ struct mdl_cost {
     uint32_t nranks;                       /* of the sample */
     uint32_t host[MDL_COST_SAMPLE], hosts; /* the hosts of the sample are numbered again */
     struct {
-        uint32_t sampled, size, cross; /* ranks in the sample; in all; of the sample's, those who talk to other hosts */
+        uint32_t sampled, size; /* ranks of it in the sample; in all */
     } at[MDL_COST_SAMPLE];
+    bool alike; /* all ranks of a host talk to other hosts, not only a few */
     int rank[MDL_COST_SAMPLE];
     struct mdl_plan *plan[MDL_COST_SAMPLE];
     uint32_t first[MDL_COST_SAMPLE + 1];

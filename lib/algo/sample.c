@@ -9,7 +9,7 @@ enum {
     SMALL_TEAM = 4,      /* up to here all ranks are in the sample */
     MATES = 4,           /* ranks of the first host */
     PATH_FAN = 16,       /* whoever receives more than this waits for nobody in particular */
-    MOST_INSTS = 1 << 14 /* the sample ends where its plans grow beyond */
+    MOST_INSTS = 1 << 12 /* the sample ends where its plans grow beyond */
 };
 
 size_t mdl_cost_count(const struct mdl_collective *c)
@@ -190,17 +190,23 @@ static void link_users(struct mdl_cost *cost)
     cost->user[total] = all;
 }
 
-static void count_crossing(struct mdl_cost *cost)
+static bool talks_across(const struct mdl_cost *cost, uint32_t s)
 {
     const int *host = cost->team->host;
-    for (uint32_t s = 0; s < cost->nranks; s++) {
-        bool cross = false;
-        for (uint32_t i = 0; i < cost->plan[s]->ninsts && !cross; i++) {
-            const struct mdl_inst *in = &cost->plan[s]->insts[i];
-            cross = (in->op == MDL_OP_SEND || in->op == MDL_OP_RECV) && host[in->peer] != host[cost->rank[s]];
-        }
-        cost->at[cost->host[s]].cross += cross;
+    for (uint32_t i = 0; i < cost->plan[s]->ninsts; i++) {
+        const struct mdl_inst *in = &cost->plan[s]->insts[i];
+        bool message = in->op == MDL_OP_SEND || in->op == MDL_OP_RECV;
+        if (message && host[in->peer] != host[cost->rank[s]]) return true;
     }
+    return false;
+}
+
+/* The first host stands for all: the others may be in the sample just because they talk to it. */
+static bool all_talk_across(const struct mdl_cost *cost)
+{
+    for (uint32_t s = 0; s < cost->nranks; s++)
+        if (cost->host[s] == 0 && !talks_across(cost, s)) return false;
+    return true;
 }
 
 static bool link_plans(struct mdl_cost *cost)
@@ -215,7 +221,7 @@ static bool link_plans(struct mdl_cost *cost)
     if (!cost->users || !cost->user || !cost->feeds || !cost->mirror || !cost->fed) return false;
     cost->user[0] = 0;
     link_users(cost);
-    count_crossing(cost);
+    cost->alike = all_talk_across(cost);
     return match_plans(cost);
 }
 

@@ -12,13 +12,13 @@
 #include <string.h>
 
 enum {
-    MOST_SERVERS = 64,     /* cores or links of a host that are told apart */
+    MOST_SERVERS = 8,      /* cores or links of a host that are told apart */
     STEP_PS = 40000,       /* any instruction: what the executor spends on it */
     SYSCALL_PS = 400000,   /* single copy: entering the kernel */
     MESSAGE_CPU_SHARE = 4, /* of a message's latency this fraction is work, at each end */
 };
 
-/* A few equal servers; the one that is free first takes the next job. */
+/* A few equal servers: cores or links. */
 struct servers {
     uint32_t n;
     uint64_t scale_num, scale_den; /* jobs take this much longer: ranks outside the sample use them too */
@@ -30,6 +30,14 @@ struct event {
     uint32_t inst;
 };
 
+struct rank_use {
+    uint64_t free, busy, first, last; /* first, last: from the first thing that it can do to its end */
+};
+
+struct host_use {
+    struct servers cores, out, in;
+};
+
 struct walk {
     const struct mdl_cost *cost;
     size_t w; /* elements in this window */
@@ -38,8 +46,8 @@ struct walk {
     uint64_t *ready; /* [instruction] the latest of what came */
     struct event *heap;
     uint32_t nheap, ndone;
-    uint64_t rank_free[MDL_COST_SAMPLE], rank_busy[MDL_COST_SAMPLE];
-    struct servers cores[MDL_COST_SAMPLE], out[MDL_COST_SAMPLE], in[MDL_COST_SAMPLE];
+    struct rank_use *ranks;
+    struct host_use *hosts;
     uint64_t end;
 };
 
@@ -55,15 +63,25 @@ static void servers_init(struct servers *s, uint32_t n, uint32_t sampled, uint32
     s->scale_den = share < 1 ? (uint64_t)n * sampled : 1;
 }
 
+/* The server that was free last when the job comes, so that one that comes later finds the others; else the one that is
+ * free first. */
+static uint32_t pick_server(const struct servers *s, uint64_t at)
+{
+    uint32_t pick = 0;
+    for (uint32_t i = 1; i < s->n; i++) {
+        uint64_t a = s->free_at[i], b = s->free_at[pick];
+        if (a <= at ? b > at || a > b : b > at && a < b) pick = i;
+    }
+    return pick;
+}
+
 /* A job that is ready at `at`; returns when it starts, and how long it takes. */
 static uint64_t serve(struct servers *s, uint64_t at, uint64_t *duration)
 {
-    uint32_t first = 0;
-    for (uint32_t i = 1; i < s->n; i++)
-        if (s->free_at[i] < s->free_at[first]) first = i;
+    uint32_t pick = pick_server(s, at);
     *duration = *duration * s->scale_num / s->scale_den;
-    uint64_t start = later(at, s->free_at[first]);
-    s->free_at[first] = start + *duration;
+    uint64_t start = later(at, s->free_at[pick]);
+    s->free_at[pick] = start + *duration;
     s->busy += *duration;
     return start;
 }
@@ -71,9 +89,9 @@ static uint64_t serve(struct servers *s, uint64_t at, uint64_t *duration)
 /* Work of sampled rank s; returns its end. */
 static uint64_t work(struct walk *k, uint32_t s, uint64_t at, uint64_t duration)
 {
-    uint64_t start = serve(&k->cores[k->cost->host[s]], later(at, k->rank_free[s]), &duration);
-    k->rank_free[s] = start + duration;
-    k->rank_busy[s] += duration;
+    uint64_t start = serve(&k->hosts[k->cost->host[s]].cores, later(at, k->ranks[s].free), &duration);
+    k->ranks[s].free = start + duration;
+    k->ranks[s].busy += duration;
     return start + duration;
 }
 
@@ -114,8 +132,9 @@ static void come(struct walk *k, uint32_t inst, uint64_t at)
     if (--k->left[inst] == 0) push(k, inst);
 }
 
-static void done(struct walk *k, uint32_t inst, uint64_t at)
+static void done(struct walk *k, uint32_t s, uint32_t inst, uint64_t at)
 {
+    k->ranks[s].last = later(k->ranks[s].last, at);
     k->end = later(k->end, at);
     k->ndone++;
     for (uint32_t u = k->cost->user[inst]; u < k->cost->user[inst + 1]; u++) come(k, k->cost->users[u], at);
@@ -188,7 +207,7 @@ static uint64_t message(struct walk *k, uint32_t s, const struct mdl_inst *in, c
         return end;
     }
     uint64_t duration = bytes * t->net_beta;
-    *start = serve(&links[k->cost->host[s]], work(k, s, at, cpu), &duration);
+    *start = serve(links, work(k, s, at, cpu), &duration);
     return *start + duration;
 }
 
@@ -201,24 +220,31 @@ static void execute(struct walk *k, uint32_t s, uint32_t inst)
     case MDL_OP_COPY: at = work(k, s, at, copy_time(k, p, s, in)); break;
     case MDL_OP_REDUCE: at = work(k, s, at, reduce_time(k, p, s, in)); break;
     case MDL_OP_SEND:
-        at = message(k, s, in, &p->refs[in->src], k->out, at, &start);
+        at = message(k, s, in, &p->refs[in->src], &k->hosts[k->cost->host[s]].out, at, &start);
         feed(k, inst, start + latency(k, crosses(k, s, in)));
         break;
-    case MDL_OP_RECV: at = message(k, s, in, &in->dst, k->in, at, &start); break;
+    case MDL_OP_RECV: at = message(k, s, in, &in->dst, &k->hosts[k->cost->host[s]].in, at, &start); break;
     case MDL_OP_SIGNAL:
         at = work(k, s, at, STEP_PS);
         feed(k, inst, at + latency(k, false));
         break;
     default: at = work(k, s, at, STEP_PS); break; /* WAIT */
     }
-    done(k, inst, at);
+    if (k->ranks[s].first > k->ready[inst]) k->ranks[s].first = k->ready[inst];
+    done(k, s, inst, at);
 }
 
 static uint32_t sample_of(const struct mdl_cost *cost, uint32_t inst)
 {
-    uint32_t s = 0;
-    while (cost->first[s + 1] <= inst) s++;
-    return s;
+    uint32_t lo = 0, hi = cost->nranks;
+    while (hi - lo > 1) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (cost->first[mid] <= inst)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
 }
 
 /* Nothing moves: what stands for an own send waits for it in a circle, as in a tree. Then those peers are taken to be
@@ -233,10 +259,9 @@ static bool unblock(struct walk *k)
         if (found == MDL_COST_NONE || k->ready[to] < k->ready[found]) found = to;
     }
     if (found == MDL_COST_NONE) return false;
+    uint32_t s = sample_of(cost, found);
     k->left[found] = 0;
-    k->ready[found] +=
-        latency(k, crosses(k, sample_of(cost, found),
-                           &cost->plan[sample_of(cost, found)]->insts[found - cost->first[sample_of(cost, found)]]));
+    k->ready[found] += latency(k, crosses(k, s, &cost->plan[s]->insts[found - cost->first[s]]));
     push(k, found);
     return true;
 }
@@ -244,6 +269,7 @@ static bool unblock(struct walk *k)
 static void start_all(struct walk *k)
 {
     const struct mdl_cost *cost = k->cost;
+    for (uint32_t s = 0; s < cost->nranks; s++) k->ranks[s].first = UINT64_MAX;
     for (uint32_t s = 0; s < cost->nranks; s++)
         for (uint32_t i = cost->first[s]; i < cost->first[s + 1]; i++) {
             k->left[i] = cost->plan[s]->insts[i - cost->first[s]].ndep + cost->fed[i];
@@ -251,54 +277,62 @@ static void start_all(struct walk *k)
         }
     for (uint32_t h = 0; h < cost->hosts; h++) {
         uint32_t sampled = cost->at[h].sampled, all = cost->at[h].size;
-        bool alike = cost->at[h].cross == sampled; /* if not all of the sample talk to other hosts, few others do */
-        servers_init(&k->cores[h], cost->team->cores ? cost->team->cores : 1, sampled, all);
-        servers_init(&k->out[h], cost->team->rails ? cost->team->rails : 1, alike ? sampled : 1, alike ? all : 1);
-        k->in[h] = k->out[h];
+        servers_init(&k->hosts[h].cores, cost->team->cores ? cost->team->cores : 1, sampled, all);
+        servers_init(&k->hosts[h].out, cost->team->rails ? cost->team->rails : 1, cost->alike ? sampled : 1,
+                     cost->alike ? all : 1);
+        k->hosts[h].in = k->hosts[h].out;
     }
 }
 
-/* The least time between two windows: what they share is busy with one. */
+/* The least time between two windows: what they share is busy with one, and a rank has `depth` of them open. */
 static uint64_t interval(const struct walk *k, uint32_t depth)
 {
-    uint64_t least = k->end / depth;
-    for (uint32_t s = 0; s < k->cost->nranks; s++) least = later(least, k->rank_busy[s]);
+    uint64_t least = 0;
+    for (uint32_t s = 0; s < k->cost->nranks; s++) {
+        const struct rank_use *r = &k->ranks[s];
+        least = later(least, later(r->busy, r->last > r->first ? (r->last - r->first) / depth : 0));
+    }
     for (uint32_t h = 0; h < k->cost->hosts; h++) {
-        least = later(least, k->cores[h].busy / k->cores[h].n);
-        least = later(least, later(k->out[h].busy / k->out[h].n, k->in[h].busy / k->in[h].n));
+        const struct host_use *u = &k->hosts[h];
+        least = later(least, u->cores.busy / u->cores.n);
+        least = later(least, later(u->out.busy / u->out.n, u->in.busy / u->in.n));
     }
     return least;
 }
 
+static void walk_all(struct walk *k)
+{
+    start_all(k);
+    do
+        while (k->nheap) {
+            uint32_t inst = pop(k);
+            execute(k, sample_of(k->cost, inst), inst);
+        }
+    while (k->ndone < k->cost->first[k->cost->nranks] && unblock(k));
+}
+
 uint64_t mdl_cost_walk(const struct mdl_cost *cost, size_t window, uint32_t depth)
 {
-    uint32_t total = cost->first[cost->nranks];
-    size_t count = cost->c.count, w = window < count ? window : count;
-    struct walk *k = calloc(1, sizeof(*k));
-    if (!k) return UINT64_MAX;
-    *k = (struct walk){.cost = cost,
-                       .w = w,
-                       .size = mdl_dtype_size(cost->c.dtype),
-                       .acc_size = mdl_dtype_acc_size(cost->c.dtype),
-                       .left = calloc(total + 1u, sizeof(*k->left)),
-                       .ready = calloc(total + 1u, sizeof(*k->ready)),
-                       .heap = malloc((total + 1u) * sizeof(*k->heap))};
-    uint64_t time = UINT64_MAX;
-    if (k->left && k->ready && k->heap) {
-        start_all(k);
-        do
-            while (k->nheap) {
-                uint32_t inst = pop(k);
-                execute(k, sample_of(cost, inst), inst);
-            }
-        while (k->ndone < total && unblock(k));
-        uint64_t windows = w ? (count + w - 1) / w : 1;
-        time = (k->end + (windows - 1) * interval(k, depth ? depth : 1)) / 1000;
+    size_t total = cost->first[cost->nranks] + 1u, count = cost->c.count, w = window < count ? window : count;
+    struct walk k = {.cost = cost,
+                     .w = w,
+                     .size = mdl_dtype_size(cost->c.dtype),
+                     .acc_size = mdl_dtype_acc_size(cost->c.dtype),
+                     .left = calloc(total, sizeof(*k.left)),
+                     .ready = calloc(total, sizeof(*k.ready)),
+                     .heap = malloc(total * sizeof(*k.heap)),
+                     .ranks = calloc(cost->nranks, sizeof(*k.ranks)),
+                     .hosts = calloc(cost->hosts, sizeof(*k.hosts))};
+    uint64_t time = UINT64_MAX, windows = w ? (count + w - 1) / w : 1;
+    if (k.left && k.ready && k.heap && k.ranks && k.hosts) {
+        walk_all(&k);
+        time = (k.end + (windows - 1) * interval(&k, depth ? depth : 1)) / 1000;
     }
-    free(k->left);
-    free(k->ready);
-    free(k->heap);
-    free(k);
+    free(k.left);
+    free(k.ready);
+    free(k.heap);
+    free(k.ranks);
+    free(k.hosts);
     return time;
 }
 
