@@ -8,7 +8,7 @@
 enum {
     SMALL_TEAM = 4,      /* up to here all ranks are in the sample */
     MATES = 4,           /* ranks of the first host */
-    PATH_FAN = 16,       /* whoever receives more than this waits for nobody in particular */
+    LONE_MATES = 2,      /* if it is the only one: then all do the same */
     MOST_INSTS = 1 << 12 /* the sample ends where its plans grow beyond */
 };
 
@@ -53,27 +53,29 @@ static bool sample_add(struct mdl_cost *cost, const struct mdl_algo *algo, int r
     return true;
 }
 
-/* The peer of the last RECV: in a tree the way that takes longest. -1: nobody in particular. */
-static int waited_for(const struct mdl_plan *p)
+/* The peer of the last RECV: in a tree the way that takes longest. Whoever receives more often than a tree needs waits
+ * for nobody in particular: -1. */
+static int waited_for(const struct mdl_plan *p, int n)
 {
-    int peer = -1, receives = 0;
+    int peer = -1, receives = 0, most = 3;
+    for (int size = 1; size < n; size *= 2) most += 2;
     for (uint32_t i = 0; i < p->ninsts; i++)
         if (p->insts[i].op == MDL_OP_RECV) peer = (int)p->insts[i].peer, receives++;
-    return receives > PATH_FAN ? -1 : peer;
+    return receives > most ? -1 : peer;
 }
 
 static bool choose_ranks(struct mdl_cost *cost, const struct mdl_algo *algo)
 {
     const struct mdl_team *team = cost->team;
-    int n = team->nranks, start = cost->c.root > 0 ? cost->c.root : 0;
+    int n = team->nranks, start = cost->c.root > 0 ? cost->c.root : 0, most = team->nhosts > 1 ? MATES : LONE_MATES;
     bool ok = sample_add(cost, algo, start);
     for (int r = 0; r < n && n <= SMALL_TEAM && ok; r++) ok = sample_add(cost, algo, r);
     const int *mates = team->members[team->host[start]];
-    for (int i = 0; i < team->host_size[team->host[start]] && i < MATES && ok; i++)
+    for (int i = 0; i < team->host_size[team->host[start]] && i < most && ok; i++)
         ok = sample_add(cost, algo, mates[i]);
     ok = ok && sample_add(cost, algo, (start + n - 1) % n);
     for (uint32_t s = 0; s < cost->nranks && ok; s++) {
-        int peer = waited_for(cost->plan[s]);
+        int peer = waited_for(cost->plan[s], n);
         if (peer >= 0) ok = sample_add(cost, algo, peer);
     }
     return ok;
