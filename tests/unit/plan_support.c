@@ -62,6 +62,11 @@ void call_build(struct call *call, const char *name, uint32_t parts, call_builde
     }
 }
 
+bool call_accepted(struct call *call, char *why, size_t bytes)
+{
+    return mdl_plan_verify(&call->team, &call->coll, call->plans, why, bytes) == medleySuccess;
+}
+
 void call_accept(struct call *call)
 {
     char why[512];
@@ -182,13 +187,16 @@ void build_oneshot(const struct call *call, int rank, struct mdl_builder *b)
     mdl_build_reduce(b, mdl_ref_slots(b, rank, MDL_OUT, false, 0, 1), src, (uint32_t)n, MDL_INST_FINAL);
 }
 
+/* Every round passes on what all rounds before have brought. */
 void build_barrier(const struct call *call, int rank, struct mdl_builder *b)
 {
     int n = call->team.nranks;
-    uint32_t s = mdl_builder_scratch(b, 8);
-    for (int k = 1; k < n; k *= 2, s++) {
+    uint32_t s = mdl_builder_scratch(b, 8), brought[8], rounds = 0;
+    for (int k = 1; k < n; k *= 2, rounds++) {
+        for (uint32_t before = 0; before < rounds; before++) mdl_build_after(b, brought[before]);
         mdl_build_send(b, (rank + k) % n, 0, mdl_ref_slots(b, rank, MDL_SCRATCH, false, s, 1));
-        mdl_build_recv(b, (rank + n - k) % n, 0, mdl_ref_slots(b, rank, MDL_SCRATCH, false, s + 1, 1));
+        brought[rounds] =
+            mdl_build_recv(b, (rank + n - k) % n, 0, mdl_ref_slots(b, rank, MDL_SCRATCH, false, s + 1 + rounds, 1));
     }
 }
 
@@ -221,6 +229,23 @@ void build_gather_all(const struct call *call, int rank, struct mdl_builder *b)
         mdl_build_send(b, next, 0, mdl_ref_slots(b, rank, MDL_OUT, false, give, 1));
         mdl_build_recv(b, prev, 0, mdl_ref_slots(b, rank, MDL_OUT, false, take, 1));
     }
+}
+
+const struct setting call_settings[CALL_SETTINGS] = {
+    {"ring", "abc", medleyCollAllReduce, -1, 3, build_ring},
+    {"direct", "aaa", medleyCollAllReduce, -1, 3, build_direct},
+    {"put", "aaa", medleyCollAllReduce, -1, 3, build_put},
+    {"oneshot", "aaa", medleyCollAllReduce, -1, 2, build_oneshot},
+    {"bcast", "aabba", medleyCollBroadcast, 1, 2, build_bcast},
+    {"barrier", "abcde", medleyCollBarrier, -1, 1, build_barrier},
+    {"exchange", "aab", medleyCollAlltoAll, -1, 2, build_exchange},
+    {"gather", "abba", medleyCollAllGather, -1, 2, build_gather_all},
+};
+
+void call_setup(struct call *call, const struct setting *s)
+{
+    call_init(call, s->hosts, s->coll, medleyFloat16, s->root);
+    call_build(call, s->name, s->parts, s->build);
 }
 
 /* ---- editing ---- */
@@ -322,6 +347,14 @@ void edit_add_source(struct mdl_plan *p, uint32_t inst, struct mdl_ref ref)
         if (p->insts[i].src > in->src) p->insts[i].src++;
     src[in->nsrc++] = ref;
     p->nrefs++;
+}
+
+struct mdl_ref *edit_ref(struct mdl_plan *p, uint32_t inst, uint32_t k)
+{
+    struct mdl_inst *in = &p->insts[inst];
+    bool writes = in->op == MDL_OP_RECV || in->op == MDL_OP_COPY || in->op == MDL_OP_REDUCE;
+    if (k < in->nsrc) return &p->refs[in->src + k];
+    return k == in->nsrc && writes ? &in->dst : NULL;
 }
 
 uint32_t find_op(const struct mdl_plan *p, unsigned op, uint32_t nth)

@@ -30,6 +30,7 @@ void call_build(struct call *call, const char *name, uint32_t parts, call_builde
 medleyResult_t call_build_rank(const struct call *call, uint32_t parts, int rank, call_builder builder,
                                struct mdl_plan **plan);
 
+bool call_accepted(struct call *call, char *why, size_t bytes);
 void call_accept(struct call *call);
 /* The verifier refuses, and says something with `text` in it. */
 void call_refuse(struct call *call, const char *text);
@@ -47,6 +48,18 @@ void build_exchange(const struct call *call, int rank, struct mdl_builder *b); /
                                                                                 */
 void build_gather_all(const struct call *call, int rank, struct mdl_builder *b); /* AllGather(V) by rings */
 
+/* Small calls of these, for tests that change plans everywhere. All are of half floats. */
+struct setting {
+    const char *name, *hosts;
+    medleyColl_t coll;
+    int root;
+    uint32_t parts;
+    call_builder build;
+};
+enum { CALL_SETTINGS = 8 };
+extern const struct setting call_settings[CALL_SETTINGS];
+void call_setup(struct call *call, const struct setting *setting);
+
 /* ---- editing ---- */
 
 /* Replaces rank's plan by one with room to grow, freed like any plan. */
@@ -58,6 +71,7 @@ bool edit_swap(struct mdl_plan *p, uint32_t inst); /* with the next; false: one 
 void edit_drop_dep(struct mdl_plan *p, uint32_t inst, uint32_t k);
 void edit_drop_source(struct mdl_plan *p, uint32_t inst, uint32_t k);
 void edit_add_source(struct mdl_plan *p, uint32_t inst, struct mdl_ref ref); /* at the end; EDIT_ROOM refs in all */
-uint32_t find_op(const struct mdl_plan *p, unsigned op, uint32_t nth);       /* the nth (from 0) of that opcode */
+struct mdl_ref *edit_ref(struct mdl_plan *p, uint32_t inst, uint32_t k); /* a source, then the destination; or NULL */
+uint32_t find_op(const struct mdl_plan *p, unsigned op, uint32_t nth);   /* the nth (from 0) of that opcode */
 
 #endif
