@@ -167,6 +167,7 @@ static medleyResult_t verify(struct mdl_verify *v)
     MDL_TRY(number_insts(v));
     for (uint32_t r = 0; r < v->n; r++) MDL_TRY(check_plan(v, r));
     MDL_TRY(mdl_verify_match(v));
+    MDL_TRY(mdl_verify_local(v));
     MDL_TRY(mdl_verify_graph(v));
     if (v->coll->coll == medleyCollBarrier) MDL_TRY(mdl_verify_barrier(v));
     MDL_TRY(mdl_values_new(v));
@@ -177,6 +178,7 @@ static medleyResult_t verify(struct mdl_verify *v)
 static void verify_fini(struct mdl_verify *v)
 {
     mdl_values_free(v->values);
+    mdl_verify_local_free(v);
     free(v->first);
     free(v->rank_of);
     free(v->partner);

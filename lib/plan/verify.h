@@ -5,6 +5,7 @@
  *
  *   verify.c        each plan by itself: header, rules of instructions, dependencies backwards
  *   verify_match.c  the k-th SEND of a lane meets the k-th RECV, the k-th SIGNAL the k-th WAIT
+ *   verify_local.c  what each rank orders by itself: it settles most demands at once
  *   verify_order.c  a graph of what happens before what; a cycle is a deadlock
  *   verify_run.c    runs the plans on symbolic memory, once per mix of in-place ranks, and notes which pairs of
  * accesses must be ordered verify_value.c  the symbolic values and what the collective demands of them verify_order.c
@@ -56,6 +57,9 @@ struct mdl_verify {
     uint32_t *pred_at, *pred;     /* predecessors of a node: pred[pred_at[node] .. pred_at[node + 1]) */
     uint32_t *order;              /* nodes, topologically */
 
+    uint64_t **local; /* [n] of rank: bit matrix, row inst has who is done before it is posted by the rank's own order;
+                         NULL: too large */
+
     struct mdl_demand *demands;
     uint32_t ndemands, demands_cap;
     uint64_t *recent; /* pairs noted lately: most demands come many times */
@@ -78,6 +82,14 @@ static inline const struct mdl_ref *mdl_verify_srcs(const struct mdl_verify *v, 
 {
     return v->plans[v->rank_of[inst]]->refs + mdl_verify_inst(v, inst)->src;
 }
+/* Is `a` done before `b` is posted, both of one rank, by that rank's own order? False may mean: not known. */
+static inline bool mdl_verify_before(const struct mdl_verify *v, uint32_t a, uint32_t b)
+{
+    uint32_t r = v->rank_of[b], words = (v->plans[r]->ninsts + 63) / 64;
+    if (v->rank_of[a] != r || !v->local[r]) return false;
+    a -= v->first[r];
+    return v->local[r][(size_t)(b - v->first[r]) * words + a / 64] >> (a % 64) & 1;
+}
 static inline uint32_t mdl_verify_start(const struct mdl_verify *v, uint32_t rank)
 {
     return v->nodes - 2 * v->n + 2 * rank;
@@ -88,6 +100,8 @@ static inline uint32_t mdl_verify_end(const struct mdl_verify *v, uint32_t rank)
 }
 
 medleyResult_t mdl_verify_match(struct mdl_verify *v) MDL_MUST_USE;
+medleyResult_t mdl_verify_local(struct mdl_verify *v) MDL_MUST_USE;
+void mdl_verify_local_free(struct mdl_verify *v);
 medleyResult_t mdl_verify_graph(struct mdl_verify *v) MDL_MUST_USE;
 medleyResult_t mdl_verify_demand(struct mdl_verify *v, const struct mdl_demand *d) MDL_MUST_USE;
 medleyResult_t mdl_verify_demands(struct mdl_verify *v) MDL_MUST_USE;

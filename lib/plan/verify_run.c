@@ -124,7 +124,7 @@ struct access {
 static medleyResult_t must_follow(struct run *run, const struct access *a, uint32_t earlier, uint32_t part)
 {
     struct mdl_verify *v = run->v;
-    if (earlier == a->inst || earlier == MDL_NO_DEP) return medleySuccess;
+    if (earlier == a->inst || earlier == MDL_NO_DEP || mdl_verify_before(v, earlier, a->inst)) return medleySuccess;
     return mdl_verify_demand(v, &(struct mdl_demand){.from = v->done[earlier],
                                                      .to = v->post[a->inst],
                                                      .a = a->inst,

@@ -212,44 +212,58 @@ REFUSE(swap_lane)
 
 /* ---- dependencies ---- */
 
-/* A dependency may be dropped without harm only if something else keeps the order. */
-static uint32_t drop_deps(uint32_t *tried)
+struct tally {
+    uint32_t tried, spare, seen; /* dependencies; those that the verifier can spare; faults that the simulator saw too
+                                  */
+};
+
+/* Does the simulator see it go wrong in some order? */
+static bool goes_wrong(char *why, size_t bytes)
 {
-    uint32_t kept = 0;
-    for (int r = 0; r < call.team.nranks; r++) {
-        struct mdl_plan *right = call.plans[r];
-        for (uint32_t i = 0; i < right->ninsts; i++)
-            for (uint32_t k = 0; k < right->insts[i].ndep; k++) {
-                char why[512];
-                call.plans[r] = plan_copy(right);
-                edit_drop_dep(call.plans[r], i, k);
-                ++*tried;
-                if (call_accepted(&call, why, sizeof(why))) {
-                    kept++;
-                    for (uint64_t seed = 0; seed < 50; seed++)
-                        ck_assert_msg(sim_run(&call, seed, why, sizeof(why)),
-                                      "%s: rank %d instruction %u without dependency %u was accepted: %s", call.name, r,
-                                      i, k, why);
-                    if (getenv("MDL_TEST_VERBOSE"))
-                        printf("%s: rank %d instruction %u needs not wait for %u\n", call.name, r, i,
-                               right->deps[right->insts[i].dep + k]);
-                }
-                mdl_plan_free(call.plans[r]);
-            }
-        call.plans[r] = right;
-    }
-    return kept;
+    for (uint64_t seed = 0; seed < 60; seed++)
+        if (!sim_run(&call, seed, why, bytes)) return true;
+    return false;
 }
 
+static void drop_dep(int rank, uint32_t inst, uint32_t k, struct tally *t)
+{
+    struct mdl_plan *right = call.plans[rank];
+    char why[512];
+    call.plans[rank] = plan_copy(right);
+    edit_drop_dep(call.plans[rank], inst, k);
+    bool spare = call_accepted(&call, why, sizeof(why)), wrong = goes_wrong(why, sizeof(why));
+    ck_assert_msg(!spare || !wrong, "%s: rank %d instruction %u without dependency %u was accepted: %s", call.name,
+                  rank, inst, k, why);
+    t->tried++;
+    t->spare += spare;
+    t->seen += wrong;
+    mdl_plan_free(call.plans[rank]);
+    call.plans[rank] = right;
+}
+
+/* A dependency may be dropped without harm only if something else keeps the order. Plans over messages have none to
+ * spare: there the builder adds just what is needed. */
 START_TEST(dropped_deps)
 {
-    for (int k = 0; k < CALL_SETTINGS; k++) {
-        uint32_t tried = 0;
-        call_setup(&call, &call_settings[k]);
-        uint32_t spare = drop_deps(&tried);
-        printf("%s: %u of %u dependencies are spare\n", call_settings[k].name, spare, tried);
+    struct tally all = {0};
+    for (int s = 0; s < CALL_SETTINGS; s++) {
+        struct tally t = {0};
+        call_setup(&call, &call_settings[s]);
+        for (int r = 0; r < call.team.nranks; r++)
+            for (uint32_t i = 0; i < call.plans[r]->ninsts; i++)
+                for (uint32_t k = 0; k < call.plans[r]->insts[i].ndep; k++) drop_dep(r, i, k, &t);
+        printf("%s: %u dependencies, %u to spare; the simulator saw %u go wrong\n", call.name, t.tried, t.spare,
+               t.seen);
+        bool messages = strcmp(call.name, "ring") == 0 || call.coll.coll == medleyCollAlltoAll ||
+                        call.coll.coll == medleyCollAllGather;
+        if (messages) ck_assert_uint_eq(t.spare, 0);
+        all.tried += t.tried;
+        all.spare += t.spare;
+        all.seen += t.seen;
         call_free(&call);
     }
+    /* The judge is not blind. (A race on data that nobody looks at, in a barrier, does no harm that it could see.) */
+    ck_assert_uint_gt(all.seen, (all.tried - all.spare) / 2);
 }
 END_TEST
 
