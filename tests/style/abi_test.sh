@@ -18,7 +18,6 @@ nm -D --defined-only --with-symbol-versions "$library" 2>/dev/null | awk '$2 != 
 
 diff "$work/names" "$work/header" >"$work/diff" ||
   { cat "$work/diff"; fail "abi.list (<) and medley.h (>) name different functions"; }
-[ -s "$work/exports" ] || skip "the library exports nothing yet"
 diff "$work/list" "$work/exports" >"$work/diff" ||
   { cat "$work/diff"; fail "abi.list (<) and the exports of libmedley.so (>) differ"; }
 finish
