@@ -42,12 +42,11 @@ static inline bool mdl_guard_enter(struct mdl_guard *g)
     return false;
 }
 
-/* Returns when nobody is inside, or false after MDL_GUARD_WAIT_S: the thread inside is stuck in a system call. */
-static inline bool mdl_guard_shut(struct mdl_guard *g)
+/* Waits until *users is 0; false after MDL_GUARD_WAIT_S: a thread is stuck in a system call. */
+static inline bool mdl_guard_await(_Atomic uint32_t *users)
 {
-    atomic_store_explicit(&g->shut, 1, memory_order_seq_cst); /* pairs with mdl_guard_enter */
     uint64_t deadline = 0;
-    for (unsigned turn = 0; atomic_load_explicit(&g->inside, memory_order_seq_cst) != 0; turn++) {
+    for (unsigned turn = 0; atomic_load_explicit(users, memory_order_seq_cst) != 0; turn++) {
         if (turn < 64) {
             sched_yield();
             continue;
@@ -58,6 +57,13 @@ static inline bool mdl_guard_shut(struct mdl_guard *g)
         nanosleep(&(struct timespec){.tv_nsec = 50 * 1000}, NULL);
     }
     return true;
+}
+
+/* Returns when nobody is inside, or false: see mdl_guard_await. */
+static inline bool mdl_guard_shut(struct mdl_guard *g)
+{
+    atomic_store_explicit(&g->shut, 1, memory_order_seq_cst); /* pairs with mdl_guard_enter */
+    return mdl_guard_await(&g->inside);
 }
 
 /* What operations answer once the guard is shut. The abort itself has been reported, so nothing is logged. */

@@ -115,9 +115,10 @@ static medleyResult_t match(struct self *s, struct self_request *send, struct se
 static medleyResult_t check_post(struct self *s, int peer, const struct mdl_message *msg)
 {
     if (mdl_guard_is_shut(&s->guard)) return mdl_guard_refuse();
-    if (peer == s->rank && msg->channel < MDL_MAX_CHANNELS) return medleySuccess;
-    return mdl_error(medleyInternalError, "rank %d: the self transport cannot reach rank %d on channel %u", s->rank,
-                     peer, msg->channel);
+    if (peer == s->rank && msg->channel < MDL_MAX_CHANNELS && (msg->ptr || msg->len == 0)) return medleySuccess;
+    return mdl_error(medleyInvalidArgument,
+                     "rank %d: the self transport cannot move %zu bytes at %p to rank %d on channel %u", s->rank,
+                     msg->len, msg->ptr, peer, msg->channel);
 }
 
 static struct self_request *start(struct mdl_request *req, const struct mdl_message *msg)

@@ -110,7 +110,7 @@ static medleyResult_t address(void *ctx, uint8_t *bytes, size_t *len)
     if (door) a.door = *door;
     struct mdl_writer w = {.p = bytes, .cap = *len};
     mdl_shm_address_write(&a, &w);
-    if (w.bad) return mdl_error(medleyInternalError, "rank %d: no room for the shared-memory address", s->args.rank);
+    if (w.bad) return mdl_error(medleyInvalidArgument, "rank %d: no room for the shared-memory address", s->args.rank);
     *len = w.len;
     return medleySuccess;
 }

@@ -48,6 +48,7 @@ struct mdl_shm_home {
     struct mdl_shm_layout layout;
     struct mdl_shm_front *front;
     int event_fd;
+    _Atomic uint32_t readers;    /* ranks of this process that are reading the owner's memory right now */
     _Atomic uint32_t departures; /* grows when a peer is gone: [any thread] */
     pthread_mutex_t lock;        /* the rest */
     bool reserve;                /* regions are backed when they are given out */
@@ -63,8 +64,12 @@ void mdl_shm_home_hide(bool hide); /* tests: treat ranks of one process like ran
  * call reserves it. [any thread] */
 uint64_t mdl_shm_home_region(struct mdl_shm_home *home, int rank);
 
-/* From now on peers may not use what they read of this rank's memory. [any thread] */
+/* From now on peers do not use what they read of this rank's memory. Those that are threads of this process do not even
+ * read: it waits for the pieces in hand. [any thread] */
 void mdl_shm_home_end(struct mdl_shm_home *home, enum mdl_shm_state state);
+
+/* Copies from the owner's memory, a peer of this process; false, and nothing was read, once the home has ended. */
+bool mdl_shm_home_read(struct mdl_shm_home *home, const void *from, void *to, size_t len);
 
 /* Wakes the owner of `front` if it sleeps, after a store that it may wait for. */
 void mdl_shm_wake(struct mdl_shm_front *front, int event_fd);
@@ -156,6 +161,7 @@ struct mdl_shm_peer {
     struct mdl_list bulk_out_active, bulk_in_active; /* in mdl_shm's lists while those hold any */
     uint64_t bulk_out_pos, bulk_out_head, bulk_in_pos;
     unsigned outstanding;
+    bool told; /* peer_lost was called by the context's thread */
 
     struct mdl_list maps; /* of its segments, most recently used first */
     uint64_t asked;       /* sequence of questions */
@@ -268,11 +274,11 @@ bool mdl_shm_bulk_in_ready(struct mdl_shm_peer *p);
 
 /* shm_progress.c */
 medleyResult_t mdl_shm_start(struct mdl_shm *s, int rank, const struct mdl_message *msg, struct mdl_request *req,
-                             bool sends, struct mdl_shm_request **request) MDL_MUST_USE;
+                             struct mdl_shm_request **request) MDL_MUST_USE;
 void mdl_shm_finish(struct mdl_shm_request *r, medleyResult_t result);   /* takes it off its list */
 medleyResult_t mdl_shm_broken(struct mdl_shm_peer *p, const char *what); /* the peer wrote nonsense */
 bool mdl_shm_is_gone(struct mdl_shm_peer *p);
-void mdl_shm_peer_fail(struct mdl_shm_peer *p); /* fails all requests with a peer that is gone */
+void mdl_shm_refuse_gone(struct mdl_shm_request *r); /* fails a new request because its peer is gone */
 medleyResult_t mdl_shm_progress(void *ctx, int *events);
 bool mdl_shm_has_work(struct mdl_shm *s);
 

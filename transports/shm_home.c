@@ -217,6 +217,17 @@ void mdl_shm_home_end(struct mdl_shm_home *h, enum mdl_shm_state state)
 {
     atomic_store_explicit(h->probe, 0, memory_order_seq_cst);             /* pairs with mdl_shm_read_tile */
     atomic_store_explicit(&h->front->state, state, memory_order_seq_cst); /* pairs with the readers of state */
+    /* Pairs with mdl_shm_home_read. */
+    if (!mdl_guard_await(&h->readers)) MDL_WARN(MDL_FAULT, "a rank of this process does not end its copy");
+}
+
+bool mdl_shm_home_read(struct mdl_shm_home *h, const void *from, void *to, size_t len)
+{
+    atomic_fetch_add_explicit(&h->readers, 1, memory_order_seq_cst); /* pairs with mdl_shm_home_end */
+    bool open = atomic_load_explicit(&h->front->state, memory_order_seq_cst) == MDL_SHM_OPEN;
+    if (open && len > 0) memcpy(to, from, len);
+    atomic_fetch_sub_explicit(&h->readers, 1, memory_order_seq_cst); /* release: the owner may free what was read */
+    return open;
 }
 
 void mdl_shm_wake(struct mdl_shm_front *front, int event_fd)

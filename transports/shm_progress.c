@@ -3,7 +3,7 @@
  * Requests, from their start to their end, and the progress that serves them. Only channels and peers with something
  * outstanding are on the lists that progress walks; one call moves about a tile of payload each way.
  *
- * A peer that is gone fails its requests only after its rings were looked at once more: what it sent in time arrives.
+ * The requests of a peer that is gone fail only when its rings are empty: what it sent in time arrives.
  */
 #include "config.h"
 #include "lib/base/log.h"
@@ -31,15 +31,15 @@ medleyResult_t mdl_shm_broken(struct mdl_shm_peer *p, const char *what)
 /* ---- requests ---- */
 
 medleyResult_t mdl_shm_start(struct mdl_shm *s, int rank, const struct mdl_message *msg, struct mdl_request *req,
-                             bool sends, struct mdl_shm_request **request)
+                             struct mdl_shm_request **request)
 {
     struct mdl_shm_peer *p = mdl_shm_peer(s, rank);
     if (mdl_guard_is_shut(&s->guard)) return mdl_guard_refuse();
     if (!p || msg->channel >= MDL_MAX_CHANNELS)
-        return mdl_error(medleyInvalidUsage, "rank %d: no shared memory to rank %d on channel %u", s->args.rank, rank,
-                         msg->channel);
-    if (sends && mdl_shm_is_gone(p))
-        return mdl_error(medleyRemoteError, "rank %d: rank %d (pid %u) is gone", s->args.rank, rank, p->told_pid);
+        return mdl_error(medleyInvalidArgument, "rank %d: no shared memory to rank %d on channel %u", s->args.rank,
+                         rank, msg->channel);
+    if (!msg->ptr && msg->len > 0)
+        return mdl_error(medleyInvalidArgument, "rank %d: a message of %zu bytes at address 0", s->args.rank, msg->len);
     struct mdl_shm_request *r = mdl_container_of(req, struct mdl_shm_request, head);
     *r = (struct mdl_shm_request){
         .head = {.state = MDL_REQ_ACTIVE},
@@ -71,7 +71,8 @@ static void fail_list(struct mdl_list *list, const struct mdl_shm_peer *only)
     }
 }
 
-void mdl_shm_peer_fail(struct mdl_shm_peer *p)
+/* A death was told by the monitor. */
+static void tell_departure(struct mdl_shm_peer *p)
 {
     struct mdl_shm *s = p->ctx;
     char why[128];
@@ -79,6 +80,18 @@ void mdl_shm_peer_fail(struct mdl_shm_peer *p)
     snprintf(why, sizeof(why), "rank %d (pid %u) %s with %u messages to and from rank %d outstanding", p->rank,
              p->told_pid, died ? "died" : "left", p->outstanding, s->args.rank);
     mdl_error(medleyRemoteError, "rank %d: %s", s->args.rank, why);
+    if (!died && !p->told && s->args.peer_lost) s->args.peer_lost(s->args.engine, p->rank, medleyRemoteError, why);
+    p->told = true;
+}
+
+void mdl_shm_refuse_gone(struct mdl_shm_request *r)
+{
+    tell_departure(r->peer);
+    mdl_shm_finish(r, medleyRemoteError);
+}
+
+static void fail_all(struct mdl_shm_peer *p)
+{
     for (int c = 0; c < MDL_MAX_CHANNELS; c++) {
         fail_list(&p->tx[c].pending, NULL);
         fail_list(&p->tx[c].waiting, NULL);
@@ -88,19 +101,35 @@ void mdl_shm_peer_fail(struct mdl_shm_peer *p)
     }
     fail_list(&p->bulk_out, NULL);
     fail_list(&p->bulk_in, NULL);
-    fail_list(&s->pulls, p);
+    fail_list(&p->ctx->pulls, p);
     mdl_list_remove(&p->bulk_out_active);
     mdl_list_remove(&p->bulk_in_active);
-    /* A death was told by the monitor. */
-    if (!died && s->args.peer_lost) s->args.peer_lost(s->args.engine, p->rank, medleyRemoteError, why);
 }
 
-static void fail_departed(struct mdl_shm *s)
+/* Is there something of it that was not taken yet? */
+static bool has_arrivals(struct mdl_shm_peer *p)
 {
+    if (!mdl_list_empty(&p->bulk_in) && mdl_shm_bulk_in_ready(p)) return true;
+    for (int c = 0; c < MDL_MAX_CHANNELS; c++)
+        if (mdl_shm_rx_ready(&p->rx[c])) return true;
+    return false;
+}
+
+/* False: some peer's arrivals come first. */
+static bool fail_departed(struct mdl_shm *s)
+{
+    bool all = true;
     for (int r = 0; r < s->args.nranks; r++) {
         struct mdl_shm_peer *p = mdl_shm_peer(s, r);
-        if (p && p->outstanding > 0 && mdl_shm_is_gone(p)) mdl_shm_peer_fail(p);
+        if (!p || p->outstanding == 0 || !mdl_shm_is_gone(p)) continue;
+        if (has_arrivals(p)) {
+            all = false;
+            continue;
+        }
+        tell_departure(p);
+        fail_all(p);
     }
+    return all;
 }
 
 /* ---- progress ---- */
@@ -162,8 +191,8 @@ medleyResult_t mdl_shm_progress(void *ctx, int *events)
     if (result == medleySuccess) result = step_bulk(s, events);
     mdl_guard_leave(&s->guard);
     if (result != medleySuccess || departures == s->departures) return result;
-    s->departures = departures;
-    fail_departed(s); /* outside the guard: the engine may abort from peer_lost */
+    /* Outside the guard: the engine may abort from peer_lost. */
+    if (fail_departed(s)) s->departures = departures;
     ++*events;
     return medleySuccess;
 }

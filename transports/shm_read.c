@@ -59,8 +59,8 @@ static medleyResult_t read_process(struct mdl_shm_peer *p, uint64_t remote, char
 medleyResult_t mdl_shm_read_tile(struct mdl_shm_peer *p, uint64_t remote, void *local, size_t len, bool last)
 {
     if (!p->same_process) return read_process(p, remote, local, len, last);
-    if (len > 0) memcpy(local, (const void *)(uintptr_t)remote, len);
-    return last ? mdl_shm_check_open(p) : medleySuccess;
+    bool open = mdl_shm_home_read(p->home, (const void *)(uintptr_t)remote, local, len);
+    return check_nonce(p, open ? p->nonce : 0);
 }
 
 medleyResult_t mdl_shm_check_open(struct mdl_shm_peer *p)

@@ -16,7 +16,7 @@ static void answer(struct mdl_shm_request *r, enum mdl_shm_answer what)
     struct mdl_shm_peer *p = r->peer;
     struct mdl_shm_control *c = mdl_shm_control(p->in, r->channel);
     /* Pairs with look_for_answer. */
-    atomic_store_explicit(&c->ack[r->seq % MDL_SHM_ACKS], mdl_shm_ack(r->seq, what), memory_order_release);
+    atomic_store_explicit(&c->answers[r->seq % MDL_SHM_ACKS].ack, mdl_shm_ack(r->seq, what), memory_order_release);
     mdl_shm_wake(p->front, p->event_fd);
 }
 
@@ -84,7 +84,12 @@ void mdl_shm_pull_step(struct mdl_shm_request *r)
         return;
     }
     r->head.bytes += n;
-    if (n < left) return;
+    if (n < left) {
+        struct mdl_shm_control *c = mdl_shm_control(p->in, r->channel);
+        atomic_store_explicit(&c->answers[r->seq % MDL_SHM_ACKS].moved, mdl_shm_moved(r->seq, r->head.bytes),
+                              memory_order_relaxed); /* pairs with look_for_progress; orders nothing */
+        return;
+    }
     answer(r, MDL_SHM_TAKEN);
     received(r);
 }
@@ -193,17 +198,16 @@ bool mdl_shm_rx_ready(struct mdl_shm_rx *rx) { return !mdl_list_empty(&rx->poste
 medleyResult_t mdl_shm_recv(void *ctx, int peer, const struct mdl_message *msg, struct mdl_request *req)
 {
     struct mdl_shm_request *r;
-    MDL_TRY(mdl_shm_start(ctx, peer, msg, req, false, &r));
+    MDL_TRY(mdl_shm_start(ctx, peer, msg, req, &r));
     struct mdl_shm *s = ctx;
     struct mdl_shm_rx *rx = &r->peer->rx[msg->channel];
     int events = 0;
     if (!mdl_guard_enter(&s->guard)) return mdl_guard_refuse();
-    bool gone = mdl_shm_is_gone(r->peer); /* asked first: what it sent before it went is taken */
     mdl_list_append(&rx->posted, &r->link);
     if (mdl_list_empty(&rx->active)) mdl_list_append(&s->rx_active, &rx->active);
     medleyResult_t result = mdl_shm_rx_step(rx, &events);
     mdl_guard_leave(&s->guard);
-    if (result == medleySuccess && gone && r->head.state == MDL_REQ_ACTIVE) mdl_shm_peer_fail(r->peer);
+    if (r->head.state == MDL_REQ_ACTIVE && mdl_shm_is_gone(r->peer)) s->departures--; /* progress looks again */
     return result;
 }
 

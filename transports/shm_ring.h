@@ -39,8 +39,11 @@ struct mdl_shm_front {
 
 /* Answers of the receiver, per channel. */
 struct mdl_shm_control {
-    _Alignas(MDL_SHM_LINE) _Atomic uint64_t head;              /* bytes of the ring that were consumed */
-    _Alignas(MDL_SHM_LINE) _Atomic uint64_t ack[MDL_SHM_ACKS]; /* for message k at k % MDL_SHM_ACKS: see mdl_shm_ack */
+    _Alignas(MDL_SHM_LINE) _Atomic uint64_t head; /* bytes of the ring that were consumed */
+    _Alignas(MDL_SHM_LINE) struct {
+        _Atomic uint64_t ack;   /* see mdl_shm_ack */
+        _Atomic uint64_t moved; /* bytes read so far, see mdl_shm_moved: so that the sender sees that it goes on */
+    } answers[MDL_SHM_ACKS];    /* for message k at k % MDL_SHM_ACKS */
 };
 
 /* The answer to announced message `seq`: 0 in a fresh segment, so seq 0 needs the + 1. */
@@ -54,6 +57,9 @@ static inline uint64_t mdl_shm_ack(uint64_t seq, enum mdl_shm_answer answer)
 {
     return (seq + 1) << 8 | (uint64_t)answer;
 }
+
+/* Bytes in the low 48 bits, and whose they are: the place was another message's before. */
+static inline uint64_t mdl_shm_moved(uint64_t seq, uint64_t bytes) { return seq << 48 | (bytes & ((1ull << 48) - 1)); }
 
 enum mdl_shm_kind {
     MDL_SHM_PAD = 1,      /* nothing up to the end of the ring */

@@ -131,6 +131,7 @@ static void send_through_bulk(struct mdl_shm_request *r)
     struct mdl_shm_peer *p = r->peer;
     mdl_list_remove(&r->link);
     mdl_list_append(&p->bulk_out, &r->link);
+    r->head.bytes = 0;
     if (mdl_list_empty(&p->bulk_out_active)) mdl_list_append(&p->ctx->bulk_out_active, &p->bulk_out_active);
     mdl_shm_count(&p->fallbacks, 1);
 }
@@ -163,8 +164,17 @@ static uint64_t look_for_answer(struct mdl_shm_tx *tx, const struct mdl_shm_requ
 {
     struct mdl_shm_control *c = mdl_shm_control(tx->peer->out, tx->channel);
     /* Pairs with the release in the receiver's answer. */
-    uint64_t ack = atomic_load_explicit(&c->ack[r->seq % MDL_SHM_ACKS], memory_order_acquire);
+    uint64_t ack = atomic_load_explicit(&c->answers[r->seq % MDL_SHM_ACKS].ack, memory_order_acquire);
     return ack >> 8 == r->seq + 1 ? ack : 0;
+}
+
+/* How far the receiver has read: only for those who watch for progress. */
+static void look_for_progress(struct mdl_shm_tx *tx, struct mdl_shm_request *r)
+{
+    struct mdl_shm_control *c = mdl_shm_control(tx->peer->out, tx->channel);
+    uint64_t moved = atomic_load_explicit(&c->answers[r->seq % MDL_SHM_ACKS].moved, memory_order_relaxed);
+    uint64_t bytes = moved ^ mdl_shm_moved(r->seq, 0);
+    if (bytes > r->head.bytes && bytes < r->len) r->head.bytes = bytes;
 }
 
 medleyResult_t mdl_shm_tx_step(struct mdl_shm_tx *tx, int *events)
@@ -172,7 +182,10 @@ medleyResult_t mdl_shm_tx_step(struct mdl_shm_tx *tx, int *events)
     mdl_list_each (it, &tx->waiting) {
         struct mdl_shm_request *r = mdl_container_of(it, struct mdl_shm_request, link);
         uint64_t ack = look_for_answer(tx, r);
-        if (ack == 0) continue;
+        if (ack == 0) {
+            look_for_progress(tx, r);
+            continue;
+        }
         MDL_TRY(take_answer(r, ack));
         ++*events;
     }
@@ -197,10 +210,14 @@ bool mdl_shm_tx_ready(struct mdl_shm_tx *tx)
 medleyResult_t mdl_shm_send(void *ctx, int peer, const struct mdl_message *msg, struct mdl_request *req)
 {
     struct mdl_shm_request *r;
-    MDL_TRY(mdl_shm_start(ctx, peer, msg, req, true, &r));
+    MDL_TRY(mdl_shm_start(ctx, peer, msg, req, &r));
     struct mdl_shm *s = ctx;
     struct mdl_shm_tx *tx = &r->peer->tx[msg->channel];
     int events = 0;
+    if (mdl_shm_is_gone(r->peer)) {
+        mdl_shm_refuse_gone(r);
+        return medleySuccess;
+    }
     if (!mdl_guard_enter(&s->guard)) return mdl_guard_refuse();
     bool first = mdl_list_empty(&tx->pending);
     mdl_list_append(&tx->pending, &r->link);

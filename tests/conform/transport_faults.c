@@ -170,7 +170,8 @@ void case_killed(struct rank *r)
     else
         post_recv(r, 2, 0, p, LEN, 0, req);
     uint64_t start = mdl_now_ns();
-    while (atomic_load(&r->w->lost[r->rank][2]) == 0) {
+    /* peer_lost may come from another thread, before the request has failed. */
+    while (atomic_load(&r->w->lost[r->rank][2]) == 0 || req->state == MDL_REQ_ACTIVE) {
         CHECK(mdl_now_ns() - start < 15 * MDL_NS_PER_S, "the dead rank was not noticed");
         (void)turn(r);
         sched_yield();

@@ -89,6 +89,7 @@ void rank_open(struct rank *r)
         peers[i] = (struct mdl_peer){.rank = i, .address = w->address[i], .address_len = w->address_len[i]};
     uint64_t deadline = mdl_now_ns() + 10 * MDL_NS_PER_S;
     CHECK(r->tr->connect_all(r->ctx, peers, deadline, r->reach) == medleySuccess);
+    barrier(r); /* nobody leaves before all have connected: the engine exchanges `reach` here */
     for (int i = 0; i < w->nranks; i++) CHECK(i == r->rank || (r->reach[i] & MDL_REACH_SEND), "rank %d", i);
     barrier(r); /* everyone has read the addresses: the next open may write them */
 }

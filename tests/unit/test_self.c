@@ -147,9 +147,12 @@ static void wrong_body(struct world_rank *r)
 {
     struct mdl_request *req = world_request(r);
     struct mdl_message msg = {.len = 0, .channel = MDL_MAX_CHANNELS};
-    REQUIRE(r->world->transport->send(r->ctx, 0, &msg, req) == medleyInternalError);
+    REQUIRE(r->world->transport->send(r->ctx, 0, &msg, req) == medleyInvalidArgument);
     msg.channel = 0;
-    REQUIRE(r->world->transport->recv(r->ctx, 1, &msg, req) == medleyInternalError);
+    msg.len = 1;
+    REQUIRE(r->world->transport->recv(r->ctx, 0, &msg, req) == medleyInvalidArgument); /* bytes at address 0 */
+    msg.len = 0;
+    REQUIRE(r->world->transport->recv(r->ctx, 1, &msg, req) == medleyInvalidArgument);
     free(req);
 }
 START_TEST(refuses_other_ranks_and_channels) { run(wrong_body); }

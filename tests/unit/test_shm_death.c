@@ -73,7 +73,8 @@ static void killed_body(struct world_rank *r)
     REQUIRE(strcmp(r->lost_why[1], expect) == 0 && atomic_load(&r->lost[1]) == 1);
     REQUIRE(atomic_load(&r->lost[2 - r->rank]) == 0);
     struct mdl_message msg = {.ptr = out, .len = 8};
-    REQUIRE(r->world->transport->send(r->ctx, 1, &msg, send) == medleyRemoteError);
+    REQUIRE(r->world->transport->send(r->ctx, 1, &msg, send) == medleySuccess);
+    REQUIRE(send->state == MDL_REQ_FAILED && send->result == medleyRemoteError && atomic_load(&r->lost[1]) == 1);
     free(out);
     free(in);
     free(send);

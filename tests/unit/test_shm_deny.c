@@ -214,7 +214,7 @@ static void apart_body(struct world_rank *r)
     }
     struct mdl_request *req = world_request(r);
     struct mdl_message msg = {.len = 0};
-    if (r->rank == 2) REQUIRE(r->world->transport->send(r->ctx, 0, &msg, req) == medleyInvalidUsage);
+    if (r->rank == 2) REQUIRE(r->world->transport->send(r->ctx, 0, &msg, req) == medleyInvalidArgument);
     free(req);
     world_barrier(r);
 }

@@ -245,7 +245,7 @@ static void forge_answers(struct mdl_shm_peer *from, struct mdl_shm_peer *victim
     struct mdl_shm_control *c = mdl_shm_control(from->in, 3);
     atomic_store(&c->head, lie(victim->tx[3].pos));
     for (uint64_t i = 0; i < MDL_SHM_ACKS; i++)
-        atomic_store(&c->ack[i], lie(mdl_shm_ack(i, (enum mdl_shm_answer)(rnd() % 6))));
+        atomic_store(&c->answers[i].ack, lie(mdl_shm_ack(i, (enum mdl_shm_answer)(rnd() % 6))));
     atomic_store(&mdl_shm_bulk_control(&from->ctx->home->layout, from->in)->head, lie(victim->bulk_out_pos));
 }
 
