@@ -280,7 +280,7 @@ medleyResult_t mdl_id_door(const struct mdl_config *cfg, const struct mdl_id *id
 
 /* ---- making one ---- */
 
-/* Up to three of the door's: one of each family first, then the rest in its order. */
+/* Up to three of the door's: one of each family first, then the rest in its order. Without a network, this host's. */
 static void choose_addresses(const struct mdl_door *door, struct mdl_id *id)
 {
     struct mdl_addr list[MDL_MAX_ADDRS];
@@ -296,6 +296,7 @@ static void choose_addresses(const struct mdl_door *door, struct mdl_id *id)
             }
     for (int i = 0; i < n && id->naddrs < MDL_ID_ADDRS; i++)
         if (!taken[i]) id->addrs[id->naddrs++] = list[i];
+    if (!id->naddrs && mdl_door_unix(door)) id->addrs[id->naddrs++] = *mdl_door_unix(door);
 }
 
 static medleyResult_t make(const struct mdl_config *cfg, struct mdl_id *id)

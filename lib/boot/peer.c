@@ -251,7 +251,8 @@ static void dial_member(struct mdl_ctl_peer *p, struct mdl_member *m)
         .expect_rank = p->rank,
         .addrs = m->addrs,
         .naddrs = usable_addresses(ctl, m),
-        .deadline_ns = ctl->joining && ctl->init_deadline_ns > now ? ctl->init_deadline_ns : patience,
+        /* While joining, the exchange has the first word on who is missing. */
+        .deadline_ns = ctl->joining && ctl->init_deadline_ns > now ? ctl->init_deadline_ns + MDL_NS_PER_S : patience,
         .retry_refused = ctl->patient && ctl->joining,
     };
     if (!args.naddrs)
