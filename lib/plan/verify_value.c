@@ -242,8 +242,9 @@ static bool reduced(struct mdl_values *t, uint32_t slot, uint32_t value, char *t
     }
     inner = t->value[inner].a;
     if (!each_once(t, inner, slot, text, bytes)) return false;
-    if (t->v->coll->deterministic && inner != canonical(t, slot)) {
-        snprintf(text, bytes, "is not the canonical tree");
+    uint32_t want = t->v->coll->deterministic ? canonical(t, slot) : inner;
+    if (inner != want) {
+        snprintf(text, bytes, want ? "is not the canonical tree" : "cannot be compared: out of memory");
         return false;
     }
     t->value[value].proved = slot + 1;
