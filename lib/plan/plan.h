@@ -15,7 +15,7 @@
  * only when one window covers all (flag MDL_PLAN_WHOLE demands it, and all ranks' plans of a call have it or none).
  * SCRATCH slot s begins at s * W * E bytes, E being the size of a partial in collectives that reduce and of an element
  * in the others; so several SCRATCH slots are contiguous under the same condition, in collectives that reduce only with
- * `acc` (or where partials are no wider than elements).
+ * `acc`.
  *
  * Partials. A reference with `acc` holds elements of the acc type (fp32 for 8- and 16-bit floats); only SCRATCH can.
  * SEND and RECV move the bytes of their reference, so both sides agree on acc.
@@ -46,7 +46,8 @@
  * ones have been posted (not: are done); the same holds for its RECVs, its SIGNALs and its WAITs to one (peer,
  * channel), each kind a lane of its own. The k-th SIGNAL of a lane meets the peer's k-th WAIT. Executors do this and
  * the verifier relies on it; a SEND may be done before its RECV is posted (eager), or only after (rendezvous): plans
- * are right with both.
+ * are right with both. From posting until done the memory of a SEND is not written and the memory of a RECV not touched
+ * by anybody else, even if its data cannot have come yet.
  */
 #ifndef MDL_PLAN_PLAN_H_
 #define MDL_PLAN_PLAN_H_
@@ -66,8 +67,8 @@ struct mdl_ref {
     uint32_t slot;   /* the first */
     uint32_t lo, hi; /* parts [lo, hi) if slots == 1; else 0, parts */
     uint32_t shape;  /* V collectives: the rank whose count (recvcounts[shape]) is the length of this slot. AlltoAllV:
-                        the  slot's peer. The reference makers set it: n-fold IN and OUT: the slot; one-slot IN and OUT:
-                        the  rank; SCRATCH: the slot, and mdl_ref_shaped changes it. Uniform collectives ignore it. */
+                        the slot's peer. The reference makers set it: n-fold IN and OUT: the slot; one-slot IN and OUT:
+                        the rank; SCRATCH: the slot, and mdl_ref_shaped changes it. Uniform collectives ignore it. */
 };
 
 enum mdl_opcode {
