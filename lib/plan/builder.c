@@ -297,7 +297,7 @@ static uint32_t add(struct mdl_builder *b, struct mdl_inst inst, const struct md
     char text[160];
     if (channel > UINT16_MAX || flags > UINT8_MAX)
         snprintf(text, sizeof(text), "channel %u or flags %u out of range", channel, flags);
-    else if (mdl_rules_check(&b->rules, &inst, b->refs + b->nrefs, text, sizeof(text)))
+    else if (mdl_rules_check(&b->rules, &inst, b->refs ? b->refs + b->nrefs : NULL, text, sizeof(text)))
         text[0] = 0;
     if (text[0]) {
         b->broken = true;
