@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Randomised collectives over shared memory: processes and threads, asynchronous streams, each algorithm, each forced fallback.
 set -eu
+[ -z "${MDL_CHECK_SHORT-}" ] || exec "${srcdir:-.}/tests/coll/short.sh"
 run() { tests/coll/test_coll "$@" -d 60; }
 
 export MEDLEY_TRANSPORT=shm
