@@ -207,7 +207,8 @@ static inline struct mdl_shm_peer *mdl_shm_peer(struct mdl_shm *s, int rank)
 }
 static inline bool mdl_shm_told_to_stop(struct mdl_shm *s)
 {
-    return (s->args.abort_word && *s->args.abort_word != 0) || mdl_guard_is_shut(&s->guard);
+    const volatile uint32_t *word = s->args.abort_word;
+    return (word && __atomic_load_n(word, __ATOMIC_ACQUIRE) != 0) || mdl_guard_is_shut(&s->guard);
 }
 /* Once per context and kind: true the first time. */
 static inline bool mdl_shm_note(struct mdl_shm *s, enum mdl_shm_note note)
