@@ -8,6 +8,7 @@
  * until their bytes are copied.
  */
 #include "config.h"
+#include "lib/base/copy.h"
 #include "lib/base/list.h"
 #include "lib/base/log.h"
 #include "transports/guard.h"
@@ -73,13 +74,23 @@ static void finish(struct self_request *r, medleyResult_t result)
     r->head.state = result == medleySuccess ? MDL_REQ_DONE : MDL_REQ_FAILED;
 }
 
+/* The buffers of one rank may overlap, or be one. */
+static void tile_copy(char *to, const char *from, size_t n)
+{
+    uintptr_t apart = to > from ? (uintptr_t)to - (uintptr_t)from : (uintptr_t)from - (uintptr_t)to;
+    if (apart >= n)
+        mdl_copy(to, from, n);
+    else if (apart > 0)
+        memmove(to, from, n);
+}
+
 /* Copies a tile of a matched pair; true when the pair is finished. */
 static bool pair_step(struct self *s, struct self_request *recv)
 {
     struct self_request *send = recv->source;
     size_t left = recv->msg.len - recv->head.bytes;
     size_t n = left < SELF_TILE ? left : SELF_TILE;
-    if (n > 0) memmove((char *)recv->msg.ptr + recv->head.bytes, (const char *)send->msg.ptr + recv->head.bytes, n);
+    tile_copy((char *)recv->msg.ptr + recv->head.bytes, (const char *)send->msg.ptr + recv->head.bytes, n);
     recv->head.bytes += n;
     send->head.bytes = recv->head.bytes;
     atomic_store_explicit(&s->copied, atomic_load_explicit(&s->copied, memory_order_relaxed) + n, memory_order_relaxed);

@@ -12,6 +12,7 @@
  * when it is given out.
  */
 #include "config.h"
+#include "lib/base/copy.h"
 #include "lib/base/log.h"
 #include "transports/shm.h"
 #include <errno.h>
@@ -225,7 +226,7 @@ bool mdl_shm_home_read(struct mdl_shm_home *h, const void *from, void *to, size_
 {
     atomic_fetch_add_explicit(&h->readers, 1, memory_order_seq_cst); /* pairs with mdl_shm_home_end */
     bool open = atomic_load_explicit(&h->front->state, memory_order_seq_cst) == MDL_SHM_OPEN;
-    if (open && len > 0) memcpy(to, from, len);
+    if (open) mdl_copy(to, from, len);
     atomic_fetch_sub_explicit(&h->readers, 1, memory_order_seq_cst); /* release: the owner may free what was read */
     return open;
 }

@@ -7,6 +7,7 @@
  * Everything that is read here was written by another process: it is copied, checked, and only then used.
  */
 #include "config.h"
+#include "lib/base/copy.h"
 #include "lib/base/log.h"
 #include "transports/shm.h"
 #include <string.h>
@@ -57,7 +58,7 @@ static medleyResult_t pull_tile(struct mdl_shm_request *r, size_t n, bool last)
     size_t at = r->head.bytes;
     const char *mapped = mdl_shm_map_find(p, r->place.segment, r->place.offset, r->len);
     if (mapped) {
-        memcpy(r->ptr + at, mapped + at, n);
+        mdl_copy(r->ptr + at, mapped + at, n);
         return last ? mdl_shm_check_open(p) : medleySuccess;
     }
     if (!p->can_get) return medleyInvalidUsage;
@@ -125,7 +126,7 @@ static uint64_t take_inline(struct mdl_shm_rx *rx, struct mdl_shm_request *r, ui
     if (tag != r->tag || len != r->len) {
         mismatch(r, tag, len);
     } else {
-        if (len > 0) memcpy(r->ptr, record_at(rx)->payload, len);
+        mdl_copy(r->ptr, record_at(rx)->payload, len);
         r->head.bytes = len;
         received(r);
     }
@@ -237,7 +238,7 @@ static medleyResult_t take_piece(struct mdl_shm_peer *p, size_t *bytes)
     struct mdl_shm_request *r = find_bulk(p, channel, seq);
     if (!r || offset != r->head.bytes || len == 0 || len > l->bulk_bytes || len > r->len - offset)
         return mdl_shm_broken(p, "a piece in the bulk ring");
-    memcpy(r->ptr + offset, mdl_shm_bulk_data(l, p->in, p->bulk_in_pos), len);
+    mdl_copy(r->ptr + offset, mdl_shm_bulk_data(l, p->in, p->bulk_in_pos), len);
     r->head.bytes += len;
     p->bulk_in_pos++;
     /* Pairs with look_for_slot. */

@@ -9,6 +9,7 @@
  * messages take turns in the bulk ring.
  */
 #include "config.h"
+#include "lib/base/copy.h"
 #include "lib/base/log.h"
 #include "transports/shm.h"
 #include <string.h>
@@ -66,7 +67,7 @@ static void put_record(struct mdl_shm_tx *tx, const struct mdl_shm_request *r, e
     struct mdl_shm_record *rec = mdl_shm_record(&p->out_layout, p->out, tx->channel, tx->pos);
     rec->tag = r->tag;
     rec->len = r->len;
-    if (bytes > 0) memcpy(rec->payload, payload, bytes);
+    mdl_copy(rec->payload, payload, bytes);
     publish(p, tx, size, kind);
 }
 
@@ -248,7 +249,7 @@ static size_t put_piece(struct mdl_shm_peer *p, struct mdl_shm_request *r)
     struct mdl_shm_bulk *b = mdl_shm_bulk(l, p->out, p->bulk_out_pos);
     size_t left = r->len - r->head.bytes;
     size_t n = left < l->bulk_bytes ? left : l->bulk_bytes;
-    memcpy(mdl_shm_bulk_data(l, p->out, p->bulk_out_pos), r->ptr + r->head.bytes, n);
+    mdl_copy(mdl_shm_bulk_data(l, p->out, p->bulk_out_pos), r->ptr + r->head.bytes, n);
     b->seq = r->seq;
     b->offset = r->head.bytes;
     b->channel = r->channel;
