@@ -5,12 +5,14 @@
 
 #include "lib/base/clock.h"
 #include "lib/boot/boot.h"
+#include "tests/unit/leaks.h"
 #include "tests/unit/unit.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 enum { WORLD_MAX = 320 };
+enum { ALONE = 3 + LEAKS_TSAN }; /* entries of /proc/self/task with one thread, and ThreadSanitizer's */
 
 struct world;
 struct world_rank {
@@ -119,6 +121,18 @@ static inline void world_run(struct world *w)
         if (!w->ranks[i].absent) pthread_join(w->ranks[i].thread, NULL);
     pthread_barrier_destroy(&w->barrier);
 }
+
+/* Did all that took part fail with this code, and say this? */
+static inline bool world_all_say(const struct world *w, medleyResult_t code, const char *say)
+{
+    bool all = true;
+    for (int i = 0; i < w->nthreads; i++)
+        if (!w->ranks[i].absent) all = all && w->ranks[i].result == code && strstr(w->ranks[i].error, say);
+    return all;
+}
+
+/* A test that waits for a deadline tries it with a short one first, and with longer ones where the machine is slow. */
+#define WORLD_TRY_LONGER(ms) for (int ms = 250; ms <= 16000; ms *= 4)
 
 /* All that took part failed with this code, and each said this. */
 static inline void world_all_failed(const struct world *w, medleyResult_t code, const char *say)

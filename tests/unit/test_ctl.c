@@ -219,35 +219,47 @@ START_TEST(gather_many_rounds)
 }
 END_TEST
 
-static int who_stays_away, who_else;
+static int who_stays_away, who_else, patience_ms;
 
 static void gather_without(struct world_rank *r)
 {
     uint8_t mine = 1, all[WORLD_MAX];
     if (r->rank != who_stays_away && r->rank != who_else) {
-        r->result = mdl_ctl_allgather(r->ctl, &mine, 1, all, world_soon(500), "meeting");
+        r->result = mdl_ctl_allgather(r->ctl, &mine, 1, all, world_soon(patience_ms), "meeting");
         snprintf(r->error, sizeof(r->error), "%s", mdl_error_text());
     }
     pthread_barrier_wait(&r->world->barrier);
+}
+
+static const struct world_rank *bad_answer(const char *say)
+{
+    for (int i = 0; i < world.nranks; i++) {
+        const struct world_rank *r = &world.ranks[i];
+        bool away = i == who_stays_away || i == who_else;
+        if (!away && (r->result != medleyTimeout || !strstr(r->error, say) || !strstr(r->error, "'meeting'"))) return r;
+    }
+    return NULL;
 }
 
 /* Every rank, wherever it sits in the tree, can name those that have not called. */
 static void names_missing(int nranks, int a, int b)
 {
     char say[64];
-    world_init(&world, nranks);
-    who_stays_away = a;
-    who_else = b;
-    world.body = gather_without;
-    world_make_id(&world);
-    world_run(&world);
+    const struct world_rank *bad = NULL;
     snprintf(say, sizeof(say), "waiting for %d of %d ranks: %d (", b < 0 ? 1 : 2, nranks, a);
-    for (int i = 0; i < nranks; i++) {
-        const struct world_rank *r = &world.ranks[i];
-        if (i == a || i == b) continue;
-        ck_assert_msg(r->result == medleyTimeout, "rank %d: result %d", i, r->result);
-        ck_assert_msg(strstr(r->error, say) && strstr(r->error, "'meeting'"), "rank %d: %s", i, r->error);
+    WORLD_TRY_LONGER(ms)
+    {
+        world_init(&world, nranks);
+        who_stays_away = a;
+        who_else = b;
+        patience_ms = 2 * ms;
+        world.body = gather_without;
+        world_make_id(&world);
+        world_run(&world);
+        bad = bad_answer(say);
+        if (!bad) return;
     }
+    ck_abort_msg("rank %d: result %d, %s", bad->rank, bad->result, bad->error);
 }
 
 START_TEST(gather_names_missing)
@@ -369,7 +381,7 @@ START_TEST(gather_after_goodbye)
     uint64_t since = mdl_now_ns();
     ck_assert_int_eq(mdl_ctl_allgather(ctl(5), &mine, 1, all, world_soon(5000), "late"), medleyRemoteError);
     ck_assert_ptr_nonnull(strstr(mdl_error_text(), "rank 1 ("));
-    ck_assert_uint_lt(mdl_now_ns() - since, MDL_NS_PER_S);
+    ck_assert_uint_lt(mdl_now_ns() - since, 4 * MDL_NS_PER_S);
     part();
 }
 END_TEST
@@ -549,16 +561,21 @@ END_TEST
 START_TEST(derive_with_absent_member)
 {
     int color[4] = {0, 0, -1, 0};
-    meet(4);
-    make_parts((int[4]){0, 0, 0, 0}, 5);
-    for (int i = 0; i < 4; i++) world.ranks[i].cfg.init_timeout = 500;
-    run_parts(color);
-    for (int i = 0; i < 4; i++) {
-        if (i == 2) continue;
-        ck_assert_int_eq(parts[i].result, medleyTimeout);
-        ck_assert_msg(strstr(parts[i].error, "1 of 4 ranks: 1 (") != NULL, "%s", parts[i].error); /* its new rank */
+    bool good = false;
+    WORLD_TRY_LONGER(ms)
+    {
+        meet(4);
+        make_parts((int[4]){0, 0, 0, 0}, 5);
+        for (int i = 0; i < 4; i++) world.ranks[i].cfg.init_timeout = ms;
+        run_parts(color);
+        good = true;
+        for (int i = 0; i < 4; i++) /* it is named by its new rank */
+            if (i != 2)
+                good = good && parts[i].result == medleyTimeout && strstr(parts[i].error, "1 of 4 ranks: 1 (") != NULL;
+        part();
+        if (good) break;
     }
-    part();
+    ck_assert_msg(good, "%s / %s / %s", parts[0].error, parts[1].error, parts[3].error);
 }
 END_TEST
 
@@ -583,8 +600,10 @@ END_TEST
 
 START_TEST(cycles_leave_nothing)
 {
-    int fds = leaks_descriptors(), threads = leaks_threads();
     int color[5] = {0, 1, 0, 1, 0};
+    meet(1);
+    part();
+    int fds = leaks_descriptors(), threads = leaks_threads_settle(ALONE);
     for (int i = 0; i < 30; i++) {
         meet(5);
         make_parts(color, 1);
@@ -594,7 +613,7 @@ START_TEST(cycles_leave_nothing)
         part();
     }
     ck_assert_int_eq(leaks_descriptors(), fds);
-    ck_assert_int_eq(leaks_threads(), threads);
+    ck_assert_int_eq(leaks_threads_settle(threads), threads);
 }
 END_TEST
 
