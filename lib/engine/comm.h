@@ -95,6 +95,7 @@ struct mdl_comm {
     char *stage; /* bounce buffers for single copy into reductions */
     size_t stage_bytes;
     int spin, yield;
+    bool holds_workers;
 
     /* asynchronous work, guarded by the queue's lock */
     struct mdl_list queue;   /* of mdl_batch */

@@ -9,6 +9,7 @@
 #include "lib/engine/exec.h"
 #include "lib/engine/facts.h"
 #include "lib/engine/transports.h"
+#include "lib/engine/workers.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ void mdl_comm_free(struct mdl_comm *c)
     if (!c) return;
     mdl_transports_close(c);           /* no request is touched after it */
     if (c->ctl) mdl_ctl_close(c->ctl); /* no callback after it */
+    if (c->holds_workers) mdl_workers_release();
     mdl_run_free_all(c);
     while (c->all_messages) {
         struct mdl_message_slot *s = c->all_messages;
@@ -309,7 +311,9 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     mdl_diag_attach(c);
     mdl_facts_own(c, &c->facts[c->rank]);
     MDL_INFO(MDL_INIT, "rank %d: opening transports %s", c->rank, c->cfg.transport.s);
-    res = mdl_transports_open(c);
+    res = mdl_workers_hold(c->cfg.threads, c->cfg.cpu_set.s);
+    c->holds_workers = res == medleySuccess;
+    if (res == medleySuccess) res = mdl_transports_open(c);
     if (res == medleySuccess) res = mdl_board_create(&c->board, c->nranks, c->cfg.memory_budget);
     bytes = blob_bytes(c);
     mine = calloc(bytes, 1);

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "lib/engine/exec.h"
+#include "lib/engine/workers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +115,73 @@ static medleyResult_t copy_remote(struct mdl_comm *c, const struct mdl_place *ds
     return medleySuccess;
 }
 
+/* ---- large copies and reductions in pieces, for the workers ---- */
+
+enum { SHARE_BYTES = 256 * 1024 }; /* below it a worker costs more than it brings */
+
+struct shared_work {
+    int pieces;
+    size_t count, dst_size;
+    char *dst;
+    const void *const *srcs;
+    size_t src_size[MDL_REDUCE_MAX_SRC];
+    uint64_t acc;
+    int nsrc;
+    struct mdl_reduce reduce; /* nsrc == 0: a copy of dst_size = 1 */
+};
+
+static void do_piece(void *arg, int piece)
+{
+    const struct shared_work *w = arg;
+    size_t from = mdl_plan_part(w->count, (uint32_t)w->pieces, (uint32_t)piece);
+    size_t n = mdl_plan_part(w->count, (uint32_t)w->pieces, (uint32_t)piece + 1) - from;
+    const void *srcs[MDL_REDUCE_MAX_SRC];
+
+    if (w->nsrc == 0) {
+        memcpy(w->dst + from, (const char *)w->srcs[0] + from, n);
+        return;
+    }
+    for (int s = 0; s < w->nsrc; s++) srcs[s] = (const char *)w->srcs[s] + from * w->src_size[s];
+    mdl_reduce(&w->reduce, w->dst + from * w->dst_size, srcs, w->acc, w->nsrc, n);
+}
+
+static int pieces_for(const struct mdl_comm *c, size_t bytes) { return bytes < SHARE_BYTES ? 1 : c->cfg.threads + 1; }
+
+static void copy_bytes(const struct mdl_comm *c, void *dst, const void *src, size_t bytes)
+{
+    int pieces = pieces_for(c, bytes);
+    struct shared_work w;
+
+    if (pieces == 1) {
+        memcpy(dst, src, bytes);
+        return;
+    }
+    w = (struct shared_work){.pieces = pieces, .count = bytes, .dst_size = 1, .dst = dst, .srcs = &src};
+    mdl_workers_run(do_piece, &w, pieces);
+}
+
+static void reduce_all(struct mdl_run *run, const struct mdl_reduce *r, const struct mdl_place *dst,
+                       const void *const *srcs, uint64_t acc, int nsrc)
+{
+    size_t elem = run->op->elem, partial = mdl_dtype_acc_size(run->op->call.dtype);
+    struct shared_work w;
+
+    if (pieces_for(run->op->comm, dst->bytes) == 1) {
+        mdl_reduce(r, dst->ptr, srcs, acc, nsrc, dst->count);
+        return;
+    }
+    w = (struct shared_work){.pieces = pieces_for(run->op->comm, dst->bytes),
+                             .count = dst->count,
+                             .dst_size = dst->bytes / dst->count,
+                             .dst = dst->ptr,
+                             .srcs = srcs,
+                             .acc = acc,
+                             .nsrc = nsrc,
+                             .reduce = *r};
+    for (int s = 0; s < nsrc; s++) w.src_size[s] = (acc >> s & 1) ? partial : elem;
+    mdl_workers_run(do_piece, &w, w.pieces);
+}
+
 static struct mdl_reduce reduce_of(const struct mdl_run *run, const struct mdl_inst *in)
 {
     const struct mdl_op *op = run->op;
@@ -151,7 +219,7 @@ medleyResult_t mdl_place_copy(struct mdl_run *run, const struct mdl_inst *in)
     } else if (!src.ptr) {
         return copy_remote(op->comm, &dst, &src);
     } else if (dst.ptr != src.ptr) {
-        memcpy(dst.ptr, src.ptr, src.bytes);
+        copy_bytes(op->comm, dst.ptr, src.ptr, src.bytes);
     }
     return medleySuccess;
 }
@@ -222,6 +290,6 @@ medleyResult_t mdl_place_reduce(struct mdl_run *run, const struct mdl_inst *in)
         nget += !places[s].ptr;
     }
     if (nget) return reduce_fetching(run, in, &dst, places, acc, nget);
-    mdl_reduce(&r, dst.ptr, srcs, acc, (int)in->nsrc, dst.count);
+    reduce_all(run, &r, &dst, srcs, acc, (int)in->nsrc);
     return medleySuccess;
 }

@@ -18,3 +18,4 @@ done
 MEDLEY_CMA=0 run -n 3 -c 100 -s 8
 MEDLEY_DETERMINISTIC=1 run -n 3 -c 100 -s 9
 MEDLEY_WINDOW=4096 run -n 3 -c 100 -s 10
+MEDLEY_THREADS=2 run -n 2 -c 60 -s 11 -m 1000000
