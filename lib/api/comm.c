@@ -176,16 +176,19 @@ static void fill_peer(const struct mdl_comm *c, int r, medleyPeerStats_t *p)
 
 static void fill_stats(const struct mdl_comm *c, medleyCommStats_t *s, int npeers)
 {
+    const char *algo;
+
     for (int k = 0; k < medleyNumColls; k++) {
         s->coll[k].calls = atomic_load_explicit(&c->colls[k].calls, memory_order_relaxed);
         s->coll[k].bytes = atomic_load_explicit(&c->colls[k].bytes, memory_order_relaxed);
         s->coll[k].time_ns = atomic_load_explicit(&c->colls[k].time_ns, memory_order_relaxed);
     }
     s->fallbacks = atomic_load_explicit(&c->fallbacks, memory_order_relaxed);
-    s->plans_built = c->cache.built;
-    s->plans_reused = c->cache.reused;
-    snprintf(s->last_algorithm, sizeof(s->last_algorithm), "%s", c->last_algo);
-    s->last_predicted_ns = c->last_predicted_ns;
+    s->plans_built = atomic_load_explicit(&c->cache.built, memory_order_relaxed);
+    s->plans_reused = atomic_load_explicit(&c->cache.reused, memory_order_relaxed);
+    algo = atomic_load_explicit(&c->last_algo, memory_order_relaxed);
+    snprintf(s->last_algorithm, sizeof(s->last_algorithm), "%s", algo ? algo : "");
+    s->last_predicted_ns = atomic_load_explicit(&c->last_predicted_ns, memory_order_relaxed);
     for (int r = 0; s->peers && r < npeers && r < c->nranks; r++) fill_peer(c, r, &s->peers[r]);
     s->npeers = c->nranks;
 }
@@ -199,7 +202,8 @@ medleyResult_t medleyCommGetStats(medleyComm_t comm, medleyCommStats_t *stats)
                          "medleyCommGetStats: stats is NULL or its size is not set to sizeof(medleyCommStats_t)");
     if (stats->npeers < 0) return mdl_error(medleyInvalidArgument, "medleyCommGetStats: npeers is %d", stats->npeers);
     MDL_TRY(mdl_handle_enter(comm, &c));
-    if (!c->team) return mdl_handle_return(comm, mdl_error(medleyInvalidUsage, "the communicator is still being made"));
+    if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING || !c->team)
+        return mdl_handle_return(comm, mdl_error(medleyInvalidUsage, "the communicator is still being made"));
     fill_stats(c, stats, stats->npeers);
     mdl_handle_leave(comm);
     return medleySuccess;

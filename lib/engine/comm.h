@@ -111,8 +111,8 @@ struct mdl_comm {
     struct mdl_peer_counters *peers;
     struct mdl_coll_counters colls[medleyNumColls];
     _Atomic uint64_t fallbacks;
-    char last_algo[32];
-    uint64_t last_predicted_ns;
+    _Atomic(const char *) last_algo; /* of a plan: lives as long as the library */
+    _Atomic uint64_t last_predicted_ns;
 };
 
 static inline bool mdl_comm_failed(const struct mdl_comm *c)

@@ -246,8 +246,8 @@ static medleyResult_t choose(struct mdl_op *op)
     op->nwindows = op->call.coll == medleyCollBarrier ? 1 : longest / op->window + (longest % op->window != 0);
     op->windows_left = op->nwindows;
     op->next_window = 0;
-    memcpy(c->last_algo, op->program->plan->algo, strnlen(op->program->plan->algo, sizeof(c->last_algo) - 1) + 1);
-    c->last_predicted_ns = op->program->choice.predicted_ns;
+    atomic_store_explicit(&c->last_algo, op->program->plan->algo, memory_order_relaxed);
+    atomic_store_explicit(&c->last_predicted_ns, op->program->choice.predicted_ns, memory_order_relaxed);
     op->state = MDL_STATE_RUN;
     return medleySuccess;
 }

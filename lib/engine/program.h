@@ -10,6 +10,7 @@
 #define MDL_ENGINE_PROGRAM_H_
 
 #include "lib/base/list.h"
+#include <stdatomic.h>
 #include "lib/plan/plan.h"
 
 struct mdl_program {
@@ -36,7 +37,7 @@ void mdl_program_free(struct mdl_program *p);
 struct mdl_program_cache {
     struct mdl_list lru;
     size_t bytes, budget;
-    uint64_t built, reused;
+    _Atomic uint64_t built, reused; /* [any thread] may read */
 };
 void mdl_program_cache_init(struct mdl_program_cache *cache, size_t budget);
 void mdl_program_cache_fini(struct mdl_program_cache *cache);

@@ -95,7 +95,7 @@ medleyResult_t mdl_program_get(struct mdl_program_cache *cache, const struct mdl
         if (!same_key(&p->key.call, &key)) continue;
         mdl_list_remove(&p->lru);
         mdl_list_append(&cache->lru, &p->lru);
-        cache->reused++;
+        atomic_fetch_add_explicit(&cache->reused, 1, memory_order_relaxed);
         *out = p;
         return medleySuccess;
     }
@@ -103,7 +103,7 @@ medleyResult_t mdl_program_get(struct mdl_program_cache *cache, const struct mdl
     p->key.call = key;
     mdl_list_append(&cache->lru, &p->lru);
     cache->bytes += p->bytes;
-    cache->built++;
+    atomic_fetch_add_explicit(&cache->built, 1, memory_order_relaxed);
     trim(cache);
     *out = p;
     return medleySuccess;
