@@ -20,6 +20,7 @@ struct world {
     int nranks;
     bool processes;
     atomic_uint arrived, generation; /* barrier */
+    atomic_uint two;                 /* of barrier_two: how often a rank came */
     atomic_bool failed;
     uint8_t secret[MDL_SECRET_BYTES];
     uint8_t address[MAX_RANKS][MDL_ADDRESS_BYTES];
@@ -56,7 +57,7 @@ int run_cases(const char *transport, const struct test_case *cases, size_t count
 /* Ends the run with a message if the condition does not hold. */
 #define CHECK(cond, ...)                                                                                               \
     do {                                                                                                               \
-        if (!(cond)) check_failed(__FILE__, __LINE__, #cond, " " __VA_ARGS__);                                          \
+        if (!(cond)) check_failed(__FILE__, __LINE__, #cond, " " __VA_ARGS__);                                         \
     } while (0)
 void check_failed(const char *file, int line, const char *cond, const char *fmt, ...)
     __attribute__((noreturn, format(printf, 4, 5)));
@@ -70,6 +71,12 @@ void rank_close(struct rank *r);
 void barrier(struct rank *r);
 /* ... or it does. */
 void barrier_progress(struct rank *r);
+
+/* Ranks 0 and 1 meet, making progress; the others take no part. */
+void barrier_two(struct rank *r);
+
+/* The engine's peer_lost: counts in the world. */
+void rank_on_lost(void *engine, int rank, medleyResult_t code, const char *why);
 
 struct mdl_request *request_new(const struct rank *r);
 

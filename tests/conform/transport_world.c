@@ -43,7 +43,7 @@ static void check_world(struct rank *r)
 
 /* ---- ranks ---- */
 
-static void on_lost(void *engine, int rank, medleyResult_t code, const char *why)
+void rank_on_lost(void *engine, int rank, medleyResult_t code, const char *why)
 {
     struct rank *r = engine;
     CHECK(code != medleySuccess && why && why[0], "peer_lost says %d", code);
@@ -77,7 +77,7 @@ void rank_open(struct rank *r)
                                       .name = "conform",
                                       .abort_word = &r->abort_word,
                                       .segment_fd = no_segment,
-                                      .peer_lost = on_lost,
+                                      .peer_lost = rank_on_lost,
                                       .engine = r};
     memcpy(args.secret, w->secret, sizeof args.secret);
     CHECK(r->tr->open(&args, &r->ctx) == medleySuccess);
@@ -130,6 +130,16 @@ void barrier_progress(struct rank *r)
 {
     struct meeting m = arrive(r);
     while (!met(r, &m)) {
+        CHECK(turn(r) == medleySuccess);
+        sched_yield();
+    }
+}
+
+void barrier_two(struct rank *r)
+{
+    unsigned until = (atomic_fetch_add(&r->w->two, 1) / 2 + 1) * 2;
+    while (atomic_load(&r->w->two) < until) {
+        check_world(r);
         CHECK(turn(r) == medleySuccess);
         sched_yield();
     }
