@@ -207,6 +207,7 @@ static void settle(struct mdl_tcp_flow *f, struct mdl_tcp_frame *frame, uint64_t
     } else {
         struct mdl_tcp_path *p = &f->paths[frame->lane];
         p->unacked -= MDL_TCP_HEADER_BYTES + frame->length;
+        p->heard_ns = now;
         if (frame->type == MDL_TCP_CHUNK && !frame->again) path_adapt(f, p, now - frame->sent_ns);
         if (frame->sent_ns > f->acked_sent_ns && !frame->again) f->acked_sent_ns = frame->sent_ns;
     }

@@ -88,11 +88,12 @@ struct mdl_tcp_frame {
 /* What a lane has on the way, and how much it may have. */
 struct mdl_tcp_path {
     bool up;
-    bool limited;    /* wanted more than its window since the last acknowledgement */
-    size_t unacked;  /* bytes of frames not acknowledged */
-    size_t chunk;    /* bytes of the pieces that it gets */
-    size_t window;   /* unacknowledged bytes that it may have */
-    uint64_t rtt_ns; /* smoothed: from taking a chunk to its acknowledgement; 0: unknown */
+    bool limited;      /* wanted more than its window since the last acknowledgement */
+    size_t unacked;    /* bytes of frames not acknowledged */
+    size_t chunk;      /* bytes of the pieces that it gets */
+    size_t window;     /* unacknowledged bytes that it may have */
+    uint64_t rtt_ns;   /* smoothed: from taking a chunk to its acknowledgement; 0: unknown */
+    uint64_t heard_ns; /* when something on it was acknowledged last; 0: never */
 };
 
 /* The frame that a lane is reading. The lane owns it. */

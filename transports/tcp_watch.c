@@ -4,9 +4,9 @@
  *
  * The lower rank dials; the higher one does too if there is still no lane after a second (one direction of a network
  * may be closed). A dead lane is dialled again, with growing pauses, while the others carry on. A lane is called stuck
- * when the peer has long acknowledged what others were given much later; silence of all lanes alone proves nothing,
- * because a peer that computes does not read. A network that is silent shows in the kernel: data is under way and no
- * acknowledgement has come for the time after which a rank counts as dead.
+ * when the peer acknowledges nothing of it but has acknowledged what others were given much later; silence of all lanes
+ * proves nothing, because a peer that computes does not read. A network that is silent shows in the kernel: data is
+ * under way and no acknowledgement has come for the time after which a rank counts as dead.
  */
 #include "config.h"
 #include "lib/base/clock.h"
@@ -111,7 +111,8 @@ static void check_lane(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane, uint64
 {
     uint64_t oldest = mdl_tcp_flow_oldest(&p->flow, lane->slot), limit = dead_after_ns(p->t);
     if (!oldest) return;
-    if (p->nlanes > 1 && p->flow.acked_sent_ns > oldest + patience)
+    bool quiet = p->flow.paths[lane->slot].heard_ns + patience < p->t->now;
+    if (p->nlanes > 1 && quiet && p->flow.acked_sent_ns > oldest + patience)
         mdl_tcp_lane_kill(lane, "stuck, while other connections carry on");
     else if (p->t->now > oldest + limit / 2 && network_silent(lane, limit))
         mdl_tcp_lane_kill(lane, strerror(ETIMEDOUT));
