@@ -46,12 +46,15 @@ struct mdl_tcp_peer {
     struct mdl_list link, dirty_link;
     struct mdl_tcp_flow flow;
     struct mdl_tcp_lane *lanes[MDL_TCP_MAX_LANES];
+    struct mdl_tcp_lane *heard; /* the lane by which something came last; NULL: it is down */
     int nlanes, nrails;
     struct mdl_tcp_rail_state rails[MDL_TCP_MAX_RAILS + 1]; /* the last one: any way there is */
     struct mdl_addr remotes[MDL_MAX_ADDRS];
     int nremotes;
     struct mdl_list dials;
-    uint64_t down_since_ns;      /* needed and without a lane since then; 0: not so */
+    uint64_t down_since_ns; /* needed and without a lane since then; 0: not so */
+    uint64_t probe_ns;      /* when to ask the lanes whether they live, if nothing is acknowledged before */
+    uint64_t probe_wait_ns;
     uint64_t flow_retries;       /* of flow.retries, already counted in `retries` */
     char why[MDL_TCP_WHY_BYTES]; /* the latest failure of a lane or a dial */
     _Atomic uint64_t sent_bytes, recv_bytes, retries, redials;

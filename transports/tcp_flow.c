@@ -212,6 +212,7 @@ static void settle(struct mdl_tcp_flow *f, struct mdl_tcp_frame *frame, uint64_t
         if (frame->sent_ns > f->acked_sent_ns && !frame->again) f->acked_sent_ns = frame->sent_ns;
     }
     frame->state = MDL_TCP_ACKED;
+    f->settled_ns = now;
     if (frame->again) f->stale = true;
     mdl_tcp_pool_put(f->pool, frame->buf);
     frame->buf = NULL;
@@ -255,7 +256,7 @@ void mdl_tcp_flow_tell(struct mdl_tcp_flow *f, struct mdl_tcp_header *h)
     h->dst = (uint32_t)f->peer;
     h->ack = f->told_next = f->seen_next;
     h->taken = f->told_taken = f->taken;
-    if (h->type != MDL_TCP_ACK && h->type != MDL_TCP_BYE && has_holes(f)) return;
+    if (h->type != MDL_TCP_ACK && h->type != MDL_TCP_BYE && has_holes(f)) return; /* it tells only of a part */
     f->untold = 0;
     f->untold_bytes = 0;
     f->ack_due = false;

@@ -135,6 +135,7 @@ struct mdl_tcp_flow {
     uint32_t eager_sent, eager_taken; /* messages sent; of those, known to be consumed */
     struct mdl_tcp_path paths[MDL_TCP_MAX_LANES];
     uint64_t acked_sent_ns; /* when the youngest acknowledged frame had been sent */
+    uint64_t settled_ns;    /* when a frame was acknowledged last */
 
     /* receiving */
     uint64_t seen_next; /* all frames below it have come */
@@ -186,6 +187,8 @@ bool mdl_tcp_flow_needs(const struct mdl_tcp_flow *f, uint64_t seq);
 
 /* Is an acknowledgement to be sent: because it is time, or (`idle`) because there is any? */
 bool mdl_tcp_flow_ack_wanted(const struct mdl_tcp_flow *f, bool idle);
+/* Fills ranks and acknowledgement into a header that is about to leave. */
+void mdl_tcp_flow_tell(struct mdl_tcp_flow *f, struct mdl_tcp_header *h);
 void mdl_tcp_flow_make_ack(struct mdl_tcp_flow *f, uint8_t type, struct mdl_tcp_header *h,
                            uint8_t payload[MDL_TCP_ACK_BYTES]);
 

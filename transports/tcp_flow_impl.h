@@ -28,7 +28,4 @@ medleyResult_t mdl_tcp_flow_on_refuse_send(struct mdl_tcp_flow *f, const struct 
 /* Acknowledged: all below `cum` and, if bitmap is not NULL, the frames whose bits are set. */
 void mdl_tcp_flow_acked(struct mdl_tcp_flow *f, uint64_t cum, const uint8_t *bitmap, uint64_t now);
 
-/* The acknowledgement of this side, for a header that is about to leave. */
-void mdl_tcp_flow_tell(struct mdl_tcp_flow *f, struct mdl_tcp_header *h);
-
 #endif

@@ -280,7 +280,7 @@ medleyResult_t mdl_tcp_flow_arrived(struct mdl_tcp_flow *f, struct mdl_tcp_readi
     medleyResult_t rc = medleySuccess;
     mdl_list_remove(&r->link);
     if ((int32_t)(r->h.taken - f->eager_taken) > 0) f->eager_taken = r->h.taken;
-    mdl_tcp_flow_acked(f, r->h.ack, r->h.seq ? NULL : r->small, now);
+    mdl_tcp_flow_acked(f, r->h.ack, r->h.length && !r->h.seq ? r->small : NULL, now);
     f->events++;
     if (r->h.seq == 0) {
         if (r->h.type == MDL_TCP_BYE) f->bye_next = r->h.number;

@@ -49,12 +49,21 @@ void mdl_tcp_lane_put_ack(struct mdl_tcp_lane *lane, uint8_t type)
 {
     struct mdl_tcp_out *out = new_out(lane);
     struct mdl_tcp_header h;
+    lane->asked = false;
     mdl_tcp_flow_make_ack(lane->flow, type, &h, out->head + MDL_TCP_HEADER_BYTES);
     mdl_tcp_header_write(&h, out->head);
     out->seq = 0;
     out->head_len = sizeof out->head;
     out->payload = NULL;
     out->len = 0;
+}
+
+void mdl_tcp_lane_put_probe(struct mdl_tcp_lane *lane, uint64_t now)
+{
+    struct mdl_tcp_take probe = {.h = {.type = MDL_TCP_PROBE}};
+    mdl_tcp_flow_tell(lane->flow, &probe.h);
+    mdl_tcp_lane_put(lane, &probe);
+    if (lane->heard_ns >= lane->probed_ns) lane->probed_ns = now;
 }
 
 void mdl_tcp_lane_let_go(struct mdl_tcp_lane *lane)
@@ -151,6 +160,7 @@ static int end_frame(struct mdl_tcp_lane *lane, uint64_t now)
     lane->in_payload = false;
     lane->bytes_in += lane->reading.h.length;
     if (lane->reading.h.type == MDL_TCP_BYE) lane->bye = true;
+    if (lane->reading.h.type == MDL_TCP_PROBE) lane->asked = true;
     medleyResult_t rc = mdl_tcp_flow_arrived(lane->flow, &lane->reading, now);
     return rc == medleySuccess ? 0 : fail_read(lane, rc);
 }
@@ -226,6 +236,7 @@ int mdl_tcp_lane_read(struct mdl_tcp_lane *lane, size_t budget, uint8_t *scratch
     bool drained = false;
     while (!drained && got < budget) {
         int rc = read_once(lane, scratch, scratch_bytes, &got, &drained);
+        if (got) lane->heard_ns = now;
         if (!rc) rc = use_stage(lane, now);
         if (rc) return rc;
     }

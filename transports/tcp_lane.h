@@ -34,6 +34,9 @@ struct mdl_tcp_lane {
     bool blocked;       /* the socket took less than there was */
     bool wants_out;     /* epoll waits for EPOLLOUT */
     bool bye;           /* the peer's last frame has come */
+    bool asked;         /* by a probe */
+    uint64_t probed_ns; /* the first probe since it was heard */
+    uint64_t heard_ns;  /* when something came by it last */
     struct mdl_addr local, remote;
     const char *bad;
     medleyResult_t fatal;
@@ -56,7 +59,8 @@ struct mdl_tcp_lane *mdl_tcp_lane_new(struct mdl_tcp_flow *flow, void *owner, in
 
 static inline bool mdl_tcp_lane_has_space(const struct mdl_tcp_lane *lane) { return lane->nout < MDL_TCP_BATCH; }
 void mdl_tcp_lane_put(struct mdl_tcp_lane *lane, const struct mdl_tcp_take *take);
-void mdl_tcp_lane_put_ack(struct mdl_tcp_lane *lane, uint8_t type);
+void mdl_tcp_lane_put_ack(struct mdl_tcp_lane *lane, uint8_t type); /* ACK or BYE */
+void mdl_tcp_lane_put_probe(struct mdl_tcp_lane *lane, uint64_t now);
 void mdl_tcp_lane_let_go(struct mdl_tcp_lane *lane); /* payload that the flow does not need any more */
 int mdl_tcp_lane_write(struct mdl_tcp_lane *lane);
 

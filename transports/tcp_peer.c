@@ -186,6 +186,7 @@ void mdl_tcp_lane_kill(struct mdl_tcp_lane *lane, const char *why)
     mdl_tcp_flow_lane_down(&p->flow, lane->slot);
     pthread_mutex_lock(&t->lock);
     p->lanes[lane->slot] = NULL;
+    if (p->heard == lane) p->heard = NULL;
     p->nlanes--;
     t->nlanes--;
     close(lane->fd);
@@ -325,6 +326,22 @@ static medleyResult_t write_lanes(struct mdl_tcp_peer *p, bool *waiting)
     return medleySuccess;
 }
 
+/* A lane that has just carried something is alive, so it is the one for acknowledgements. */
+static struct mdl_tcp_lane *ack_lane(const struct mdl_tcp_peer *p)
+{
+    return p->heard && mdl_tcp_lane_has_space(p->heard) ? p->heard : quickest_lane(p);
+}
+
+static void fill_acks(struct mdl_tcp_peer *p, bool idle)
+{
+    for (int i = 0; i < MDL_TCP_MAX_LANES; i++) {
+        struct mdl_tcp_lane *lane = p->lanes[i];
+        if (lane && lane->asked && mdl_tcp_lane_has_space(lane)) mdl_tcp_lane_put_ack(lane, MDL_TCP_ACK);
+    }
+    struct mdl_tcp_lane *lane = mdl_tcp_flow_ack_wanted(&p->flow, idle) ? ack_lane(p) : NULL;
+    if (lane) mdl_tcp_lane_put_ack(lane, MDL_TCP_ACK);
+}
+
 static bool done_with(const struct mdl_tcp_peer *p)
 {
     return !mdl_tcp_flow_has_small(&p->flow) && !mdl_tcp_flow_has_chunk(&p->flow);
@@ -338,8 +355,7 @@ medleyResult_t mdl_tcp_peer_flush(struct mdl_tcp_peer *p, bool idle)
     if (p->nlanes) {
         MDL_TRY(fill_small(p));
         fill_chunks(p);
-        struct mdl_tcp_lane *lane = mdl_tcp_flow_ack_wanted(&p->flow, idle) ? quickest_lane(p) : NULL;
-        if (lane) mdl_tcp_lane_put_ack(lane, MDL_TCP_ACK);
+        fill_acks(p, idle);
         MDL_TRY(write_lanes(p, &waiting));
     }
     p->t->events += p->flow.events - before;
@@ -362,7 +378,10 @@ medleyResult_t mdl_tcp_peer_read(struct mdl_tcp_peer *p, struct mdl_tcp_lane *la
     uint64_t before = p->flow.events;
     int rc = mdl_tcp_lane_read(lane, READ_BUDGET, p->t->scratch, MDL_TCP_SCRATCH_BYTES, p->t->now, &p->t->more);
     p->t->events += p->flow.events - before;
-    if (p->flow.events != before) mdl_tcp_peer_touch(p);
+    if (p->flow.events != before) {
+        p->heard = lane;
+        mdl_tcp_peer_touch(p);
+    }
     collect(p, lane);
     if (rc) MDL_TRY(end_lane(p, lane, rc));
     if (p->flow.bye_next) end_of_peer(p);

@@ -4,9 +4,10 @@
  *
  * The lower rank dials; the higher one does too if there is still no lane after a second (one direction of a network
  * may be closed). A dead lane is dialled again, with growing pauses, while the others carry on. A lane is called stuck
- * when the peer acknowledges nothing of it but has acknowledged what others were given much later; silence of all lanes
- * proves nothing, because a peer that computes does not read. A network that is silent shows in the kernel: data is
- * under way and no acknowledgement has come for the time after which a rank counts as dead.
+ * when the peer acknowledges nothing of it but has acknowledged what others were given much later, or when it does not
+ * answer a probe that others answer; silence of all lanes proves nothing, because a peer that computes does not read. A
+ * network that is silent shows in the kernel: data is under way and no acknowledgement has come for the time after
+ * which a rank counts as dead.
  */
 #include "config.h"
 #include "lib/base/clock.h"
@@ -19,6 +20,8 @@
 
 #define STUCK_NS      (200 * MDL_NS_PER_MS)
 #define CHECK_NS      (50 * MDL_NS_PER_MS)
+#define PROBE_NS      (200 * MDL_NS_PER_MS)
+#define MAX_PROBE_NS  (3 * MDL_NS_PER_S)
 #define OTHER_SIDE_NS MDL_NS_PER_S /* the higher rank waits so long for the lower one to dial */
 enum { STUCK_FACTOR = 10, MAX_OWN_LANES = MDL_TCP_MAX_LANES / 2 };
 
@@ -98,6 +101,31 @@ static uint64_t median_rtt(const struct mdl_tcp_peer *p)
     return n ? rtt[n / 2] : 0;
 }
 
+/* Others have answered long after this one was asked. */
+static bool mute(const struct mdl_tcp_peer *p, const struct mdl_tcp_lane *lane, uint64_t patience)
+{
+    if (!lane->probed_ns || lane->heard_ns >= lane->probed_ns) return false;
+    for (int i = 0; i < MDL_TCP_MAX_LANES; i++)
+        if (p->lanes[i] && p->lanes[i]->heard_ns > lane->probed_ns + patience) return true;
+    return false;
+}
+
+/* Nothing is acknowledged: the peer computes, or the acknowledgements got stuck in a lane. Every lane is asked. */
+static void probe(struct mdl_tcp_peer *p)
+{
+    uint64_t now = p->t->now, since = p->flow.settled_ns;
+    if (since + PROBE_NS > p->probe_ns) {
+        p->probe_wait_ns = PROBE_NS;
+        p->probe_ns = since + PROBE_NS;
+    }
+    if (p->flow.base == p->flow.next || now < p->probe_ns) return;
+    for (int i = 0; i < MDL_TCP_MAX_LANES; i++)
+        if (p->lanes[i] && p->lanes[i]->nout == 0) mdl_tcp_lane_put_probe(p->lanes[i], now);
+    mdl_tcp_peer_touch(p);
+    if (p->probe_wait_ns < MAX_PROBE_NS) p->probe_wait_ns *= 2;
+    p->probe_ns = now + p->probe_wait_ns;
+}
+
 static bool network_silent(const struct mdl_tcp_lane *lane, uint64_t limit_ns)
 {
     struct tcp_info info;
@@ -110,11 +138,11 @@ static bool network_silent(const struct mdl_tcp_lane *lane, uint64_t limit_ns)
 static void check_lane(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane, uint64_t patience)
 {
     uint64_t oldest = mdl_tcp_flow_oldest(&p->flow, lane->slot), limit = dead_after_ns(p->t);
-    if (!oldest) return;
     bool quiet = p->flow.paths[lane->slot].heard_ns + patience < p->t->now;
-    if (p->nlanes > 1 && quiet && p->flow.acked_sent_ns > oldest + patience)
+    bool passed = oldest && quiet && p->flow.acked_sent_ns > oldest + patience;
+    if (p->nlanes > 1 && (passed || mute(p, lane, patience)))
         mdl_tcp_lane_kill(lane, "stuck, while other connections carry on");
-    else if (p->t->now > oldest + limit / 2 && network_silent(lane, limit))
+    else if (oldest && p->t->now > oldest + limit / 2 && network_silent(lane, limit))
         mdl_tcp_lane_kill(lane, strerror(ETIMEDOUT));
 }
 
@@ -164,7 +192,10 @@ static uint64_t tick_peer(struct mdl_tcp_peer *p)
 {
     uint64_t now = p->t->now, next;
     if (p->lost || p->left) return UINT64_MAX;
-    if (p->nlanes) check_lanes(p);
+    if (p->nlanes) {
+        probe(p);
+        check_lanes(p);
+    }
     if (!p->nlanes && !mdl_tcp_flow_busy(&p->flow)) p->down_since_ns = 0;
     if (p->down_since_ns && now - p->down_since_ns >= dead_after_ns(p->t)) {
         mdl_tcp_peer_lose(p, p->why[0] ? p->why : "no connection came");

@@ -61,8 +61,7 @@ const char *mdl_tcp_header_read(const uint8_t bytes[MDL_TCP_HEADER_BYTES], uint3
     if (h->src != src) return "source rank";
     if (h->dst != dst) return "destination rank";
     if (h->channel >= MDL_MAX_CHANNELS) return "channel";
-    bool sequenced = h->type != MDL_TCP_ACK && h->type != MDL_TCP_BYE;
-    if (sequenced != (h->seq != 0)) return "sequence";
+    if (mdl_tcp_sequenced(h->type) != (h->seq != 0)) return "sequence";
     if (h->ack == 0) return "acknowledgement";
     return check_length(h);
 }

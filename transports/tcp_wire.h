@@ -31,6 +31,7 @@ enum mdl_tcp_type {
     MDL_TCP_REFUSE_SEND, /* to the sender: the receive expects another tag or length (which are told) */
     MDL_TCP_REFUSE_RECV, /* to the receiver: the send has another tag or length (which are told) */
     MDL_TCP_ACK,         /* not sequenced; payload: which frames from `ack` on have come */
+    MDL_TCP_PROBE,       /* not sequenced: asks for an ACK on the socket that it came by */
     MDL_TCP_BYE,         /* not sequenced; last on its socket; payload as ACK; `number`: frames ever sent, plus one */
     MDL_TCP_TYPES
 };
@@ -47,6 +48,8 @@ struct mdl_tcp_header {
     uint64_t tag;      /* CHUNK: offset in the message */
     uint64_t total;    /* length of the message; CREDIT: room */
 };
+
+static inline bool mdl_tcp_sequenced(uint8_t type) { return type < MDL_TCP_ACK; }
 
 void mdl_tcp_header_write(const struct mdl_tcp_header *h, uint8_t bytes[MDL_TCP_HEADER_BYTES]);
 

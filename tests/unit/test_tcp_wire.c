@@ -53,7 +53,8 @@ START_TEST(test_types)
     ck_assert_int_eq(MDL_TCP_REFUSE_SEND, 5);
     ck_assert_int_eq(MDL_TCP_REFUSE_RECV, 6);
     ck_assert_int_eq(MDL_TCP_ACK, 7);
-    ck_assert_int_eq(MDL_TCP_BYE, 8);
+    ck_assert_int_eq(MDL_TCP_PROBE, 8);
+    ck_assert_int_eq(MDL_TCP_BYE, 9);
 }
 END_TEST
 
