@@ -181,7 +181,7 @@ struct mdl_shm_request {
     struct mdl_shm_place place;
 };
 
-enum mdl_shm_note { MDL_SHM_NOTE_READV = 1, MDL_SHM_NOTE_PIDFD = 2, MDL_SHM_NOTE_YAMA = 4, MDL_SHM_NOTE_COMPACT = 8 };
+enum mdl_shm_note { MDL_SHM_NOTE_READV = 1, MDL_SHM_NOTE_PIDFD = 2, MDL_SHM_NOTE_YAMA = 4, MDL_SHM_NOTE_APART = 8 };
 
 struct mdl_shm {
     struct mdl_transport_open args;

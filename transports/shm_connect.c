@@ -248,8 +248,11 @@ static const char *status_text(int status)
 
 static void not_reached(struct attempt *a, const char *why)
 {
-    MDL_INFO(MDL_SHM, "rank %d: no shared memory with rank %d (pid %u): %s", a->batch->ctx->args.rank, a->rank,
-             a->address.pid, why);
+    struct mdl_shm *s = a->batch->ctx;
+    /* Most of many ranks are on other hosts: one reason shows where to look. */
+    medleyLogLevel_t level = mdl_shm_note(s, MDL_SHM_NOTE_APART) ? medleyLogInfo : medleyLogTrace;
+    MDL_LOG(level, MDL_SHM, "rank %d: no shared memory with rank %d (pid %u): %s", s->args.rank, a->rank,
+            a->address.pid, why);
 }
 
 static void hear_hello(struct attempt *a, uint64_t deadline_ns)
