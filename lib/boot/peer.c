@@ -222,7 +222,11 @@ static void on_dialed(void *ctx, medleyResult_t result, const char *why, const s
         why = mdl_error_text();
     }
     p->heard_ns = mdl_now_ns();
-    if (result != medleySuccess && !p->out) mdl_peer_lost(p, why);
+    if (result == medleySuccess || p->out) return;
+    if (result == medleyRemoteError)
+        try_again(p, why); /* it may have left because of a fault that is still on its way to this rank */
+    else
+        mdl_peer_lost(p, why);
 }
 
 /* Abstract Unix names mean something only where their rank and this one are in one place. */
