@@ -80,7 +80,7 @@ static void tell_departure(struct mdl_shm_peer *p)
     snprintf(why, sizeof(why), "rank %d (pid %u) %s with %u messages to and from rank %d outstanding", p->rank,
              p->told_pid, died ? "died" : "left", p->outstanding, s->args.rank);
     mdl_error(medleyRemoteError, "rank %d: %s", s->args.rank, why);
-    if (!died && !p->told && s->args.peer_lost) s->args.peer_lost(s->args.engine, p->rank, medleyRemoteError, why);
+    if (!died && !p->told && s->args.peer_lost) s->args.peer_lost(s->args.engine, p->rank, medleyInvalidUsage, why);
     p->told = true;
 }
 

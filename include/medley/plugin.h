@@ -90,7 +90,8 @@ struct mdl_transport_open {
     int (*segment_fd)(uint64_t segment); /* [any thread] descriptor of one of this process's segments, owned by the
                                             caller of it, or -1 */
     /* [any thread] tells the engine that peer `rank` is dead or out of reach (end of file, reset, time-out): it becomes
-     * the communicator's error */
+     * the communicator's error. With code medleyInvalidUsage: it has closed its context although messages are
+     * outstanding, perhaps because of an error that this rank has not heard of yet. */
     void (*peer_lost)(void *engine, int rank, medleyResult_t code, const char *why);
     void *engine;
 };

@@ -67,6 +67,7 @@ struct mdl_comm {
     _Atomic uint8_t *gone;     /* [nranks] has said goodbye: it will take part in nothing more */
     uint64_t refused_until_ns; /* a peer refused a message of ours: the explanation may still come until then */
     char refused_text[MDL_ERROR_TEXT_BYTES];
+    char doubt_text[MDL_ERROR_TEXT_BYTES]; /* of an operation in doubt */
     int wake_fd; /* eventfd in every sleep of the executing thread */
 
     struct mdl_transport_use transport[MDL_MAX_TRANSPORTS];

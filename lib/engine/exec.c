@@ -78,6 +78,7 @@ static medleyResult_t post_message(struct mdl_run *run, uint32_t i, int *events)
         (struct mdl_message){.ptr = place.ptr, .len = place.bytes, .tag = run->op->tag, .channel = channel_of(run, in)};
     memset(req, 0, sizeof(*req));
     res = send ? t->ops->send(t->ctx, (int)in->peer, &msg, req) : t->ops->recv(t->ctx, (int)in->peer, &msg, req);
+    if (res == medleyRemoteError) run->op->suspect = (int)in->peer;
     if (res != medleySuccess) return res;
     count_traffic(c, in, place.bytes);
     run->flight[run->nflight++] = i;
@@ -126,7 +127,7 @@ static medleyResult_t check_message(struct mdl_run *run, uint32_t i)
 
     if (req->state == MDL_REQ_DONE) return medleySuccess;
     if (req->state != MDL_REQ_FAILED) return medleyInProgress;
-    if (req->result == medleyInvalidUsage) run->op->suspect = (int)run->prog->plan->insts[i].peer;
+    run->op->suspect = (int)run->prog->plan->insts[i].peer;
     return req->result == medleySuccess ? medleyInternalError : req->result;
 }
 

@@ -63,7 +63,11 @@ static medleyResult_t resolve_peer_buffer(const struct mdl_run *run, const struc
         place->remote = addr + offset;
         return medleySuccess;
     }
-    if (!*base) MDL_TRY(c->map_transport->ops->map(c->map_transport->ctx, (int)ref->rank, segment, base, len));
+    if (!*base) {
+        medleyResult_t res = c->map_transport->ops->map(c->map_transport->ctx, (int)ref->rank, segment, base, len);
+        if (res == medleyRemoteError) run->op->suspect = (int)ref->rank;
+        MDL_TRY(res);
+    }
     if (addr > *len || offset > *len - addr || place->bytes > *len - addr - offset)
         return mdl_error(medleyRemoteError, "rank %u published a buffer outside its segment", ref->rank);
     place->ptr = (char *)*base + addr + offset;
@@ -100,17 +104,23 @@ medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref
     return medleySuccess;
 }
 
-static medleyResult_t get(struct mdl_comm *c, const struct mdl_place *from, size_t offset, void *to, size_t bytes)
+static medleyResult_t get(struct mdl_op *op, const struct mdl_place *from, size_t offset, void *to, size_t bytes)
 {
-    return c->map_transport->ops->get(c->map_transport->ctx, from->rank, from->remote + offset, to, bytes);
+    const struct mdl_transport_use *t = op->comm->map_transport;
+    medleyResult_t res = t->ops->get(t->ctx, from->rank, from->remote + offset, to, bytes);
+
+    if (res == medleyRemoteError) op->suspect = from->rank;
+    return res;
 }
 
-static medleyResult_t copy_remote(struct mdl_comm *c, const struct mdl_place *dst, const struct mdl_place *src)
+static medleyResult_t copy_remote(struct mdl_op *op, const struct mdl_place *dst, const struct mdl_place *src)
 {
+    struct mdl_comm *c = op->comm;
+
     for (size_t at = 0; at < src->bytes; at += TILE_BYTES_ALL) {
         size_t n = src->bytes - at < TILE_BYTES_ALL ? src->bytes - at : TILE_BYTES_ALL;
         if (mdl_comm_failed(c)) return mdl_comm_fault(c);
-        MDL_TRY(get(c, src, at, (char *)dst->ptr + at, n));
+        MDL_TRY(get(op, src, at, (char *)dst->ptr + at, n));
     }
     return medleySuccess;
 }
@@ -217,7 +227,7 @@ medleyResult_t mdl_place_copy(struct mdl_run *run, const struct mdl_inst *in)
         const void *one = src.ptr;
         mdl_reduce(&r, dst.ptr, &one, ref->acc, 1, src.count);
     } else if (!src.ptr) {
-        return copy_remote(op->comm, &dst, &src);
+        return copy_remote(op, &dst, &src);
     } else if (dst.ptr != src.ptr) {
         copy_bytes(op->comm, dst.ptr, src.ptr, src.bytes);
     }
@@ -259,7 +269,7 @@ static medleyResult_t reduce_fetching(struct mdl_run *run, const struct mdl_inst
             size_t size = (acc >> s & 1) ? acc_size : in_size;
             srcs[s] = places[s].ptr ? (char *)places[s].ptr + at * size : stage;
             if (places[s].ptr) continue;
-            MDL_TRY(get(c, &places[s], at * size, stage, n * size));
+            MDL_TRY(get(run->op, &places[s], at * size, stage, n * size));
             stage += tile;
         }
         mdl_reduce(&r, (char *)dst->ptr + at * out_size, srcs, acc, (int)in->nsrc, n);

@@ -8,12 +8,14 @@
 
 #include "lib/engine/exec.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* How long an operation that received a message of another call waits for the explanation before it fails without one.
- */
-#define EXPLAIN_NS (2 * MDL_NS_PER_S)
+/* How long an operation that received a message of another call waits for the explanation before it fails without one;
+ * and one whose peer is gone: the cause, an abort or a death, is on its way or found by the monitor. */
+#define EXPLAIN_NS      (2 * MDL_NS_PER_S)
+#define EXPLAIN_GONE_NS (500 * MDL_NS_PER_MS)
 
 static bool is_p2p(const struct mdl_op *op)
 {
@@ -359,6 +361,7 @@ static medleyResult_t post_message(struct mdl_op *op)
     msg.ptr = send ? (void *)(uintptr_t)op->in : op->out;
     res = send ? t->ops->send(t->ctx, peer, &msg, op->message->request)
                : t->ops->recv(t->ctx, peer, &msg, op->message->request);
+    if (res == medleyRemoteError) op->suspect = peer;
     if (res != medleySuccess) return res;
     atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + msg.len, memory_order_relaxed);
     ++*order;
@@ -384,28 +387,53 @@ static medleyResult_t step_message(struct mdl_op *op, int *events)
         return medleySuccess;
     }
     if (req->state != MDL_REQ_FAILED) return medleyInProgress;
-    if (req->result == medleyInvalidUsage) op->suspect = op->call.root;
+    op->suspect = op->call.root;
     return req->result == medleySuccess ? medleyInternalError : req->result;
 }
 
 /* ---- both ---- */
 
-/* Another rank called something else. Both sides ask each other, and the explanation arrives as a fault; without one
- * fail here after a while. */
-static medleyResult_t step_mismatch(struct mdl_op *op)
+static void begin_doubt(struct mdl_op *op, medleyResult_t res)
 {
     struct mdl_comm *c = op->comm;
-    char text[MDL_CALL_TEXT_BYTES];
 
-    if (op->state != MDL_STATE_MISMATCH) {
-        op->state = MDL_STATE_MISMATCH;
-        op->give_up_ns = mdl_now_ns() + EXPLAIN_NS;
+    op->state = MDL_STATE_DOUBT;
+    op->doubt = res;
+    op->give_up_ns = mdl_now_ns() + (res == medleyInvalidUsage ? EXPLAIN_NS : EXPLAIN_GONE_NS);
+    if (res == medleyInvalidUsage) {
         mdl_diag_ask(c, op, op->suspect);
+        return;
     }
+    mdl_ctl_watch_peer(c->ctl, op->suspect);
+    snprintf(c->doubt_text, sizeof(c->doubt_text), "%s", mdl_error_text());
+}
+
+/* Another rank called something else, or is gone. In the first case both sides ask each other. The explanation arrives
+ * as a fault; without one fail here after a while. */
+static medleyResult_t step_doubt(struct mdl_op *op)
+{
+    struct mdl_comm *c = op->comm;
+    const char *host = mdl_ctl_host(c->ctl, op->suspect);
+    char call[MDL_CALL_TEXT_BYTES], text[MDL_ERROR_TEXT_BYTES];
+    bool gone = atomic_load_explicit(&c->gone[op->suspect], memory_order_relaxed);
+
     if (mdl_now_ns() < op->give_up_ns) return medleyInProgress;
-    mdl_call_text(&op->call, text);
-    return mdl_error(medleyInvalidUsage, "rank %d called %s but rank %d (%s) called something else that does not match",
-                     c->rank, text, op->suspect, mdl_ctl_host(c->ctl, op->suspect));
+    mdl_call_text(&op->call, call);
+    if (op->doubt == medleyInvalidUsage)
+        snprintf(text, sizeof(text),
+                 "rank %d called %s but rank %d (host %s) called something else that does not match", c->rank, call,
+                 op->suspect, host);
+    else
+        snprintf(text, sizeof(text), "rank %d (host %s) %s: %.200s; rank %d was in %s #%llu", op->suspect, host,
+                 gone ? "has destroyed its communicator and will not take part" : "is lost", c->doubt_text, c->rank,
+                 call, (unsigned long long)op->seq);
+    mdl_comm_fail(c, gone ? medleyInvalidUsage : op->doubt, op->suspect, text, true);
+    return op->doubt;
+}
+
+static bool others_fault(const struct mdl_op *op, medleyResult_t res)
+{
+    return op->suspect >= 0 && (res == medleyInvalidUsage || res == medleyRemoteError);
 }
 
 medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
@@ -423,13 +451,16 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
         if (op->scalar_at) memcpy(&op->scalar, op->scalar_at, op->elem);
         op->scalar_at = NULL;
     }
-    if (op->state == MDL_STATE_MISMATCH)
-        res = step_mismatch(op);
+    if (op->state == MDL_STATE_DOUBT)
+        res = step_doubt(op);
     else if (is_p2p(op))
         res = step_message(op, events);
     else
         res = step_collective(op, events);
-    if (res == medleyInvalidUsage && op->suspect >= 0 && op->state != MDL_STATE_MISMATCH) res = step_mismatch(op);
+    if (op->state != MDL_STATE_DOUBT && others_fault(op, res) && !mdl_comm_failed(c)) {
+        begin_doubt(op, res);
+        return medleyInProgress;
+    }
     if (res == medleyInProgress) return res;
     if (res != medleySuccess && !mdl_comm_failed(c)) mdl_comm_fail_here(c, res);
     if (op->state != MDL_STATE_FINISHED) finish(op, mdl_comm_failed(c) ? mdl_comm_fault(c) : res);

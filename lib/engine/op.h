@@ -3,8 +3,8 @@
  * An operation in flight: a collective or one side of a point-to-point message, as a state machine that never blocks.
  *
  *   PUBLISH -> LINES (wait for the lines of the host's ranks, compare signatures) -> RUN (windows of the program) ->
- * DONE p2p: POST -> RUN (one transport request) -> DONE MISMATCH: a message with another signature came; waits briefly
- * for the explanation that the ranks exchange
+ * DONE p2p: POST -> RUN (one transport request) -> DONE DOUBT: an error that lies with another rank (a message with
+ * another signature came, or the rank is gone); waits briefly for the explanation, which comes as a fault
  */
 #ifndef MDL_ENGINE_OP_H_
 #define MDL_ENGINE_OP_H_
@@ -12,7 +12,7 @@
 #include "lib/engine/comm.h"
 
 enum { MDL_MAX_DEPTH = 8 };
-enum mdl_op_state { MDL_STATE_NEW, MDL_STATE_LINES, MDL_STATE_RUN, MDL_STATE_MISMATCH, MDL_STATE_FINISHED };
+enum mdl_op_state { MDL_STATE_NEW, MDL_STATE_LINES, MDL_STATE_RUN, MDL_STATE_DOUBT, MDL_STATE_FINISHED };
 
 /* A point-to-point request. Kept by the communicator and reused; one that a fault left active stays until the
  * transports are closed. */
@@ -41,8 +41,9 @@ struct mdl_op {
     struct mdl_program *program;
     size_t window, nwindows, next_window, windows_left;
     struct mdl_run *runs[MDL_MAX_DEPTH]; /* window k is in slot k mod depth; its scratch and channels are that slot's */
-    int suspect;                         /* MISMATCH: the other rank */
-    uint64_t give_up_ns;                 /* MISMATCH: until when */
+    int suspect;                         /* DOUBT: the other rank; -1: an error is nobody else's */
+    medleyResult_t doubt;                /* DOUBT: the error */
+    uint64_t give_up_ns;                 /* DOUBT: until when */
     struct mdl_message_slot *message;    /* p2p */
 };
 

@@ -120,6 +120,10 @@ static void peer_lost(void *engine, int rank, medleyResult_t code, const char *w
     struct mdl_diary_note note;
     char text[MDL_ERROR_TEXT_BYTES], call[MDL_CALL_TEXT_BYTES] = "no operation";
 
+    if (code == medleyInvalidUsage) { /* it has left: whoever still needs it finds out (op.c, drive.c) */
+        atomic_store_explicit(&c->gone[rank], 1, memory_order_relaxed);
+        return;
+    }
     if (mdl_diary_newest(&c->diary, &note)) mdl_call_text(&note.call, call);
     snprintf(text, sizeof(text), "rank %d (host %s) is lost: %s; rank %d was %s %s", rank, mdl_ctl_host(c->ctl, rank),
              why, c->rank, note.state == MDL_DIARY_DONE ? "after" : "in", call);
