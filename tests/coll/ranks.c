@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Ranks of a test: see ranks.h. The parent polls its children and never blocks on one, so that a rank that hangs is
+ * found and named. */
 #include "config.h"
 
 #include "tests/coll/ranks.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { CANNOT_START = 99 };
 
 struct member {
     pthread_t thread;
@@ -23,6 +31,13 @@ struct member {
     volatile int ended;
 };
 
+struct ranks_play {
+    int n;
+    bool threads;
+    struct ranks_world *w;
+    struct member *members;
+};
+
 static double now(void)
 {
     struct timespec ts;
@@ -30,6 +45,36 @@ static double now(void)
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
+
+/* ---- hosts ---- */
+
+/* Name number `rank` of the list, the last one for those beyond it; false: no list. */
+static bool netns_of(int rank, char *name, size_t bytes)
+{
+    const char *at = getenv("MDL_TEST_NETNS");
+
+    if (!at || !*at) return false;
+    for (const char *comma; rank > 0 && (comma = strchr(at, ',')); rank--) at = comma + 1;
+    snprintf(name, bytes, "%.*s", (int)strcspn(at, ","), at);
+    return true;
+}
+
+static void enter_host(int rank)
+{
+    char name[64], path[128];
+    int fd;
+
+    if (!netns_of(rank, name, sizeof(name))) return;
+    snprintf(path, sizeof(path), "/run/netns/%s", name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || setns(fd, CLONE_NEWNET) < 0 || unshare(CLONE_NEWUTS) < 0 || sethostname(name, strlen(name)) < 0) {
+        fprintf(stderr, "rank %d cannot enter host %s: %s\n", rank, name, strerror(errno));
+        _exit(CANNOT_START);
+    }
+    close(fd);
+}
+
+/* ---- starting ---- */
 
 static void *thread_main(void *arg)
 {
@@ -50,13 +95,39 @@ static void start(struct member *m, bool threads)
     m->pid = fork();
     if (m->pid < 0) abort();
     if (m->pid == 0) {
-        int res = m->fn(m->w, m->rank, m->arg);
+        int res;
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing shall outlive a test that was killed itself */
+        enter_host(m->rank);
+        res = m->fn(m->w, m->rank, m->arg);
         fflush(NULL);
         exit(res);
     }
 }
 
-/* Polls until the member has ended or the deadline passes. */
+static struct ranks_play *play(int n, bool threads, ranks_fn fn, void *arg)
+{
+    struct ranks_play *p = malloc(sizeof(*p));
+
+    if (!p) abort();
+    *p = (struct ranks_play){.n = n, .threads = threads};
+    p->w = mmap(NULL, sizeof(*p->w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    p->members = calloc((size_t)n, sizeof(*p->members));
+    if (p->w == MAP_FAILED || !p->members) abort();
+    p->w->nranks = n;
+    for (int r = 0; r < n; r++) {
+        p->members[r] = (struct member){.w = p->w, .rank = r, .fn = fn, .arg = arg};
+        start(&p->members[r], threads);
+    }
+    return p;
+}
+
+struct ranks_play *ranks_start(int n, ranks_fn fn, void *arg) { return play(n, false, fn, arg); }
+pid_t ranks_pid(const struct ranks_play *p, int rank) { return p->members[rank].pid; }
+struct ranks_world *ranks_world(const struct ranks_play *p) { return p->w; }
+
+/* ---- ending ---- */
+
+/* Has the member ended? */
 static bool ended(struct member *m, bool threads)
 {
     int status;
@@ -79,33 +150,57 @@ static void give_up(struct member *m, bool threads)
     m->result = -SIGKILL;
 }
 
-int ranks_run(int n, bool threads, ranks_fn fn, void *arg, int seconds, int *status)
+int ranks_finish(struct ranks_play *p, int seconds, int *status)
 {
-    struct ranks_world *w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    struct member *m = calloc((size_t)n, sizeof(*m));
     const struct timespec pause = {.tv_nsec = 1000000};
     double deadline = now() + seconds;
     int failed = 0;
 
-    if (w == MAP_FAILED || !m) abort();
-    w->nranks = n;
-    for (int r = 0; r < n; r++) {
-        m[r] = (struct member){.w = w, .rank = r, .fn = fn, .arg = arg};
-        start(&m[r], threads);
+    for (int r = 0; r < p->n; r++) {
+        struct member *m = &p->members[r];
+        while (!ended(m, p->threads) && now() < deadline) nanosleep(&pause, NULL);
+        if (!ended(m, p->threads))
+            give_up(m, p->threads);
+        else if (p->threads)
+            pthread_join(m->thread, NULL);
+        if (status) status[r] = m->result;
+        failed += m->result != 0;
     }
-    for (int r = 0; r < n; r++) {
-        while (!ended(&m[r], threads) && now() < deadline) nanosleep(&pause, NULL);
-        if (!ended(&m[r], threads))
-            give_up(&m[r], threads);
-        else if (threads)
-            pthread_join(m[r].thread, NULL);
-        if (status) status[r] = m[r].result;
-        failed += m[r].result != 0;
-    }
-    free(m);
-    munmap(w, sizeof(*w));
+    free(p->members);
+    munmap(p->w, sizeof(*p->w));
+    free(p);
     return failed;
 }
+
+/* ---- one rank of several programs ---- */
+
+static int run_alone(int rank, int n, ranks_fn fn, void *arg)
+{
+    int fd = open(getenv("MDL_TEST_WORLD"), O_RDWR | O_CLOEXEC), res;
+    struct ranks_world *w;
+
+    if (fd < 0 || ftruncate(fd, sizeof(*w)) < 0) {
+        fprintf(stderr, "MDL_TEST_WORLD: %s\n", strerror(errno));
+        return 1;
+    }
+    w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (w == MAP_FAILED) abort();
+    close(fd);
+    w->nranks = n; /* the same from everybody */
+    res = fn(w, rank, arg);
+    munmap(w, sizeof(*w));
+    return res != 0;
+}
+
+int ranks_run(int n, bool threads, ranks_fn fn, void *arg, int seconds, int *status)
+{
+    const char *rank = getenv("MDL_TEST_RANK"), *size = getenv("MDL_TEST_SIZE");
+
+    if (rank && size) return run_alone(atoi(rank), atoi(size), fn, arg);
+    return ranks_finish(play(n, threads, fn, arg), seconds, status);
+}
+
+/* ---- inside a rank ---- */
 
 void ranks_meet(struct ranks_world *w, int point)
 {
