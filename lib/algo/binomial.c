@@ -58,8 +58,16 @@ static uint32_t collect(struct mdl_emit *e, const struct node *t, struct mdl_ref
     return n;
 }
 
+static uint32_t most_children(int n)
+{
+    uint32_t k = 0;
+    while (1 << k < n) k++;
+    return k;
+}
+
 static void reduce(struct mdl_emit *e)
 {
+    uint32_t from = mdl_scratch_used(e);
     int root = e->c->root, end = e->c->deterministic ? 0 : root;
     struct node t = node_of(e, mdl_order_position(e, e->rank), mdl_order_position(e, end));
     struct mdl_ref have[MOST_CHILDREN + 1];
@@ -78,6 +86,7 @@ static void reduce(struct mdl_emit *e)
         if (end != root) mdl_build_send(e->b, root, 0, to);
     }
     if (e->rank == root && end != root) mdl_build_recv(e->b, end, 0, mdl_out(e, root, 0));
+    mdl_scratch_fill(e, from, most_children(e->n) + 1);
 }
 
 /* ---- packed subtrees: node v is rank root + v, so that they are consecutive slots at the root, but for the wrap ----

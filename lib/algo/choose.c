@@ -24,10 +24,9 @@ struct chooser {
     const struct mdl_team *team;
     struct mdl_collective c;
     const struct mdl_choose_limits *limits;
-    size_t count, size, partial; /* elements per slot; bytes of an element, of a SCRATCH element */
+    size_t count, size; /* elements per slot, bytes of an element */
     uint32_t slots;
     struct mdl_choice best;
-    bool over_budget; /* take what SCRATCH there must be */
 };
 
 /* ---- windows ---- */
@@ -40,11 +39,12 @@ static size_t round_window(const struct chooser *ch, size_t window)
     return rounded <= window ? rounded : window;
 }
 
-/* Elements per slot that the budget for staging leaves to each of `depth` windows. */
+/* Elements per slot that the budget for staging leaves to each of `depth` windows: executors give every slot room for
+ * partials and begin it at a cache line. */
 static size_t scratch_window(const struct chooser *ch, uint32_t slots, uint32_t depth)
 {
     if (!slots) return SIZE_MAX;
-    return ch->limits->scratch_bytes / ch->partial / slots / depth;
+    return ch->limits->scratch_bytes / slots / depth / 64 * 64 / mdl_dtype_acc_size(ch->c.dtype);
 }
 
 static size_t wanted_window(const struct chooser *ch)
@@ -90,7 +90,7 @@ static void take(struct chooser *ch, struct mdl_choice choice)
 static void try_whole(struct chooser *ch, const struct mdl_algo *algo, const struct mdl_cost *cost)
 {
     size_t room = scratch_window(ch, cost->scratch_slots, 1);
-    if (mdl_collective_is_v(&ch->c) || (room < ch->count && !ch->over_budget)) return;
+    if (mdl_collective_is_v(&ch->c) || room < ch->count) return;
     take(ch, predict(ch, algo, cost, ch->count ? ch->count : 1, 1));
 }
 
@@ -100,8 +100,7 @@ static void try_windows(struct chooser *ch, const struct mdl_algo *algo, const s
     uint32_t depth = pick_depth(ch, cost, window);
     size_t room = scratch_window(ch, cost->scratch_slots, depth);
     if (room < window) window = room;
-    if (!window && !ch->over_budget) return;
-    window = window ? window : 1;
+    if (!window) return;
     struct mdl_choice choice = predict(ch, algo, cost, round_window(ch, window), depth);
     size_t whole = ch->count < window ? ch->count : window;
     if (depth > 1 && whole * ch->size * ch->slots > LEAST_PIPE_BYTES) {
@@ -141,7 +140,7 @@ static bool is_needlessly_long(const struct chooser *ch, const struct mdl_algo *
     return false;
 }
 
-enum pass { ADMITTED_SHORT, ADMITTED, ANY_SHORT, ANY, OVER_BUDGET, PASSES };
+enum pass { ADMITTED_SHORT, ADMITTED, ANY_SHORT, ANY, PASSES };
 
 static bool passes(const struct chooser *ch, const struct mdl_algo *algo, const char *spec, enum pass pass)
 {
@@ -154,7 +153,6 @@ static bool passes(const struct chooser *ch, const struct mdl_algo *algo, const 
 
 static medleyResult_t run_pass(struct chooser *ch, const char *spec, enum pass pass)
 {
-    ch->over_budget = pass == OVER_BUDGET;
     for (const struct mdl_algo *const *a = mdl_algos; *a; a++)
         if (passes(ch, *a, spec, pass) && !consider(ch, *a))
             return mdl_error(medleyInternalError, "cannot predict the time of algorithm %s (%s)", (*a)->name,
@@ -170,7 +168,6 @@ medleyResult_t mdl_algo_choose(const struct mdl_team *team, const struct mdl_col
     mdl_collective_slots(c, team->nranks, &in, &out);
     ch.slots = in > out ? in : out ? out : 1;
     ch.size = mdl_dtype_size(c->dtype);
-    ch.partial = mdl_collective_reduces(c) ? mdl_dtype_acc_size(c->dtype) : ch.size;
     if (team->nhosts > 1) memset(&ch.c.facts, 0, sizeof(ch.c.facts));
     if (mdl_collective_is_v(c)) ch.count = SIZE_MAX / 2;
     if (c->coll == medleyCollBarrier) ch.count = 0;
@@ -179,7 +176,10 @@ medleyResult_t mdl_algo_choose(const struct mdl_team *team, const struct mdl_col
         ch.best.overridden = pass < ANY_SHORT && mdl_spec_speaks(spec, c->coll);
     }
     if (!ch.best.algo)
-        return mdl_error(medleyInternalError, "no algorithm for collective %d on %d ranks", (int)c->coll, team->nranks);
+        return mdl_error(medleyInvalidUsage,
+                         "no algorithm for collective %d on %d ranks works with %zu bytes of staging memory: raise "
+                         "MEDLEY_MEMORY_BUDGET",
+                         (int)c->coll, team->nranks, limits->scratch_bytes);
     *choice = ch.best;
     return medleySuccess;
 }

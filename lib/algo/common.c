@@ -46,6 +46,14 @@ struct mdl_ref mdl_scratch(const struct mdl_emit *e, int rank, bool acc, uint32_
     return mdl_ref_shaped(mdl_ref_parts(rank, MDL_SCRATCH, acc, slot, 0, e->parts), like);
 }
 
+uint32_t mdl_scratch_used(const struct mdl_emit *e) { return mdl_builder_scratch(e->b, 0); }
+
+void mdl_scratch_fill(struct mdl_emit *e, uint32_t from, uint32_t slots)
+{
+    uint32_t used = mdl_scratch_used(e) - from;
+    if (used < slots) mdl_builder_scratch(e->b, slots - used);
+}
+
 /* ---- reductions ---- */
 
 void mdl_leaf_prepare(struct mdl_emit *e)
@@ -114,6 +122,14 @@ static void fold_left(struct mdl_emit *e, struct mdl_ref dst, uint32_t n, mdl_so
     reduce(e, partial(e, 0, &p), 0, most, source, arg, 0);
     for (; n - p.from > most - 1; p.from += most - 1) reduce(e, partial(e, 0, &p), 0, most, partial_first, &p, 0);
     reduce(e, dst, 0, n - p.from + 1, partial_first, &p, flags);
+}
+
+uint32_t mdl_fold_slots(uint32_t n, uint32_t flags)
+{
+    if (n <= MDL_REDUCE_MAX_SRC) return 0;
+    if (!(flags & MDL_INST_TREE)) return 1;
+    uint32_t groups = (n + MDL_REDUCE_MAX_SRC - 1) / MDL_REDUCE_MAX_SRC;
+    return groups + mdl_fold_slots(groups, flags);
 }
 
 void mdl_fold(struct mdl_emit *e, struct mdl_ref dst, uint32_t n, mdl_source source, const void *arg, uint32_t flags)

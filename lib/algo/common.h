@@ -37,6 +37,12 @@ struct mdl_ref mdl_out(const struct mdl_emit *e, int rank, uint32_t slot);
 /* SCRATCH of `rank`, shaped like `like` (V collectives: the rank whose count it has). */
 struct mdl_ref mdl_scratch(const struct mdl_emit *e, int rank, bool acc, uint32_t slot, uint32_t like);
 
+/* Every rank's plan has the same number of SCRATCH slots (barriers apart, where they are empty), so that every rank
+ * finds the same windows within its budget: reserves what this rank does not need of `slots` since the count was
+ * `from`. */
+uint32_t mdl_scratch_used(const struct mdl_emit *e);
+void mdl_scratch_fill(struct mdl_emit *e, uint32_t from, uint32_t slots);
+
 static inline struct mdl_ref mdl_cut(struct mdl_ref r, uint32_t lo, uint32_t hi)
 {
     r.lo = lo;
@@ -62,6 +68,8 @@ typedef struct mdl_ref (*mdl_source)(const struct mdl_emit *e, uint32_t i, const
 /* dst = fold of n sources, any number: above MDL_REDUCE_MAX_SRC in steps through partials, without changing the
  * expression. */
 void mdl_fold(struct mdl_emit *e, struct mdl_ref dst, uint32_t n, mdl_source source, const void *arg, uint32_t flags);
+/* How many slots of SCRATCH that takes. */
+uint32_t mdl_fold_slots(uint32_t n, uint32_t flags);
 /* dst = a op b. */
 void mdl_fold2(struct mdl_emit *e, struct mdl_ref dst, struct mdl_ref a, struct mdl_ref b, uint32_t flags);
 

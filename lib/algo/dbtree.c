@@ -11,7 +11,7 @@
 #include "config.h"
 #include "lib/algo/common.h"
 
-enum { TREES = 2 };
+enum { TREES = 2, NODE_SLOTS = 3 /* two children and the sum */ };
 
 struct links {
     int up, left, right; /* nodes, 0: none */
@@ -158,7 +158,9 @@ static void build(const struct mdl_team *team, const struct mdl_collective *c, i
     struct mdl_emit e;
     if (!mdl_emit_begin(&e, team, c, rank, b, parts(team, c))) return;
     mdl_leaf_prepare(&e);
+    uint32_t from = mdl_scratch_used(&e);
     c->coll == medleyCollAllReduce ? allreduce(&e) : rooted(&e);
+    if (mdl_collective_reduces(c)) mdl_scratch_fill(&e, from, TREES * NODE_SLOTS);
 }
 
 const struct mdl_algo mdl_algo_dbtree = {

@@ -8,6 +8,7 @@
  */
 #include "config.h"
 #include "lib/algo/levels.h"
+#include "lib/algo/power.h"
 
 enum {
     MOST_SHARES = 32,
@@ -53,16 +54,21 @@ uint32_t mdl_levels_parts(const struct mdl_team *team, const struct mdl_collecti
     return shared ? (uint32_t)shares_of(team) * pieces_of(team, c) : 1;
 }
 
+struct mdl_levels mdl_levels_at(const struct mdl_emit *e, int host)
+{
+    struct mdl_levels l = {.host = host, .size = e->team->host_size[host], .hosts = e->team->nhosts};
+    l.shares = shares_of(e->team);
+    l.pieces = pieces_of(e->team, e->c);
+    l.alone = l.size == 1;
+    l.near = e->team->remote_scratch && !l.alone;
+    l.flat = is_flat(e->team, e->c);
+    return l;
+}
+
 struct mdl_levels mdl_levels_of(const struct mdl_emit *e)
 {
-    const struct mdl_team *t = e->team;
-    struct mdl_levels l = {.host = t->host[e->rank], .me = t->local[e->rank], .hosts = t->nhosts};
-    l.size = t->host_size[l.host];
-    l.shares = shares_of(t);
-    l.pieces = pieces_of(t, e->c);
-    l.alone = l.size == 1;
-    l.near = t->remote_scratch && !l.alone;
-    l.flat = is_flat(t, e->c);
+    struct mdl_levels l = mdl_levels_at(e, e->team->host[e->rank]);
+    l.me = e->team->local[e->rank];
     return l;
 }
 
@@ -74,6 +80,47 @@ int mdl_levels_owner(const struct mdl_emit *e, int host, int share)
 int mdl_levels_delegate(const struct mdl_emit *e, int host, int rank)
 {
     return mdl_levels_owner(e, host, e->team->local[rank]);
+}
+
+/* ---- SCRATCH: as much on every rank as the one needs that needs most ---- */
+
+/* Ranks of other hosts, and of its own, whose delegate the first rank of a host is. */
+static uint32_t charges_of(const struct mdl_emit *e, const struct mdl_levels *l)
+{
+    uint32_t n = 0;
+    for (int h = 0; h < l->hosts; h++) n += (uint32_t)((e->team->host_size[h] + l->size - 1) / l->size);
+    return n;
+}
+
+static uint32_t slots_of_shares(const struct mdl_emit *e, const struct mdl_levels *l)
+{
+    uint32_t size = (uint32_t)l->size, hosts = (uint32_t)l->hosts, owned = ((uint32_t)l->shares + size - 1) / size;
+    uint32_t inside = l->alone ? 0 : 1 + (l->near ? !e->c->premul : size - 1);
+    uint32_t line = l->flat ? hosts - 1 + mdl_fold_slots(hosts, mdl_tree(e)) : mdl_power_slots(l->hosts);
+    return inside + 1 + owned * (line + mdl_fold_slots(size, mdl_tree(e)));
+}
+
+static uint32_t slots_of_blocks(const struct mdl_emit *e, const struct mdl_levels *l)
+{
+    uint32_t size = (uint32_t)l->size, hosts = (uint32_t)l->hosts, charges = charges_of(e, l);
+    uint32_t inside = l->near ? (e->c->premul ? 0 : (uint32_t)e->n) : charges * (size - 1);
+    if (!l->alone) inside += charges * (1 + mdl_fold_slots(size, mdl_tree(e)));
+    return inside + 1 + hosts - 1 + mdl_fold_slots(hosts, mdl_tree(e));
+}
+
+uint32_t mdl_levels_slots(const struct mdl_emit *e)
+{
+    uint32_t most = 1;
+    for (int h = 0; h < e->team->nhosts; h++) {
+        struct mdl_levels l = mdl_levels_at(e, h);
+        uint32_t slots = l.near ? charges_of(e, &l) : 0; /* all-gather: what it receives, and its own */
+        if (e->c->coll == medleyCollAllReduce || e->c->coll == medleyCollReduce) slots = slots_of_shares(e, &l);
+        if (e->c->coll == medleyCollReduceScatter || e->c->coll == medleyCollReduceScatterV)
+            slots = slots_of_blocks(e, &l);
+        if (e->c->coll == medleyCollBroadcast) slots = 1;
+        if (slots > most) most = slots;
+    }
+    return most;
 }
 
 /* ---- barrier: up a tree inside each host, dissemination among the first ranks, down the trees ---- */
@@ -124,6 +171,7 @@ static void build(const struct mdl_team *team, const struct mdl_collective *c, i
     struct mdl_emit e;
     if (!mdl_emit_begin(&e, team, c, rank, b, mdl_levels_parts(team, c))) return;
     mdl_leaf_prepare(&e);
+    uint32_t from = mdl_scratch_used(&e);
     switch (c->coll) {
     case medleyCollAllReduce: mdl_levels_allreduce(&e); break;
     case medleyCollReduce: mdl_levels_reduce(&e); break;
@@ -132,8 +180,9 @@ static void build(const struct mdl_team *team, const struct mdl_collective *c, i
     case medleyCollBroadcast: mdl_levels_broadcast(&e); break;
     case medleyCollAllGather:
     case medleyCollAllGatherV: mdl_levels_allgather(&e); break;
-    default: barrier(&e); break;
+    default: barrier(&e); return;
     }
+    mdl_scratch_fill(&e, from, mdl_levels_slots(&e));
 }
 
 const struct mdl_algo mdl_algo_hier = {

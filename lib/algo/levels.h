@@ -26,6 +26,7 @@ struct mdl_levels {
 };
 
 struct mdl_levels mdl_levels_of(const struct mdl_emit *e);
+struct mdl_levels mdl_levels_at(const struct mdl_emit *e, int host); /* as a rank of that host sees it; `me` is 0 */
 uint32_t mdl_levels_parts(const struct mdl_team *team, const struct mdl_collective *c);
 
 int mdl_levels_owner(const struct mdl_emit *e, int host, int share);
@@ -43,6 +44,9 @@ static inline int mdl_levels_mate(const struct mdl_emit *e, int i)
 {
     return e->team->members[e->team->host[e->rank]][i];
 }
+
+/* The most slots of SCRATCH that a rank needs, from the shapes of all hosts; without PreMulSum's products. */
+uint32_t mdl_levels_slots(const struct mdl_emit *e);
 
 void mdl_levels_allreduce(struct mdl_emit *e);
 void mdl_levels_reduce(struct mdl_emit *e);

@@ -159,7 +159,7 @@ static void line_scatter(struct mdl_emit *e, const struct work *w, int share, st
     }
     struct mdl_power pw = power_of(&w->l, &share, w->l.host);
     have = mdl_power_fold_in(e, &pw, have);
-    if (pw.id >= 0) mdl_power_halve(e, &pw, have, result);
+    mdl_power_halve(e, &pw, have, result);
 }
 
 static void line_gather(struct mdl_emit *e, const struct work *w, int share, struct mdl_ref result)
@@ -169,7 +169,7 @@ static void line_gather(struct mdl_emit *e, const struct work *w, int share, str
         return;
     }
     struct mdl_power pw = power_of(&w->l, &share, w->l.host);
-    if (pw.id >= 0) mdl_power_double(e, &pw, result);
+    mdl_power_double(e, &pw, result);
     mdl_power_fold_out(e, &pw, result);
 }
 

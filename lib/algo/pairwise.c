@@ -69,8 +69,9 @@ static void allreduce(struct mdl_emit *e)
 static void reduce(struct mdl_emit *e)
 {
     int root = e->c->root;
+    uint32_t slot = mdl_builder_scratch(e->b, 1);
     if (e->rank != root) {
-        struct mdl_ref sum = part(mdl_scratch(e, e->rank, false, mdl_builder_scratch(e->b, 1), 0), e->rank);
+        struct mdl_ref sum = part(mdl_scratch(e, e->rank, false, slot, 0), e->rank);
         reduce_scatter(e, sum);
         mdl_build_send(e->b, root, 0, sum);
         return;

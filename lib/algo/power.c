@@ -3,6 +3,10 @@
 #include "config.h"
 #include "lib/algo/power.h"
 
+enum { FOLD_SLOTS = 2, HALVE_SLOTS = 4 };
+
+uint32_t mdl_power_slots(int n) { return HALVE_SLOTS + (mdl_power_below(n) < n ? FOLD_SLOTS : 0); }
+
 struct mdl_power mdl_power_of(struct mdl_line line, uint32_t lo, uint32_t hi)
 {
     struct mdl_power pw = {.line = line, .p = mdl_power_below(line.n), .partner = -1, .lo = lo, .hi = hi};
@@ -35,6 +39,7 @@ bool mdl_power_acc(const struct mdl_emit *e, const struct mdl_power *pw, int id)
 
 struct mdl_ref mdl_power_fold_in(struct mdl_emit *e, const struct mdl_power *pw, struct mdl_ref input)
 {
+    uint32_t slot = pw->extra ? mdl_builder_scratch(e->b, FOLD_SLOTS) : 0;
     input = mdl_cut(input, pw->lo, pw->hi);
     if (pw->partner < 0) return input;
     int peer = position_rank(e, pw, pw->partner);
@@ -43,8 +48,8 @@ struct mdl_ref mdl_power_fold_in(struct mdl_emit *e, const struct mdl_power *pw,
         return input;
     }
     bool acc = pw->line.partial(e, pw->partner, pw->line.arg);
-    struct mdl_ref got = mdl_scratch(e, e->rank, acc, mdl_builder_scratch(e->b, 1), 0);
-    struct mdl_ref sum = mdl_scratch(e, e->rank, true, mdl_builder_scratch(e->b, 1), 0);
+    struct mdl_ref got = mdl_scratch(e, e->rank, acc, slot, 0);
+    struct mdl_ref sum = mdl_scratch(e, e->rank, true, slot + 1, 0);
     got = mdl_cut(got, pw->lo, pw->hi);
     sum = mdl_cut(sum, pw->lo, pw->hi);
     mdl_build_recv(e->b, peer, 0, got);
@@ -79,8 +84,9 @@ static struct mdl_ref cut(struct mdl_ref ref, struct mdl_range r) { return mdl_c
 
 void mdl_power_halve(struct mdl_emit *e, const struct mdl_power *pw, struct mdl_ref have, struct mdl_ref dst)
 {
-    struct mdl_ref sum = mdl_scratch(e, e->rank, true, mdl_builder_scratch(e->b, 1), 0);
-    uint32_t first = mdl_builder_scratch(e->b, 1), later = mdl_builder_scratch(e->b, 2), turn = 0;
+    uint32_t first = mdl_builder_scratch(e->b, HALVE_SLOTS), later = first + 1, turn = 0;
+    struct mdl_ref sum = mdl_scratch(e, e->rank, true, first + 3, 0);
+    if (pw->id < 0) return;
     for (int d = 1; d < pw->p; d *= 2, turn ^= 1) {
         int other = pw->id ^ d, peer = mdl_power_rank(e, pw, other);
         struct mdl_range keep = mdl_power_range(pw, pw->id, 2 * d), give = mdl_power_range(pw, other, 2 * d);
@@ -97,7 +103,7 @@ void mdl_power_halve(struct mdl_emit *e, const struct mdl_power *pw, struct mdl_
 
 void mdl_power_double(struct mdl_emit *e, const struct mdl_power *pw, struct mdl_ref out)
 {
-    for (int d = pw->p / 2; d; d /= 2) {
+    for (int d = pw->id < 0 ? 0 : pw->p / 2; d; d /= 2) {
         int other = pw->id ^ d, peer = mdl_power_rank(e, pw, other);
         mdl_build_send(e->b, peer, 0, cut(out, mdl_power_range(pw, pw->id, 2 * d)));
         mdl_build_recv(e->b, peer, 0, cut(out, mdl_power_range(pw, other, 2 * d)));

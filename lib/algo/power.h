@@ -44,8 +44,11 @@ void mdl_power_fold_out(struct mdl_emit *e, const struct mdl_power *pw, struct m
 
 /* What `id` holds after the halving steps with distances below d. */
 struct mdl_range mdl_power_range(const struct mdl_power *pw, int id, int d);
-/* From `have`, what fold_in returned, to the own part final in `dst`; not for who sits out. */
+/* From `have`, what fold_in returned, to the own part final in `dst`. Who sits out does nothing here and below. */
 void mdl_power_halve(struct mdl_emit *e, const struct mdl_power *pw, struct mdl_ref have, struct mdl_ref dst);
 void mdl_power_double(struct mdl_emit *e, const struct mdl_power *pw, struct mdl_ref out);
+
+/* The SCRATCH slots that fold_in and halve take on each of n members. */
+uint32_t mdl_power_slots(int n);
 
 #endif

@@ -34,10 +34,8 @@ static void allreduce(struct mdl_emit *e)
 {
     struct mdl_power pw = all_ranks(e);
     struct mdl_ref have = mdl_power_fold_in(e, &pw, mdl_leaf(e, 0)), out = mdl_out(e, e->rank, 0);
-    if (pw.id >= 0) {
-        mdl_power_halve(e, &pw, have, out);
-        mdl_power_double(e, &pw, out);
-    }
+    mdl_power_halve(e, &pw, have, out);
+    mdl_power_double(e, &pw, out);
     mdl_power_fold_out(e, &pw, out);
 }
 
@@ -46,7 +44,7 @@ static struct mdl_ref cut(struct mdl_ref ref, struct mdl_range r) { return mdl_c
 /* The parts come together on id `target`, as doubling would bring them there. */
 static void collect(struct mdl_emit *e, const struct mdl_power *pw, int target, struct mdl_ref result)
 {
-    for (int d = pw->p / 2; d; d /= 2) {
+    for (int d = pw->id < 0 ? 0 : pw->p / 2; d; d /= 2) {
         int other = pw->id ^ d;
         if ((pw->id ^ target) & d) {
             mdl_build_send(e->b, mdl_power_rank(e, pw, other), 0, cut(result, mdl_power_range(pw, pw->id, 2 * d)));
@@ -62,11 +60,10 @@ static void reduce(struct mdl_emit *e)
     int root = e->c->root, at = mdl_order_position(e, root), target = at < 2 * pw.extra ? at / 2 : at - pw.extra;
     int holder = mdl_power_rank(e, &pw, target); /* the root, or its partner if it sits out */
     struct mdl_ref have = mdl_power_fold_in(e, &pw, mdl_leaf(e, 0)), result = mdl_out(e, root, 0);
-    if (e->rank != root) result = mdl_scratch(e, e->rank, false, mdl_builder_scratch(e->b, 1), 0);
-    if (pw.id >= 0) {
-        mdl_power_halve(e, &pw, have, result);
-        collect(e, &pw, target, result);
-    }
+    uint32_t slot = mdl_builder_scratch(e->b, 1);
+    if (e->rank != root) result = mdl_scratch(e, e->rank, false, slot, 0);
+    mdl_power_halve(e, &pw, have, result);
+    collect(e, &pw, target, result);
     if (holder == root) return;
     if (e->rank == holder) mdl_build_send(e->b, root, 0, result);
     if (e->rank == root) mdl_build_recv(e->b, holder, 0, result);

@@ -27,11 +27,12 @@ static void allreduce(struct mdl_emit *e)
 {
     struct mdl_power pw = mdl_power_of(mdl_line_all(e), 0, e->parts);
     struct mdl_ref have = mdl_power_fold_in(e, &pw, mdl_leaf(e, 0));
-    uint32_t sums = mdl_builder_scratch(e->b, 2), turn = 0;
+    uint32_t sums = mdl_builder_scratch(e->b, 2), slot = sums + 2, turn = 0;
+    for (int d = 1; d < pw.p; d *= 2) mdl_builder_scratch(e->b, 1);
     for (int d = 1; d < pw.p && pw.id >= 0; d *= 2, turn ^= 1) {
         int other = pw.id ^ d, peer = mdl_power_rank(e, &pw, other);
         bool acc = d > 1 || mdl_power_acc(e, &pw, other), last = d * 2 == pw.p;
-        struct mdl_ref got = mdl_scratch(e, e->rank, acc, mdl_builder_scratch(e->b, 1), 0);
+        struct mdl_ref got = mdl_scratch(e, e->rank, acc, slot++, 0);
         struct mdl_ref sum = last ? mdl_out(e, e->rank, 0) : mdl_scratch(e, e->rank, true, sums + turn, 0);
         mdl_build_send(e->b, peer, 0, have);
         mdl_build_recv(e->b, peer, 0, got);

@@ -74,18 +74,19 @@ static void reduce(struct mdl_emit *e)
 {
     struct chain ch = chain_of(e, (mdl_order_position(e, e->c->root) + 1) % e->n);
     struct mdl_ref leaf = mdl_leaf(e, 0);
+    uint32_t slot = mdl_builder_scratch(e->b, 2);
     if (ch.before < 0) {
         mdl_build_send(e->b, ch.after, 0, leaf);
         return;
     }
     bool acc = ch.v > 1 || mdl_leaf_acc(e);
-    struct mdl_ref got = mdl_scratch(e, e->rank, acc, mdl_builder_scratch(e->b, 1), 0);
+    struct mdl_ref got = mdl_scratch(e, e->rank, acc, slot, 0);
     mdl_build_recv(e->b, ch.before, 0, got);
     if (ch.after < 0) {
         mdl_fold2(e, mdl_out(e, e->rank, 0), got, leaf, MDL_INST_FINAL);
         return;
     }
-    struct mdl_ref sum = mdl_scratch(e, e->rank, true, mdl_builder_scratch(e->b, 1), 0);
+    struct mdl_ref sum = mdl_scratch(e, e->rank, true, slot + 1, 0);
     mdl_fold2(e, sum, got, leaf, 0);
     mdl_build_send(e->b, ch.after, 0, sum);
 }

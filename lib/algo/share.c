@@ -176,10 +176,12 @@ static void allreduce(struct mdl_emit *e, struct mdl_share *sh)
 static void reduce_gather(struct mdl_emit *e, struct mdl_share *sh)
 {
     announce_to_root(e, sh);
+    uint32_t from = mdl_scratch_used(e);
     if (e->rank == e->c->root) {
         await_all(e, sh);
         fold_all(e, sh, mdl_out(e, e->rank, 0), 0);
     }
+    mdl_scratch_fill(e, from, mdl_fold_slots((uint32_t)e->n, mdl_tree(e)));
     release_all(e, sh);
 }
 

@@ -137,7 +137,7 @@ END_TEST
 static void check_limits(const struct call *call, const struct mdl_choose_limits *l, const struct mdl_choice *choice)
 {
     const struct mdl_collective *c = &call->s.c;
-    size_t size = mdl_dtype_size(c->dtype), partial = mdl_collective_reduces(c) ? mdl_dtype_acc_size(c->dtype) : size;
+    size_t size = mdl_dtype_size(c->dtype), slot = (choice->window * mdl_dtype_acc_size(c->dtype) + 63) / 64 * 64;
     ck_assert_msg(choice->algo->fits(call->s.team, c), "%s: %s does not fit", call->name, choice->algo->name);
     ck_assert_msg(choice->window >= 1 && choice->depth >= 1 && choice->depth <= l->max_depth, "%s: window %zu x %u",
                   call->name, choice->window, choice->depth);
@@ -146,13 +146,11 @@ static void check_limits(const struct call *call, const struct mdl_choose_limits
         struct mdl_plan *p;
         ck_assert_int_eq(mdl_algo_plan(choice->algo, call->s.team, c, r, &p), medleySuccess);
         bool whole = p->flags & MDL_PLAN_WHOLE;
-        size_t scratch = p->scratch_slots * choice->window * partial * choice->depth;
+        size_t scratch = p->scratch_slots * slot * choice->depth;
         ck_assert_msg(!whole || choice->window >= c->count, "%s: %s needs one window", call->name, choice->algo->name);
         ck_assert_msg(choice->depth == 1 || p->channels * choice->depth <= l->max_channels, "%s: channels", call->name);
-        /* the sample does not see every rank: some slack */
-        if (choice->window > 1)
-            ck_assert_msg(scratch <= l->scratch_bytes + l->scratch_bytes / 4, "%s: %s, rank %d: %zu of SCRATCH",
-                          call->name, choice->algo->name, r, scratch);
+        ck_assert_msg(scratch <= l->scratch_bytes, "%s: %s, rank %d: %zu of SCRATCH", call->name, choice->algo->name, r,
+                      scratch);
         mdl_plan_free(p);
     }
     if (choice->depth > 1) ck_assert_uint_le(choice->window * size, l->window_bytes);
@@ -188,6 +186,24 @@ START_TEST(always_finds_something)
             }
             team_free(team);
         }
+}
+END_TEST
+
+START_TEST(says_when_the_budget_is_too_small)
+{
+    struct team *team = team_new(64, PLACE_APART);
+    struct mdl_choose_limits limits = defaults;
+    struct mdl_choice choice;
+    struct mdl_collective c = floats(medleyCollReduceScatter, 1 << 20);
+    limits.scratch_bytes = 4096;
+    mdl_error_clear();
+    c.deterministic = true; /* leaves pairwise only */
+    ck_assert_int_eq(mdl_algo_choose(&team->t, &c, NULL, &limits, &choice), medleySuccess);
+    ck_assert_uint_le(choice.window, 16);
+    limits.scratch_bytes = 1024;
+    ck_assert_int_eq(mdl_algo_choose(&team->t, &c, NULL, &limits, &choice), medleyInvalidUsage);
+    ck_assert_ptr_nonnull(strstr(mdl_error_text(), "MEDLEY_MEMORY_BUDGET"));
+    team_free(team);
 }
 END_TEST
 
@@ -334,17 +350,12 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {spec_admits_what_it_says,
-                                  spec_refuses_unknown_names,
-                                  spec_forces_or_falls_back,
-                                  find_knows_the_names,
-                                  always_finds_something,
-                                  all_ranks_choose_the_same,
-                                  small_messages_go_logarithmic,
-                                  large_messages_go_by_bandwidth,
-                                  two_levels_beat_one_across_hosts,
-                                  more_data_never_costs_less,
-                                  speeds_count,
+    const TTest *const tests[] = {spec_admits_what_it_says,       spec_refuses_unknown_names,
+                                  spec_forces_or_falls_back,      find_knows_the_names,
+                                  always_finds_something,         says_when_the_budget_is_too_small,
+                                  all_ranks_choose_the_same,      small_messages_go_logarithmic,
+                                  large_messages_go_by_bandwidth, two_levels_beat_one_across_hosts,
+                                  more_data_never_costs_less,     speeds_count,
                                   large_teams_are_cheap};
     return plan_run("choose", NULL, tests, sizeof(tests) / sizeof(tests[0]));
 }

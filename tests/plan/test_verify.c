@@ -14,6 +14,10 @@ static void try(const struct mdl_algo *algo, struct team *team, medleyColl_t col
         for (int r = 0; r < team->t.nranks; r++)
             ck_assert_msg(mdl_algo_plan(algo, &team->t, &call.s.c, r, &plans[r]) == medleySuccess, "%s: %s: %s",
                           algo->name, call.name, mdl_error_text());
+        for (int r = 1; r < team->t.nranks && coll != medleyCollBarrier; r++)
+            ck_assert_msg(plans[r]->scratch_slots == plans[0]->scratch_slots,
+                          "%s: %s: SCRATCH of ranks 0 and %d: %u, %u", algo->name, call.name, r,
+                          plans[0]->scratch_slots, plans[r]->scratch_slots);
         ck_assert_msg(mdl_plan_verify(&team->t, &call.s.c, plans, why, sizeof(why)) == medleySuccess, "%s: %s: %s",
                       algo->name, call.name, why);
         for (int r = 0; r < team->t.nranks; r++) mdl_plan_free(plans[r]);
