@@ -40,7 +40,8 @@ static bool same_key(const struct mdl_collective *a, const struct mdl_collective
 {
     return a->coll == b->coll && a->dtype == b->dtype && a->op == b->op && a->premul == b->premul &&
            a->deterministic == b->deterministic && a->root == b->root && a->count == b->count &&
-           a->facts.in_place == b->facts.in_place && a->facts.in_mapped == b->facts.in_mapped &&
+           a->facts.in_place == b->facts.in_place && a->facts.apart == b->facts.apart &&
+           a->facts.in_mapped == b->facts.in_mapped &&
            a->facts.out_mapped == b->facts.out_mapped;
 }
 
@@ -62,6 +63,17 @@ static medleyResult_t verify_all(const struct mdl_program_args *args, const stru
     return res;
 }
 
+/* The choice keeps within the budget; writing behind the scratch would be worse than an error. */
+static medleyResult_t check_scratch(const struct mdl_program_args *args, const struct mdl_collective *c,
+                                    const struct mdl_choice *choice, const struct mdl_plan *plan)
+{
+    size_t slot = (choice->window * mdl_dtype_acc_size(c->dtype) + 63) / 64 * 64;
+
+    if (slot == 0 || plan->scratch_slots <= args->limits->scratch_bytes / slot / choice->depth) return medleySuccess;
+    return mdl_error(medleyInternalError, "bug: plan %s for %d ranks takes %u slots of %zu bytes in %u windows",
+                     plan->algo, args->team->nranks, plan->scratch_slots, slot, choice->depth);
+}
+
 static medleyResult_t build(const struct mdl_program_args *args, const struct mdl_collective *c, struct mdl_program **p)
 {
     struct mdl_choice choice;
@@ -70,7 +82,10 @@ static medleyResult_t build(const struct mdl_program_args *args, const struct md
     MDL_TRY(mdl_algo_choose(args->team, c, args->spec, args->limits, &choice));
     if (args->verify) MDL_TRY(verify_all(args, c, choice.algo));
     MDL_TRY(mdl_algo_plan(choice.algo, args->team, c, args->rank, &plan));
-    return mdl_program_make(plan, &choice, p);
+    medleyResult_t res = check_scratch(args, c, &choice, plan);
+    if (res == medleySuccess) return mdl_program_make(plan, &choice, p);
+    mdl_plan_free(plan);
+    return res;
 }
 
 static void trim(struct mdl_program_cache *cache)
