@@ -309,6 +309,7 @@ static void child_free(struct mdl_job *job)
 static medleyResult_t start_child(struct mdl_create *cr)
 {
     mdl_list_init(&cr->job.link);
+    cr->job.comm = cr->parent;
     cr->job.run = child_run;
     cr->job.free = child_free;
     return mdl_group_job(&cr->job);

@@ -35,13 +35,32 @@ void mdl_group_error(medleyResult_t res)
 
 /* ---- jobs ---- */
 
+/* The next job of the same communicator; NULL: none. The list stands still while jobs run. */
+static struct mdl_job *next_of_comm(struct mdl_job *job)
+{
+    for (struct mdl_list *it = job->link.next; job->comm && it != job->end; it = it->next) {
+        struct mdl_job *other = mdl_container_of(it, struct mdl_job, link);
+        if (other->comm == job->comm) return other;
+    }
+    return NULL;
+}
+
+/* A job and, after it, the others of its communicator. */
 static void *job_thread(void *arg)
 {
-    struct mdl_job *job = arg;
-
-    job->result = job->run(job);
-    if (job->result != medleySuccess) snprintf(job->text, sizeof(job->text), "%s", mdl_error_text());
+    for (struct mdl_job *job = arg; job; job = next_of_comm(job)) {
+        job->result = job->run(job);
+        if (job->result != medleySuccess) snprintf(job->text, sizeof(job->text), "%s", mdl_error_text());
+    }
     return NULL;
+}
+
+static bool is_first_of_comm(const struct mdl_job *job)
+{
+    for (struct mdl_list *it = group.jobs.next; job->comm && it != &job->link; it = it->next) {
+        if (mdl_container_of(it, struct mdl_job, link)->comm == job->comm) return false;
+    }
+    return true;
 }
 
 static medleyResult_t take_result(struct mdl_job *job)
@@ -73,10 +92,11 @@ static medleyResult_t run_jobs(void)
     if (n == 0) return medleySuccess;
     threads = calloc((size_t)n, sizeof(*threads));
     if (!threads) res = mdl_error(medleySystemError, "out of memory for %d communicators in a group", n);
+    mdl_list_each (it, &group.jobs) mdl_container_of(it, struct mdl_job, link)->end = &group.jobs;
     mdl_list_each (it, &group.jobs) {
-        int err = res != medleySuccess
-                      ? 0
-                      : pthread_create(&threads[started], NULL, job_thread, mdl_container_of(it, struct mdl_job, link));
+        struct mdl_job *job = mdl_container_of(it, struct mdl_job, link);
+        if (res != medleySuccess || !is_first_of_comm(job)) continue;
+        int err = pthread_create(&threads[started], NULL, job_thread, job);
         if (err) res = mdl_system_error(err, "cannot start a thread for a call in a group");
         if (res == medleySuccess) started++;
     }
@@ -84,7 +104,7 @@ static medleyResult_t run_jobs(void)
     free(threads);
     mdl_list_each (it, &group.jobs) {
         struct mdl_job *job = mdl_container_of(it, struct mdl_job, link);
-        if (started-- > 0 && res == medleySuccess) res = take_result(job);
+        if (res == medleySuccess) res = take_result(job);
         mdl_list_remove(&job->link);
         job->free(job);
     }

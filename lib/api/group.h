@@ -7,13 +7,15 @@
 #include "lib/engine/queue.h"
 
 /* A call that blocks on other ranks and so needs a thread of its own when several are in one group: initialisation,
- * split, shrink. */
+ * split, shrink, windows. Those of one communicator run in order, one after the other. */
 struct mdl_job {
     struct mdl_list link;
+    const void *comm; /* whose calls are kept in order; NULL: one that is being made */
     medleyResult_t (*run)(struct mdl_job *job); /* frees nothing */
     void (*free)(struct mdl_job *job);
     medleyResult_t result;
     char text[MDL_ERROR_TEXT_BYTES]; /* of its error, handed back to the calling thread */
+    const struct mdl_list *end;      /* of the list of the group's jobs, for the thread that runs them */
 };
 
 bool mdl_group_open(void);

@@ -6,7 +6,7 @@
  */
 #include "config.h"
 
-#include "lib/api/handle.h"
+#include "lib/api/group.h"
 #include "lib/mem/mem.h"
 
 #include <stdlib.h>
@@ -136,6 +136,47 @@ static medleyResult_t register_window(struct mdl_comm *c, void *buff, size_t siz
     return res;
 }
 
+/* Collective, so in a group it waits for the group's end and runs beside those of other communicators. */
+struct window_job {
+    struct mdl_job job;
+    medleyComm_t handle; /* entered until the job is freed */
+    struct mdl_comm *c;
+    void *buff;
+    size_t size;
+    medleyWindow_t *win;
+};
+
+static medleyResult_t window_run(struct mdl_job *job)
+{
+    struct window_job *w = mdl_container_of(job, struct window_job, job);
+    medleyResult_t res = register_window(w->c, w->buff, w->size, w->win);
+    struct mdl_comm *c;
+
+    if (res == medleySuccess || mdl_handle_enter(w->handle, &c) != medleySuccess) return res;
+    return mdl_handle_return(w->handle, res); /* keeps the words */
+}
+
+static void window_free(struct mdl_job *job)
+{
+    struct window_job *w = mdl_container_of(job, struct window_job, job);
+
+    mdl_handle_leave(w->handle);
+    free(w);
+}
+
+static medleyResult_t start_window(medleyComm_t comm, struct mdl_comm *c, void *buff, size_t size, medleyWindow_t *win)
+{
+    struct window_job *w = calloc(1, sizeof(*w));
+
+    if (!w) return mdl_handle_return(comm, mdl_error(medleySystemError, "out of memory for a window"));
+    *w = (struct window_job){.handle = comm, .c = c, .buff = buff, .size = size, .win = win};
+    mdl_list_init(&w->job.link);
+    w->job.comm = c;
+    w->job.run = window_run;
+    w->job.free = window_free;
+    return mdl_group_job(&w->job);
+}
+
 medleyResult_t medleyCommWindowRegister(medleyComm_t comm, void *buff, size_t size, medleyWindow_t *win, int winFlags)
 {
     struct mdl_comm *c;
@@ -144,7 +185,7 @@ medleyResult_t medleyCommWindowRegister(medleyComm_t comm, void *buff, size_t si
     if (winFlags & ~MEDLEY_WIN_COLL_SYMMETRIC)
         return mdl_error(medleyInvalidArgument, "medleyCommWindowRegister: unknown flags %d", winFlags);
     MDL_TRY(mdl_handle_enter_ready(comm, &c));
-    return mdl_handle_return(comm, register_window(c, buff, size, win));
+    return start_window(comm, c, buff, size, win);
 }
 
 medleyResult_t medleyCommWindowDeregister(medleyComm_t comm, medleyWindow_t win) { return deregister(comm, win); }
