@@ -216,12 +216,14 @@ static const struct row *nearest_row(const char *env, size_t len)
     return best <= 4 ? nearest : NULL;
 }
 
-/* A mistyped variable would otherwise be ignored in silence. Its value is not printed: it may be a mistyped secret. */
+/* A mistyped variable would otherwise be ignored in silence. Its value is not printed: it may be a mistyped secret.
+ * MEDLEY_PERF_* are medley-perf's own. */
 static void warn_unknown(void)
 {
     for (char **entry = environ; entry && *entry; entry++) {
         size_t len = strcspn(*entry, "=");
-        if (strncmp(*entry, "MEDLEY_", 7) != 0 || find_row(*entry, len)) continue;
+        if (strncmp(*entry, "MEDLEY_", 7) != 0 || strncmp(*entry, "MEDLEY_PERF_", 12) == 0) continue;
+        if (find_row(*entry, len)) continue;
         const struct row *nearest = nearest_row(*entry, len);
         int shown = len < 80 ? (int)len : 80;
         if (nearest)
