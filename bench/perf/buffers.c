@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory. -R 2 and --mem alloc take it from medleyMemAlloc, so that peers can map it; otherwise it is ordinary memory,
+ * as a program that knows nothing of Medley would have.
+ */
+#include "config.h"
+#include "bench/perf/buffers.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LARGEST_ELEMENT = 8 };
+
+/* ---- how much there is ---- */
+
+/* Bytes that the kernel could give; 0: not known. */
+static double available_memory(void)
+{
+    char line[128];
+    double kib = 0;
+    FILE *f = fopen("/proc/meminfo", "re");
+    if (!f) return 0;
+    while (fgets(line, sizeof(line), f))
+        if (sscanf(line, "MemAvailable: %lf", &kib) == 1) break;
+    fclose(f);
+    return kib * 1024;
+}
+
+static medleyResult_t ranks_of_host(struct perf_thread *t, int *n)
+{
+    medleyRankInfo_t me = {.size = sizeof(me)}, other = {.size = sizeof(other)};
+    *n = 0;
+    MDL_TRY(medleyCommGetInfo(t->ranks[0].comm, t->ranks[0].rank, &me));
+    for (int r = 0; r < t->world->nranks; r++) {
+        MDL_TRY(medleyCommGetInfo(t->ranks[0].comm, r, &other));
+        *n += !strcmp(me.host, other.host);
+    }
+    return medleySuccess;
+}
+
+medleyResult_t perf_buffers_limit(struct perf_thread *t, bool *lowered)
+{
+    int n;
+    *lowered = false;
+    MDL_TRY(ranks_of_host(t, &n));
+    double bytes = available_memory() * 0.8 / 2 / n;
+    if (bytes <= 0) bytes = (double)t->max_bytes;
+    double least = -bytes; /* the least of all, as the most of the negatives */
+    MDL_TRY(perf_all_max(t, &least, 1));
+    if (-least >= (double)t->max_bytes) return medleySuccess;
+    *lowered = true;
+    t->max_bytes = (size_t)-least;
+    return medleySuccess;
+}
+
+/* ---- getting and giving back ---- */
+
+static medleyResult_t take(struct perf_buffer *b, size_t bytes, int mem)
+{
+    b->bytes = bytes;
+    if (mem == PERF_ALLOC) return medleyMemAlloc(&b->base, bytes);
+    int err = posix_memalign(&b->base, (size_t)sysconf(_SC_PAGESIZE), bytes);
+    if (!err) return medleySuccess;
+    b->base = NULL;
+    return mdl_system_error(err, "no buffer of %zu bytes (-e, --maxbytes)", bytes);
+}
+
+static void give(struct perf_buffer *b, int mem)
+{
+    if (b->base && mem == PERF_ALLOC)
+        (void)medleyMemFree(b->base);
+    else
+        free(b->base);
+    *b = (struct perf_buffer){0};
+}
+
+static medleyResult_t enter(struct perf_buffer *b, medleyComm_t comm, int how)
+{
+    if (how == 1) return medleyCommRegister(comm, b->base, b->bytes, &b->handle);
+    return medleyCommWindowRegister(comm, b->base, b->bytes, &b->window, MEDLEY_WIN_COLL_SYMMETRIC);
+}
+
+static void leave(struct perf_buffer *b, medleyComm_t comm)
+{
+    if (b->handle && comm) (void)medleyCommDeregister(comm, b->handle);
+    if (b->window && comm) (void)medleyCommWindowDeregister(comm, b->window);
+    b->handle = NULL;
+    b->window = NULL;
+}
+
+static medleyResult_t enter_send(struct perf_thread *t, struct perf_rank *r, void *arg)
+{
+    (void)arg;
+    return enter(&r->send, r->comm, t->world->o->reg);
+}
+
+static medleyResult_t enter_recv(struct perf_thread *t, struct perf_rank *r, void *arg)
+{
+    (void)arg;
+    return enter(&r->recv, r->comm, t->world->o->reg);
+}
+
+medleyResult_t perf_buffers_open(struct perf_thread *t)
+{
+    const struct perf_options *o = t->world->o;
+    size_t bytes = t->max_bytes + (size_t)o->unalign * LARGEST_ELEMENT + PERF_GUARD;
+    for (int i = 0; i < t->nranks; i++) {
+        MDL_TRY(take(&t->ranks[i].send, bytes, o->mem));
+        MDL_TRY(take(&t->ranks[i].recv, bytes, o->mem));
+    }
+    if (!o->reg) return medleySuccess;
+    MDL_TRY(perf_thread_each(t, false, enter_send, NULL));
+    return perf_thread_each(t, false, enter_recv, NULL);
+}
+
+void perf_buffers_close(struct perf_thread *t)
+{
+    for (int i = 0; i < t->nranks; i++) {
+        struct perf_rank *r = &t->ranks[i];
+        leave(&r->send, r->comm);
+        leave(&r->recv, r->comm);
+        give(&r->send, t->world->o->mem);
+        give(&r->recv, t->world->o->mem);
+    }
+}
+
+void perf_buffers_align(struct perf_thread *t, size_t elem)
+{
+    for (int i = 0; i < t->nranks; i++) {
+        t->ranks[i].send.at = (char *)t->ranks[i].send.base + (size_t)t->world->o->unalign * elem;
+        t->ranks[i].recv.at = (char *)t->ranks[i].recv.base + (size_t)t->world->o->unalign * elem;
+    }
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* --local N: N processes of this program on this machine, which end together. */
+#ifndef PERF_LOCAL_H_
+#define PERF_LOCAL_H_
+
+#include "bench/perf/options.h"
+#include "bench/perf/place.h"
+
+/* Starts the processes and waits for them; the exit status for all. Called before anything of Medley. */
+int perf_local_run(const struct perf_options *o, char **argv);
+
+/* In one of those processes: fills the place and returns true. */
+bool perf_local_child(struct perf_place *p);
+bool perf_local_is_child(void);
+
+#endif
