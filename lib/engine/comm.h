@@ -22,7 +22,9 @@ enum { MDL_MAX_TRANSPORTS = 8, MDL_P2P_CHANNEL = MDL_MAX_CHANNELS - 1, MDL_NO_TR
 struct mdl_batch;
 
 /* What every rank told about itself at creation. */
+enum { MDL_FACTS_CPU_WORDS = 12 };
 struct mdl_rank_facts {
+    uint64_t cpus[MDL_FACTS_CPU_WORDS]; /* processors that the process may use, as bits; above 767 none is told */
     char host[MEDLEY_NAME_BYTES], arch[MEDLEY_NAME_BYTES], agreed[256];
     uint32_t pid, cores, net_mbps, rails;
     uint64_t board_segment, board_bytes;

@@ -13,13 +13,16 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-static uint32_t usable_cores(void)
+static void processors(struct mdl_rank_facts *f)
 {
     cpu_set_t set;
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
 
-    if (sched_getaffinity(0, sizeof(set), &set) == 0) n = CPU_COUNT(&set);
-    return n < 1 ? 1 : (uint32_t)n;
+    f->cores = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    if (sched_getaffinity(0, sizeof(set), &set) != 0) return;
+    f->cores = (uint32_t)CPU_COUNT(&set);
+    for (int i = 0; i < MDL_FACTS_CPU_WORDS * 64 && i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET(i, &set)) f->cpus[i / 64] |= 1ull << (i % 64);
+    }
 }
 
 static void network(const struct mdl_comm *c, struct mdl_rank_facts *f)
@@ -41,7 +44,8 @@ void mdl_facts_own(const struct mdl_comm *c, struct mdl_rank_facts *f)
 {
     struct utsname u;
 
-    *f = (struct mdl_rank_facts){.pid = (uint32_t)getpid(), .cores = usable_cores()};
+    *f = (struct mdl_rank_facts){.pid = (uint32_t)getpid()};
+    processors(f);
     if (uname(&u) == 0) {
         snprintf(f->host, sizeof(f->host), "%.63s", u.nodename);
         snprintf(f->arch, sizeof(f->arch), "%.63s", u.machine);
@@ -65,6 +69,7 @@ void mdl_facts_write(struct mdl_writer *w, const struct mdl_rank_facts *f)
     mdl_write_u32(w, f->rails);
     mdl_write_u64(w, f->board_segment);
     mdl_write_u64(w, f->board_bytes);
+    for (int i = 0; i < MDL_FACTS_CPU_WORDS; i++) mdl_write_u64(w, f->cpus[i]);
 }
 
 medleyResult_t mdl_facts_read(struct mdl_reader *r, struct mdl_rank_facts *f)
@@ -79,6 +84,7 @@ medleyResult_t mdl_facts_read(struct mdl_reader *r, struct mdl_rank_facts *f)
     f->rails = mdl_read_u32(r);
     f->board_segment = mdl_read_u64(r);
     f->board_bytes = mdl_read_u64(r);
+    for (int i = 0; i < MDL_FACTS_CPU_WORDS; i++) f->cpus[i] = mdl_read_u64(r);
     if (r->bad) return mdl_error(medleyRemoteError, "a rank's description is too short");
     return medleySuccess;
 }

@@ -205,6 +205,22 @@ static medleyResult_t choose_transports(struct mdl_comm *c, const uint8_t *rows)
     return medleySuccess;
 }
 
+/* The processors that rank r and those that it reaches in its host may use together. A launcher that binds each rank to
+ * a core of its own leaves each one processor, and yet nobody is in anybody's way. */
+static uint32_t shared_cores(const struct mdl_comm *c, int r, const uint8_t *near)
+{
+    uint32_t cores = 0;
+
+    for (int w = 0; w < MDL_FACTS_CPU_WORDS; w++) {
+        uint64_t any = c->facts[r].cpus[w];
+        for (int p = 0; p < c->nranks; p++) {
+            if (near[p] & MDL_NEAR_SEND) any |= c->facts[p].cpus[w];
+        }
+        cores += (uint32_t)__builtin_popcountll(any);
+    }
+    return cores > c->facts[r].cores ? cores : c->facts[r].cores;
+}
+
 static medleyResult_t make_team(struct mdl_comm *c, const uint8_t *rows)
 {
     size_t n = c->nranks > 0 ? (size_t)c->nranks : 1;
@@ -218,13 +234,13 @@ static medleyResult_t make_team(struct mdl_comm *c, const uint8_t *rows)
     }
     for (int r = 0; r < c->nranks; r++) {
         uint8_t *row = near + (size_t)r * n;
-        tf[r] = (struct mdl_team_facts){
-            .cores = c->facts[r].cores, .net_mbps = c->facts[r].net_mbps, .rails = c->facts[r].rails, .near = row};
+        tf[r] = (struct mdl_team_facts){.net_mbps = c->facts[r].net_mbps, .rails = c->facts[r].rails, .near = row};
         for (int t = 0; t < c->ntransports; t++) {
             if (!(c->transport[t].ops->caps & MDL_CAP_SAME_HOST)) continue;
             for (int p = 0; p < c->nranks; p++)
                 row[p] |= reach_of(c, rows, t, r, p) & (MDL_REACH_SEND | MDL_REACH_MAP | MDL_REACH_GET);
         }
+        tf[r].cores = shared_cores(c, r, row);
     }
     res = mdl_team_make(c->nranks, tf, &c->team);
 free_facts:
@@ -272,10 +288,17 @@ static medleyResult_t agree(struct mdl_comm *c, medleyResult_t mine, uint64_t de
     return res;
 }
 
+/* Do the ranks of this host outnumber the processors that they may use together? */
+static bool is_crowded(const struct mdl_comm *c)
+{
+    int h = c->team->host[c->rank];
+
+    return c->team->host_size[h] > (int)c->team->cores;
+}
+
 static void set_limits(struct mdl_comm *c)
 {
-    uint32_t local = (uint32_t)c->team->host_size[c->team->host[c->rank]];
-    bool crowded = local > c->facts[c->rank].cores;
+    bool crowded = is_crowded(c);
 
     c->limits = (struct mdl_choose_limits){
         .window_bytes = c->cfg.window,
