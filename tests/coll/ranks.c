@@ -48,10 +48,10 @@ static double now(void)
 
 /* ---- hosts ---- */
 
-/* Name number `rank` of the list, the last one for those beyond it; false: no list. */
-static bool netns_of(int rank, char *name, size_t bytes)
+/* Name number `rank` of the list in `variable`, the last one for those beyond it; false: no list. */
+static bool host_of(const char *variable, int rank, char *name, size_t bytes)
 {
-    const char *at = getenv("MDL_TEST_NETNS");
+    const char *at = getenv(variable);
 
     if (!at || !*at) return false;
     for (const char *comma; rank > 0 && (comma = strchr(at, ',')); rank--) at = comma + 1;
@@ -64,7 +64,8 @@ static void enter_host(int rank)
     char name[64], path[128];
     int fd;
 
-    if (!netns_of(rank, name, sizeof(name))) return;
+    if (host_of("MDL_TEST_HOSTS", rank, name, sizeof(name))) setenv("MEDLEY_HOST_ID", name, 1);
+    if (!host_of("MDL_TEST_NETNS", rank, name, sizeof(name))) return;
     snprintf(path, sizeof(path), "/run/netns/%s", name);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || setns(fd, CLONE_NEWNET) < 0 || unshare(CLONE_NEWUTS) < 0 || sethostname(name, strlen(name)) < 0) {

@@ -6,6 +6,8 @@
  * MDL_TEST_NETNS=a,b,a puts the ranks (processes only) into network namespaces of these names, as `ip netns` makes
  * them, and each namespace's ranks get its name as host name: so any program of ranks runs on several hosts.
  *
+ * MDL_TEST_HOSTS=a,b,a only gives them these names as MEDLEY_HOST_ID: ranks of different names share no memory.
+ *
  * MDL_TEST_RANK=r with MDL_TEST_SIZE=n and MDL_TEST_WORLD=file makes the program be rank r alone: the others are
  * started in the same way, perhaps built for another processor, and share the file.
  */
