@@ -341,6 +341,7 @@ uint64_t mdl_plan_cost(const struct mdl_team *team, const struct mdl_collective 
 {
     struct mdl_cost *cost = mdl_cost_new(team, c, algo);
     if (!cost) return UINT64_MAX;
+    if (cost->flags & MDL_PLAN_WHOLE) window = SIZE_MAX;
     uint64_t time = mdl_cost_walk(cost, window, depth);
     mdl_cost_free(cost);
     return time;
