@@ -33,6 +33,14 @@ static double seconds(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* The promises in seconds hold on a machine that is not overloaded; MDL_TIME_FACTOR stretches them elsewhere. */
+static double time_factor(void)
+{
+    const char *f = getenv("MDL_TIME_FACTOR");
+
+    return f ? atof(f) : 1;
+}
+
 /* ---- messages and groups ---- */
 
 static int exchange(struct ranks_world *w, int rank, medleyComm_t comm)
@@ -167,7 +175,7 @@ static int kill_and_shrink(struct ranks_world *w, int rank, medleyComm_t comm)
     start = seconds();
     while (res == medleySuccess) res = medleyAllReduce(&one, &sum, 1, medleyInt32, medleySum, comm, NULL);
     CHECK(res == medleyRemoteError);
-    CHECK(seconds() - start < 1.0);
+    CHECK(seconds() - start < 1.0 * time_factor());
     snprintf(name, sizeof(name), "rank %d", last);
     CHECK(strstr(medleyGetLastError(comm), name) != NULL);
     OK(medleyCommShrink(comm, &last, 1, &rest, NULL, MEDLEY_SHRINK_ABORT));
@@ -278,19 +286,25 @@ static int streams(struct ranks_world *w, int rank, medleyComm_t comm)
 
 static int statistics(struct ranks_world *w, int rank, medleyComm_t comm)
 {
-    medleyPeerStats_t peers[64];
-    medleyCommStats_t s = {.size = sizeof(s), .npeers = 64, .peers = peers};
+    medleyPeerStats_t before[64], peers[64];
+    medleyCommStats_t s = {.size = sizeof(s), .npeers = 64, .peers = before};
     static _Thread_local int a[5000], b[5000];
-    const struct timespec late = {.tv_nsec = 300000000};
+    const struct timespec late = {.tv_sec = 1};
+    uint64_t for_late = 0, for_others = 0;
 
     OK(medleyAllReduce(a, b, 5000, medleyInt32, medleySum, comm, NULL));
+    OK(medleyCommGetStats(comm, &s));
+    ranks_meet(w, 2);
     if (rank == 1) nanosleep(&late, NULL); /* the slow one: others must be seen to wait for it */
     OK(medleyAllReduce(a, b, 5000, medleyInt32, medleySum, comm, NULL));
+    s.peers = peers;
+    s.npeers = 64;
     OK(medleyCommGetStats(comm, &s));
     CHECK(s.npeers == w->nranks);
     CHECK(s.coll[medleyCollAllReduce].calls == 2);
     CHECK(s.coll[medleyCollAllReduce].bytes == 2 * sizeof(a));
-    if (rank != 1) CHECK(peers[1].wait_ns > peers[0].wait_ns + peers[2 % w->nranks].wait_ns);
+    for (int r = 0; r < w->nranks; r++) *(r == 1 ? &for_late : &for_others) += peers[r].wait_ns - before[r].wait_ns;
+    if (rank != 1) CHECK(for_late > for_others);
     return 0;
 }
 
