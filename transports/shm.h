@@ -4,8 +4,8 @@
  *
  *   shm.c          operations table, open, close, address, sleeping, abort
  *   shm_home.c     what a rank offers: ring segment, eventfd, probe word; the homes of this process
- *   shm_link.c     messages of the handover, and the side that answers them (monitor's thread)
- *   shm_connect.c  connect_all: dialling, handover, death watch
+ *   shm_wire.c     bytes of the handover; shm_link.c its asker, shm_guest.c the owner that answers (monitor's thread)
+ *   shm_connect.c  connect_all: dialling and handover; shm_peer.c a peer and the watch for its end
  *   shm_read.c     single copy through process_vm_readv; shm_yama.c the permission for it
  *   shm_map.c      peers' segments
  *   shm_send.c, shm_recv.c, shm_progress.c  messages
@@ -222,19 +222,26 @@ static inline void mdl_shm_count(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/* shm_link.c. The asker's side: hear waits for the answer to question `seq`; a deadline in the past still takes what is
+/* shm_link.c: hear waits for the answer to question `seq`; a deadline in the past still takes what is
  * there. fds[MDL_SHM_REPLY_FDS] become the caller's, -1 where none came. */
 medleyResult_t mdl_shm_ask(struct mdl_shm_peer *p, const struct mdl_shm_query *q) MDL_MUST_USE;
 medleyResult_t mdl_shm_hear(struct mdl_shm_peer *p, uint64_t seq, uint64_t deadline_ns, struct mdl_shm_reply *r,
                             int *fds) MDL_MUST_USE;
 pid_t mdl_shm_socket_pid(int fd); /* of the process at the other end, 0 if it is not visible here */
 bool mdl_shm_segment_gone(struct mdl_shm *s, uint64_t segment); /* is it no segment of this process (any more)? */
-/* The owner's side, monitor's thread: takes over an authenticated socket on which a peer will ask. */
+/* shm_guest.c, monitor's thread: takes over an authenticated socket on which a peer will ask. */
 void mdl_shm_on_link(void *ctx, const struct mdl_link *link);
 void mdl_shm_drop_guests(struct mdl_shm *s);
 
 /* shm_connect.c */
 medleyResult_t mdl_shm_connect_all(void *ctx, const struct mdl_peer *peers, uint64_t deadline_ns, uint32_t *reach);
+
+/* shm_peer.c */
+struct mdl_shm_peer *mdl_shm_peer_new(struct mdl_shm *s, int rank, const struct mdl_shm_address *a);
+void mdl_shm_peer_free(struct mdl_shm_peer *p);    /* not watched, any more or yet */
+bool mdl_shm_peer_publish(struct mdl_shm_peer *p); /* `out` is there: gives it `in`, and it counts; or no room */
+void mdl_shm_peer_open_pidfd(struct mdl_shm_peer *p);
+void mdl_shm_peer_watch(struct mdl_shm_peer *p); /* monitor's thread */
 void mdl_shm_peers_close(struct mdl_shm *s);
 
 /* shm_read.c */

@@ -5,25 +5,14 @@
  * this process is found by its nonce without dialling. Over its own socket each side gets the other's ring segment and
  * eventfd from the other's monitor, so neither waits for what the other's application does, and a refusal seen by one
  * side only costs nothing: the engine uses a pair as both sides see it.
- *
- * Afterwards the monitor waits for the end of that socket, and of the process by its pidfd: PID namespaces defeat one,
- * forked children that hold the socket the other. A peer that closed in order has said so in its front page before.
  */
 #include "config.h"
 #include "lib/base/log.h"
 #include "transports/shm.h"
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 
 enum { BATCH = 64, WAIT_MS = 20 };
 
@@ -32,7 +21,7 @@ struct attempt {
     struct batch *batch;
     struct mdl_shm_address address;
     int rank;
-    bool dialled, done, linked; /* done, linked, link: under batch->lock until the dial is cancelled */
+    bool dialled, linked; /* linked, link: under batch->lock until the dial is cancelled */
     struct mdl_dial *dial;
     struct mdl_link link;
     struct mdl_shm_peer *peer;
@@ -46,174 +35,9 @@ struct batch {
     struct attempt attempts[BATCH];
 };
 
-/* ---- peers ---- */
-
-static struct mdl_shm_peer *peer_new(struct mdl_shm *s, int rank, const struct mdl_shm_address *a)
-{
-    struct mdl_shm_peer *p = calloc(1, sizeof(*p));
-    if (!p) return NULL;
-    p->ctx = s;
-    p->rank = rank;
-    p->told_pid = a->pid;
-    p->nonce = a->nonce;
-    p->probe = a->probe;
-    p->event_fd = p->link_fd = p->pid_fd = -1;
-    mdl_list_init(&p->maps);
-    mdl_list_init(&p->bulk_out);
-    mdl_list_init(&p->bulk_in);
-    mdl_list_init(&p->bulk_out_active);
-    mdl_list_init(&p->bulk_in_active);
-    for (int i = 0; i < MDL_MAX_CHANNELS; i++) {
-        p->tx[i].peer = p->rx[i].peer = p;
-        p->tx[i].channel = p->rx[i].channel = (uint32_t)i;
-        mdl_list_init(&p->tx[i].active);
-        mdl_list_init(&p->tx[i].pending);
-        mdl_list_init(&p->tx[i].waiting);
-        mdl_list_init(&p->rx[i].active);
-        mdl_list_init(&p->rx[i].posted);
-    }
-    return p;
-}
-
-/* What is left once the monitor watches it no more. */
-static void peer_free(struct mdl_shm_peer *p)
-{
-    mdl_shm_unmap_all(p);
-    if (p->home) {
-        mdl_shm_home_put(p->home);
-    } else {
-        if (p->front) munmap(p->front, p->out_layout.front_bytes);
-        if (p->out) munmap(p->out, p->out_layout.region_bytes);
-        if (p->event_fd >= 0) close(p->event_fd);
-    }
-    if (p->link_fd >= 0) close(p->link_fd);
-    if (p->pid_fd >= 0) close(p->pid_fd);
-    free(p);
-}
-
 static medleyResult_t no_memory(struct mdl_shm *s)
 {
     return mdl_error(medleySystemError, "rank %d: no memory for a shared-memory peer", s->args.rank);
-}
-
-/* Both directions have a place: the peer counts from now on. */
-static bool peer_publish(struct mdl_shm_peer *p)
-{
-    struct mdl_shm *s = p->ctx;
-    uint64_t region = mdl_shm_home_region(s->home, p->rank);
-    if (region == 0) return false;
-    p->in = (char *)s->home->base + region;
-    mdl_shm_probe_peer(p);
-    atomic_store_explicit(&s->peers[p->rank], p, memory_order_release); /* pairs with mdl_shm_peer */
-    s->npeers++;
-    MDL_TRACE(MDL_SHM, "rank %d: rank %d (pid %u) is in this host: %s", s->args.rank, p->rank, p->told_pid,
-              p->can_get ? "single copy" : "slots");
-    return true;
-}
-
-/* A rank of this process. */
-static medleyResult_t connect_here(struct mdl_shm *s, int rank, const struct mdl_shm_address *a,
-                                   struct mdl_shm_home *home)
-{
-    struct mdl_shm_peer *p = peer_new(s, rank, a);
-    if (!p) {
-        mdl_shm_home_put(home);
-        return no_memory(s);
-    }
-    p->home = home;
-    p->same_process = true;
-    p->pid = getpid();
-    p->front = home->front;
-    p->event_fd = home->event_fd;
-    p->out_layout = home->layout;
-    uint64_t region = mdl_shm_home_region(home, s->args.rank);
-    p->out = (char *)home->base + region;
-    if (region == 0 || !peer_publish(p)) peer_free(p);
-    return medleySuccess;
-}
-
-/* ---- death watch: monitor's thread ---- */
-
-static void unwatch(struct mdl_shm_peer *p)
-{
-    struct mdl_reactor *r = mdl_door_reactor(p->ctx->door);
-    if (p->end_watch.fn) mdl_reactor_unwatch(r, &p->end_watch);
-    if (p->pid_watch.fn) mdl_reactor_unwatch(r, &p->pid_watch);
-    p->end_watch.fn = p->pid_watch.fn = NULL;
-}
-
-static void peer_ended(struct mdl_shm_peer *p)
-{
-    struct mdl_shm *s = p->ctx;
-    unwatch(p);
-    /* Pairs with mdl_shm_home_end in the peer, which comes before its sockets are closed. */
-    bool left = atomic_load_explicit(&p->front->state, memory_order_acquire) == MDL_SHM_CLOSED;
-    atomic_store_explicit(&p->fate, left ? MDL_SHM_LEFT : MDL_SHM_DIED, memory_order_release);
-    if (!left) {
-        char why[96];
-        snprintf(why, sizeof(why), "rank %d (pid %u) died", p->rank, p->told_pid);
-        if (s->args.peer_lost) s->args.peer_lost(s->args.engine, p->rank, medleyRemoteError, why);
-    }
-    mdl_shm_home_departed(s->home);
-}
-
-static void socket_ended(struct mdl_watch *w, uint32_t events)
-{
-    if (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) peer_ended(mdl_container_of(w, struct mdl_shm_peer, end_watch));
-}
-
-static void process_ended(struct mdl_watch *w, uint32_t events)
-{
-    peer_ended(mdl_container_of(w, struct mdl_shm_peer, pid_watch));
-}
-
-static void open_pidfd(struct mdl_shm_peer *p)
-{
-    struct mdl_shm *s = p->ctx;
-    p->pid_fd = p->pid > 0 ? (int)syscall(SYS_pidfd_open, p->pid, 0u) : -1;
-    if (p->pid_fd < 0 && mdl_shm_note(s, MDL_SHM_NOTE_PIDFD))
-        MDL_INFO(
-            MDL_SHM,
-            "rank %d: no pidfd of rank %d (pid %u): %s; its death is noticed by its socket's end, unless a child of "
-            "it holds that open",
-            s->args.rank, p->rank, p->told_pid,
-            p->pid > 0 ? strerror(errno) : "its process is in another PID namespace");
-}
-
-static void watch_peers(void *arg)
-{
-    struct batch *b = arg;
-    struct mdl_reactor *r = mdl_door_reactor(b->ctx->door);
-    for (int i = 0; i < b->n; i++) {
-        struct mdl_shm_peer *p = b->attempts[i].peer;
-        if (!p) continue;
-        p->end_watch = (struct mdl_watch){.fd = p->link_fd, .fn = socket_ended};
-        if (mdl_reactor_watch(r, &p->end_watch, EPOLLRDHUP) != medleySuccess) p->end_watch.fn = NULL;
-        p->pid_watch = (struct mdl_watch){.fd = p->pid_fd, .fn = process_ended};
-        if (p->pid_fd < 0 || mdl_reactor_watch(r, &p->pid_watch, EPOLLIN) != medleySuccess) p->pid_watch.fn = NULL;
-    }
-}
-
-static void end_watches(void *arg)
-{
-    struct mdl_shm *s = arg;
-    for (int r = 0; r < s->args.nranks; r++) {
-        struct mdl_shm_peer *p = mdl_shm_peer(s, r);
-        if (p && !p->same_process) unwatch(p);
-    }
-    mdl_shm_drop_guests(s);
-}
-
-void mdl_shm_peers_close(struct mdl_shm *s)
-{
-    if (s->door) mdl_reactor_call(mdl_door_reactor(s->door), end_watches, s);
-    for (int r = 0; s->peers && r < s->args.nranks; r++) {
-        struct mdl_shm_peer *p = mdl_shm_peer(s, r);
-        if (!p) continue;
-        if (p->same_process) mdl_shm_home_departed(p->home);
-        atomic_store_explicit(&s->peers[r], NULL, memory_order_relaxed);
-        peer_free(p);
-    }
 }
 
 /* ---- handover ---- */
@@ -269,20 +93,20 @@ static void hear_hello(struct attempt *a, uint64_t deadline_ns)
     if (good && !(good = map_peer(p, &r, fds[0])))
         not_reached(a, "its ring segment cannot be mapped or is not as it was told");
     if (fds[0] >= 0) close(fds[0]);
-    if (good && !(good = peer_publish(p))) not_reached(a, "this rank has no room for another peer");
+    if (good && !(good = mdl_shm_peer_publish(p))) not_reached(a, "this rank has no room for another peer");
 free_peer:
     if (!good) {
-        peer_free(p);
+        mdl_shm_peer_free(p);
         return;
     }
-    open_pidfd(p);
+    mdl_shm_peer_open_pidfd(p);
     a->peer = p;
 }
 
 static void say_hello(struct attempt *a)
 {
     if (!a->linked) return;
-    struct mdl_shm_peer *p = peer_new(a->batch->ctx, a->rank, &a->address);
+    struct mdl_shm_peer *p = mdl_shm_peer_new(a->batch->ctx, a->rank, &a->address);
     if (!p) {
         close(a->link.fd);
         no_memory(a->batch->ctx);
@@ -294,7 +118,7 @@ static void say_hello(struct attempt *a)
     if (mdl_shm_ask(p, &q) == medleySuccess)
         a->peer = p;
     else
-        peer_free(p);
+        mdl_shm_peer_free(p);
 }
 
 /* ---- dialling ---- */
@@ -305,7 +129,6 @@ static void dial_done(void *ctx, medleyResult_t result, const char *why, const s
     struct batch *b = a->batch;
     if (result != medleySuccess) not_reached(a, why);
     pthread_mutex_lock(&b->lock);
-    a->done = true;
     a->linked = result == medleySuccess;
     if (a->linked) a->link = *link;
     b->running--;
@@ -350,6 +173,13 @@ static void await_dials(struct batch *b)
         if (b->attempts[i].dialled) mdl_dial_cancel(b->attempts[i].dial);
 }
 
+static void watch_peers(void *arg)
+{
+    struct batch *b = arg;
+    for (int i = 0; i < b->n; i++)
+        if (b->attempts[i].peer) mdl_shm_peer_watch(b->attempts[i].peer);
+}
+
 static void run_batch(struct batch *b, uint64_t deadline_ns)
 {
     for (int i = 0; i < b->n; i++) dial(&b->attempts[i], deadline_ns);
@@ -383,6 +213,27 @@ static void batch_free(struct batch *b)
 }
 
 /* ---- connect_all ---- */
+
+/* A rank of this process. */
+static medleyResult_t connect_here(struct mdl_shm *s, int rank, const struct mdl_shm_address *a,
+                                   struct mdl_shm_home *home)
+{
+    struct mdl_shm_peer *p = mdl_shm_peer_new(s, rank, a);
+    if (!p) {
+        mdl_shm_home_put(home);
+        return no_memory(s);
+    }
+    p->home = home;
+    p->same_process = true;
+    p->pid = getpid();
+    p->front = home->front;
+    p->event_fd = home->event_fd;
+    p->out_layout = home->layout;
+    uint64_t region = mdl_shm_home_region(home, s->args.rank);
+    p->out = (char *)home->base + region;
+    if (region == 0 || !mdl_shm_peer_publish(p)) mdl_shm_peer_free(p);
+    return medleySuccess;
+}
 
 /* Could that rank be here? */
 static bool is_candidate(struct mdl_shm *s, const struct mdl_peer *peer, struct mdl_shm_address *a)

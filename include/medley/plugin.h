@@ -155,8 +155,9 @@ struct mdl_transport {
     medleyResult_t (*send)(void *ctx, int peer, const struct mdl_message *msg, struct mdl_request *req);
     medleyResult_t (*recv)(void *ctx, int peer, const struct mdl_message *msg, struct mdl_request *req);
 
-    /* Maps a peer's segment (the id that it published). MAY BLOCK for one exchange with the peer's monitor. The mapping
-     * lives until unmap or close. */
+    /* Maps a peer's segment (the id that it published); again: the same address. MAY BLOCK for one exchange with the
+     * peer's monitor. The mapping lives until unmap or close, or, once the peer has freed the segment, until any later
+     * map: so an address is used only while its owner keeps the segment. */
     medleyResult_t (*map)(void *ctx, int peer, uint64_t segment, void **addr, size_t *len);
     void (*unmap)(void *ctx, int peer, uint64_t segment);
 
