@@ -12,7 +12,13 @@
  * rank comes back later), and answers READY with the addresses of the rank's tree neighbours when all are there. So the
  * root needs no descriptor per rank, every rank can say who is missing while it waits (logged) and at the init deadline
  * (in the error). Two ranks with one number, different nranks, or a rank out of range: an error for those that came,
- * naming both. With several ids rank r uses id r * nids / nranks and the roots then exchange through id 0.
+ * naming both. With several ids rank r uses id r * nids / nranks and the roots then exchange through id 0; each id must
+ * have been made by a process that joins.
+ *
+ * An id is for one communicator. Its root lives in the process that made it until the communicator is up, or for twice
+ * init_timeout. An id from MEDLEY_COMM_ID may be used again and again, by communicators that are made one after the
+ * other: a rank that joins a second one while it joins the first gets InvalidUsage, because nothing would tell which of
+ * the others' belongs to which. Ranks may fail and try again.
  */
 #ifndef MDL_BOOT_BOOT_H_
 #define MDL_BOOT_BOOT_H_
@@ -45,7 +51,9 @@ medleyResult_t mdl_boot_join(const struct mdl_boot_args *args, struct mdl_ctl **
 medleyResult_t mdl_ctl_derive(struct mdl_ctl *parent, const struct mdl_boot_args *args, const int *ranks,
                               uint64_t serial, struct mdl_ctl **ctl) MDL_MUST_USE;
 
-/* Says goodbye to the neighbours (so that silence is no death), closes links, frees. Does not wait for peers. */
+/* Says goodbye to all that it has links to (so that silence is no death), closes links, frees. Waits at most 200 ms,
+ * for sockets that are full. No callback runs after it; it waits for one that is running, so hold no lock that one
+ * takes. */
 void mdl_ctl_close(struct mdl_ctl *ctl);
 
 const struct mdl_secret *mdl_ctl_secret(const struct mdl_ctl *ctl); /* of the communicator */
@@ -68,8 +76,11 @@ void mdl_ctl_handle(struct mdl_ctl *ctl, int type, mdl_ctl_handler fn, void *ctx
 /* Queues a message to any rank, own included. [any thread, never blocks] Order is kept per destination. If the link
  * cannot be made or breaks, the message is lost and on_lost is told. */
 medleyResult_t mdl_ctl_send(struct mdl_ctl *ctl, int dst, int type, const void *payload, size_t len);
+/* A rank cannot be reached, is silent for dead_after, or has died: told once per rank, on the reactor's thread. That it
+ * has left (said_goodbye) is told only if somebody sends to it or watches it: then or from before. Without a handler
+ * the plane makes a fault of a loss. */
 void mdl_ctl_on_lost(struct mdl_ctl *ctl, void (*fn)(void *ctx, int rank, bool said_goodbye, const char *why),
-                     void *ctx); /* a rank cannot be reached, is silent for dead_after, or has left */
+                     void *ctx);
 
 /* Adds `rank` to those whose heartbeat this rank watches (tree neighbours always are). [any thread] */
 void mdl_ctl_watch_peer(struct mdl_ctl *ctl, int rank);
@@ -82,7 +93,8 @@ void mdl_ctl_fault(struct mdl_ctl *ctl, medleyResult_t code, int origin, const c
 const char *mdl_ctl_host(const struct mdl_ctl *ctl, int rank);
 
 /* Launchers: rank, size and local rank from the environment of torchrun, Open MPI, PMIx, MPICH/PMI, Slurm, Kubernetes.
- * found = false: none. */
+ * found = false: none. local_rank and local_size are -1 where unknown. root is where rank 0 could listen: the port
+ * after MASTER_PORT, or one made of Slurm's job and step. */
 struct mdl_launch {
     bool found;
     const char *launcher;

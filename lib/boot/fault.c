@@ -87,9 +87,10 @@ void mdl_fault_frame(struct mdl_ctl *ctl, uint32_t src, const struct mdl_frame *
     struct mdl_trouble t;
     if (frame->type == MDL_FRAME_FAULT) {
         if (!mdl_trouble_read(payload, frame->length, &t)) return;
-        mdl_peer_send(ctl, src, MDL_FRAME_FAULT_SEEN, 0, NULL, 0);
         p->fault_seen = true;
         mdl_fault_set(ctl, &t);
+        /* Only now that it has been passed on: who is stopped before it says so is gone around. */
+        mdl_peer_send(ctl, src, MDL_FRAME_FAULT_SEEN, 0, NULL, 0);
     }
     p->fault_seen = true;
 }

@@ -289,10 +289,12 @@ void mdl_peer_accept(void *ctx, const struct mdl_link *link)
     if (link->peer_rank >= 0 && (uint32_t)link->peer_rank < ctl->nranks && (uint32_t)link->peer_rank != ctl->rank)
         p = mdl_peer_get(ctl, (uint32_t)link->peer_rank);
     if (!p || mdl_peer_gone(p) || (p->out && p->in)) {
-        MDL_WARN(MDL_BOOT, "rank %u refused a link from rank %d: %s", ctl->rank, link->peer_rank,
-                 !p                 ? "there is no such rank"
-                 : mdl_peer_gone(p) ? "that rank is gone"
-                                    : "there are two already");
+        /* From one that has left it is the end of a dial that was under way. */
+        MDL_LOG(p && p->said_goodbye ? medleyLogInfo : medleyLogWarn, MDL_BOOT,
+                "rank %u refused a link from rank %d: %s", ctl->rank, link->peer_rank,
+                !p                 ? "there is no such rank"
+                : mdl_peer_gone(p) ? "that rank is gone"
+                                   : "there are two already");
         close(link->fd);
         return;
     }

@@ -83,7 +83,13 @@ static void start(void (*body)(struct world_rank *r))
 
 static void kill_rank(int rank, int signal)
 {
+    int status;
     ck_assert_int_eq(kill(stage->pids[rank], signal), 0);
+    /* It goes on for a moment. */
+    if (signal == SIGSTOP) {
+        ck_assert_int_eq(waitpid(stage->pids[rank], &status, WUNTRACED), stage->pids[rank]);
+        ck_assert(WIFSTOPPED(status));
+    }
     if (signal == SIGKILL || signal == SIGSTOP) stage->dead[rank] = true;
 }
 
@@ -236,6 +242,40 @@ START_TEST(killed_while_waiting)
 }
 END_TEST
 
+static void short_life(struct world_rank *r)
+{
+    uint8_t mine = 1, all[8];
+    r->result = mdl_ctl_allgather(r->ctl, &mine, 1, all, world_soon(5000), "short life");
+    if (r->result != medleySuccess) snprintf(r->error, sizeof(r->error), "%s", mdl_error_text());
+}
+
+/* Wherever the victim was in its life, the others end, with success or with words, and in time. */
+static void killed_after(int us)
+{
+    stage_init(8);
+    stage->world.cfg.init_timeout = 400;
+    uint64_t since = mdl_now_ns();
+    start(short_life);
+    world_await(&stage->id_made, 1);
+    usleep((useconds_t)us);
+    kill(stage->pids[5], SIGKILL);
+    for (int i = 0; i < 8; i++) {
+        int status;
+        const struct world_rank *r = &stage->world.ranks[i];
+        ck_assert_int_eq(waitpid(stage->pids[i], &status, 0), stage->pids[i]);
+        ck_assert_msg(i == 5 || WIFEXITED(status), "rank %d: status %x after %d us", i, status, us);
+        ck_assert_msg(i == 5 || !r->result || r->error[0], "rank %d failed without words", i);
+    }
+    ck_assert_uint_lt(mdl_now_ns() - since, 8 * MDL_NS_PER_S);
+    munmap(stage, sizeof(*stage));
+}
+
+START_TEST(killed_at_any_time)
+{
+    for (int us = 500; us < 30000; us = us * 2) killed_after(us);
+}
+END_TEST
+
 /* ---- stopped ---- */
 
 START_TEST(stopped_rank_is_silent)
@@ -366,5 +406,6 @@ START_TEST(forked_children_are_refused)
 END_TEST
 
 UNIT_MAIN("ctl_death", killed_inner_node, killed_top, killed_leaf, killed_over_tcp, exit_without_close,
-          killed_with_a_child_alive, killed_while_waiting, stopped_rank_is_silent, stopped_rank_is_watched,
-          resumed_rank_is_patient, flood_around_killed_ranks, flood_around_stopped_ranks, forked_children_are_refused)
+          killed_with_a_child_alive, killed_while_waiting, killed_at_any_time, stopped_rank_is_silent,
+          stopped_rank_is_watched, resumed_rank_is_patient, flood_around_killed_ranks, flood_around_stopped_ranks,
+          forked_children_are_refused)
