@@ -5,6 +5,7 @@
  */
 #include "config.h"
 
+#include "lib/base/copy.h"
 #include "lib/engine/exec.h"
 #include "lib/engine/workers.h"
 
@@ -148,7 +149,7 @@ static void do_piece(void *arg, int piece)
     const void *srcs[MDL_REDUCE_MAX_SRC];
 
     if (w->nsrc == 0) {
-        memcpy(w->dst + from, (const char *)w->srcs[0] + from, n);
+        mdl_copy(w->dst + from, (const char *)w->srcs[0] + from, n);
         return;
     }
     for (int s = 0; s < w->nsrc; s++) srcs[s] = (const char *)w->srcs[s] + from * w->src_size[s];
@@ -163,7 +164,7 @@ static void copy_bytes(const struct mdl_comm *c, void *dst, const void *src, siz
     struct shared_work w;
 
     if (pieces == 1) {
-        memcpy(dst, src, bytes);
+        mdl_copy(dst, src, bytes);
         return;
     }
     w = (struct shared_work){.pieces = pieces, .count = bytes, .dst_size = 1, .dst = dst, .srcs = &src};
