@@ -50,6 +50,7 @@ enum {
 
 struct perf_coll {
     const char *name, *title;
+    int id; /* medleyColl_t; -1: made of messages */
     int flags;
     void (*measure)(struct perf_shape *s, size_t count); /* sets count, send, recv and the steps from a count for all */
     medleyResult_t (*call)(const struct perf_shape *s, const struct perf_call *c);

@@ -167,10 +167,9 @@ static void summarise(double *us, int n, struct perf_figures *f)
 static void note_algorithm(struct perf_thread *t, const struct perf_data *d, struct perf_line *line)
 {
     medleyCommStats_t stats = {.size = sizeof(stats)};
-    int flags = d->shape.coll->flags;
     line->predicted_us = -1;
     line->algorithm[0] = 0;
-    if ((flags & PERF_GROUPED) || (!d->shape.count && !(flags & PERF_NO_DATA))) return;
+    if (d->shape.coll->id < 0 || (!d->shape.count && !(d->shape.coll->flags & PERF_NO_DATA))) return;
     if (medleyCommGetStats(t->ranks[0].comm, &stats) != medleySuccess || !stats.last_algorithm[0]) return;
     memcpy(line->algorithm, stats.last_algorithm, sizeof(line->algorithm));
     line->predicted_us = (double)stats.last_predicted_ns / 1e3;

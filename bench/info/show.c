@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * medley-info: what this build is, what this machine has, and what Medley would use. It reads the same tables as the
- * library.
- *
- *   medley-info            everything below but the variables
- *   medley-info --env      every environment variable: default, present value, meaning
- *   medley-info --man      the variables as a section of the man page
- */
+/* What medley-info shows of this build and this machine, by the means that the library uses itself. */
 #include "config.h"
 
-#include "lib/base/config.h"
+#include "bench/info/info.h"
 #include "lib/engine/transports.h"
 #include "lib/net/addr.h"
 #include "lib/reduce/reduce.h"
@@ -22,15 +15,6 @@
 #ifdef HAVE_HWLOC
 #include <hwloc.h>
 #endif
-
-static int usage(FILE *to, int status)
-{
-    fprintf(to, "usage: medley-info [--env | --man | --version | --help]\n"
-                "  (none)     version, build, processors, network interfaces, transports, algorithms\n"
-                "  --env      every environment variable with its default, its value here and its meaning\n"
-                "  --man      the variables in man page form\n");
-    return status;
-}
 
 static void show_build(void)
 {
@@ -134,7 +118,7 @@ static void show_algorithms(const struct mdl_config *cfg)
         printf("\nkernels         %s\n", mdl_error_text());
 }
 
-static void show_env(const struct mdl_config *cfg)
+void info_show_env(const struct mdl_config *cfg)
 {
     struct mdl_config_row row;
     char value[MDL_CONFIG_TEXT_BYTES];
@@ -146,56 +130,11 @@ static void show_env(const struct mdl_config *cfg)
     }
 }
 
-/* Text of a man page: a line must not begin with a dot or a quote, and backslashes and hyphens are special. */
-static void man_text(const char *s)
+void info_show(const struct mdl_config *cfg)
 {
-    for (; *s; s++) {
-        if (*s == '\\')
-            fputs("\\e", stdout);
-        else if (*s == '-')
-            fputs("\\-", stdout);
-        else
-            putchar(*s);
-    }
-}
-
-static void show_man(void)
-{
-    struct mdl_config_row row;
-
-    for (size_t i = 0; mdl_config_row(i, &row); i++) {
-        printf(".TP\n.B %s\n", row.env);
-        man_text(row.help);
-        printf(".\nDefault: ");
-        man_text(row.def[0] ? row.def : "empty");
-        printf(".\n");
-    }
-}
-
-int main(int argc, char **argv)
-{
-    struct mdl_config cfg;
-
-    if (argc > 2) return usage(stderr, 2);
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) return usage(stdout, 0);
-    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-        printf("medley-info %d.%d.%d\n", MEDLEY_MAJOR, MEDLEY_MINOR, MEDLEY_PATCH);
-        return 0;
-    }
-    if (argc == 2 && strcmp(argv[1], "--man") == 0) {
-        show_man();
-        return 0;
-    }
-    if (argc == 2 && strcmp(argv[1], "--env") != 0) return usage(stderr, 2);
-    if (mdl_config_load(&cfg) != medleySuccess) return 1; /* it has said why */
-    if (argc == 2) {
-        show_env(&cfg);
-        return 0;
-    }
     show_build();
     show_processors();
-    show_interfaces(&cfg);
-    show_transports(&cfg);
-    show_algorithms(&cfg);
-    return 0;
+    show_interfaces(cfg);
+    show_transports(cfg);
+    show_algorithms(cfg);
 }
