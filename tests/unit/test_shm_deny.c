@@ -10,9 +10,11 @@
 #include "tests/unit/shm_world.h"
 #include "lib/base/log.h"
 #include "transports/shm.h"
+#include <fcntl.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 
 extern const struct mdl_transport mdl_transport_shm;
 
@@ -204,6 +206,49 @@ START_TEST(finds_no_peer_when_nothing_can_be_shared)
 }
 END_TEST
 
+/* The descriptors that a peer hands over do not fit: it is no peer, and nothing leaks. */
+static int count_descriptors(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 1024; fd++) n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+static void short_of_descriptors(struct world_rank *r)
+{
+    struct rlimit limit;
+    world_open(r);
+    world_barrier(r);
+    if (r->rank == 0) {
+        world_connect(r); /* first: it makes descriptors in rank 1 too */
+        world_barrier(r);
+        world_barrier(r);
+        _exit(0);
+    }
+    world_barrier(r);
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    int before = count_descriptors(), next = dup(0);
+    close(next);
+    for (int spare = 0; spare <= 3; spare++) { /* 1: the socket, 2: one of two descriptors, 3: both, but no pidfd */
+        limit.rlim_cur = (rlim_t)(next + spare);
+        REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+        memset(r->reach, 0xff, sizeof(r->reach));
+        world_connect(r);
+        REQUIRE((r->reach[0] != 0) == (spare == 3));
+        REQUIRE(spare == 3 || count_descriptors() == before);
+    }
+    world_barrier(r);
+    r->world->transport->close(r->ctx);
+    exit(0);
+}
+static void nothing_body(struct world_rank *r) { (void)r; }
+START_TEST(copes_without_descriptors)
+{
+    struct world w = {.transport = &mdl_transport_shm, .n = 2, .body = nothing_body, .forked = true, .quick = true};
+    w.before = short_of_descriptors;
+    world_run(&w);
+}
+END_TEST
+
 /* ---- who is a peer ---- */
 
 static void apart_body(struct world_rank *r)
@@ -304,5 +349,5 @@ START_TEST(crosses_pid_namespaces)
 END_TEST
 
 UNIT_MAIN("shm_deny", lives_without_any_of_its_system_calls, needs_no_root, lives_with_a_tiny_dev_shm,
-          finds_no_peer_when_nothing_can_be_shared, keeps_away_from_another_host_id,
+          finds_no_peer_when_nothing_can_be_shared, copes_without_descriptors, keeps_away_from_another_host_id,
           keeps_away_from_another_network_namespace, crosses_user_namespaces, crosses_pid_namespaces)
