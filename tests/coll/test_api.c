@@ -304,7 +304,8 @@ static int statistics(struct ranks_world *w, int rank, medleyComm_t comm)
     CHECK(s.coll[medleyCollAllReduce].calls == 2);
     CHECK(s.coll[medleyCollAllReduce].bytes == 2 * sizeof(a));
     for (int r = 0; r < w->nranks; r++) *(r == 1 ? &for_late : &for_others) += peers[r].wait_ns - before[r].wait_ns;
-    if (rank != 1) CHECK(for_late > for_others);
+    if (rank != 1) CHECK(for_late > 300000000u); /* of the second that it slept */
+    if (rank == 1) CHECK(for_others < 900000000u);
     return 0;
 }
 
