@@ -111,6 +111,11 @@ struct mdl_comm {
     _Atomic uint32_t derived; /* serial of the last split or shrink */
 
     struct mdl_diary diary; /* [any thread] */
+    struct mdl_waiting {    /* [any thread] see diag.c */
+        _Atomic uint32_t number; /* of the wait in hand; grows when something moves */
+        _Atomic uint64_t whom;   /* packed: a rank that this one waits for, and in which entry of the diary; 0: none */
+        _Atomic uint64_t cause;  /* packed: what is known of the end of the chain, and for which wait */
+    } waiting;
     struct mdl_peer_counters *peers;
     struct mdl_coll_counters colls[medleyNumColls];
     _Atomic uint64_t fallbacks;
@@ -141,6 +146,10 @@ void mdl_comm_on_fault(void *comm, medleyResult_t code, int origin, const char *
 struct mdl_op;
 void mdl_diag_attach(struct mdl_comm *c);
 void mdl_diag_ask(struct mdl_comm *c, const struct mdl_op *op, int peer);
+void mdl_diag_waits(struct mdl_comm *c, const struct mdl_op *op, int peer); /* tells who asks: this rank waits for it */
+void mdl_diag_moved(struct mdl_comm *c);                                    /* no longer */
+/* Who holds all up, as far as the answers tell: appends words to `text` and returns the rank, or -1. */
+int mdl_diag_cause(struct mdl_comm *c, char *text, size_t bytes);
 void mdl_diag_mismatch(struct mdl_comm *c, uint64_t seq, int rank_a, const struct mdl_call *a, int rank_b,
                        const struct mdl_call *b);
 

@@ -5,47 +5,125 @@
  * thread, so it answers even while its application computes or hangs:
  * - another call under the same number is a mismatch;
  * - if it has not made the matching call, but is itself in a call that the asking rank has not made, both wait for each
- *   other for ever (operations of one communicator run in order): the calls are out of order;
- * - else it is merely late, or the answer is left to the heartbeats, and nothing is said.
- * A mismatch becomes the fault of all ranks, with both sides in its text.
- *
- * ASK: p2p u8, zero[7]; seq, drops, coll_seq, sends to you, receives from you: u64 each; signature
- * (MDL_CALL_WIRE_BYTES).
+ *   other for ever (operations of one communicator run in order): the calls are out of order.
+ * A mismatch becomes the fault of all ranks, with both sides in its text. Else the answer says whether it has not made
+ * the call (it is late), or itself waits for somebody: then that one is asked next, about that wait. So whoever waits
+ * learns who holds all up, though in a ring or a tree it waits for a rank that is as innocent as itself.
  */
 #include "config.h"
 
+#include "lib/engine/ask.h"
 #include "lib/engine/op.h"
 
 #include <stdio.h>
 
-enum { MSG_ASK = MDL_CTL_USER, ASK_BYTES = 8 + 5 * 8 + MDL_CALL_WIRE_BYTES };
+enum { MSG_ASK = MDL_CTL_USER, MSG_ANSWER };
 
-struct ask {
-    int src;
-    bool p2p;
-    uint64_t seq, drops, coll_seq, sends, recvs;
-    struct mdl_call call;
+/* What is known of the end of the chain. */
+enum { CAUSE_NONE, CAUSE_ASKED, CAUSE_LATE };
+
+struct cause {
+    int state, rank;
 };
 
-static bool is_p2p(const struct mdl_call *c) { return c->coll == medleyCollSend || c->coll == medleyCollRecv; }
+/* ---- what is known ---- */
+
+static uint32_t wait_number(struct mdl_comm *c)
+{
+    return atomic_load_explicit(&c->waiting.number, memory_order_relaxed);
+}
+
+/* Relaxed, here and below: each word is complete in itself, and only serves to find words for people. */
+static void set_cause(struct mdl_comm *c, uint32_t wait, int state, int rank)
+{
+    atomic_store_explicit(&c->waiting.cause, (uint64_t)wait << 32 | (uint64_t)state << 24 | (uint64_t)(uint32_t)rank,
+                          memory_order_relaxed);
+}
+
+static struct cause get_cause(struct mdl_comm *c)
+{
+    uint64_t word = atomic_load_explicit(&c->waiting.cause, memory_order_relaxed);
+
+    if ((uint32_t)(word >> 32) != wait_number(c)) return (struct cause){CAUSE_NONE, -1};
+    return (struct cause){(int)(word >> 24 & 0xff), (int)(word & 0xffffff)};
+}
+
+void mdl_diag_waits(struct mdl_comm *c, const struct mdl_op *op, int peer)
+{
+    atomic_store_explicit(&c->waiting.whom, (op->diary + 1) << 24 | (uint64_t)(uint32_t)peer, memory_order_relaxed);
+}
+
+void mdl_diag_moved(struct mdl_comm *c)
+{
+    atomic_store_explicit(&c->waiting.whom, 0, memory_order_relaxed);
+    atomic_store_explicit(&c->waiting.number, wait_number(c) + 1, memory_order_relaxed);
+}
+
+/* Is this rank in a call in which it waits for somebody? */
+static bool waits(struct mdl_comm *c, int *peer, struct mdl_diary_note *note)
+{
+    uint64_t word = atomic_load_explicit(&c->waiting.whom, memory_order_relaxed);
+
+    *peer = (int)(word & 0xffffff);
+    return word && mdl_diary_at(&c->diary, (word >> 24) - 1, note) && note->state == MDL_DIARY_STARTED;
+}
+
+int mdl_diag_cause(struct mdl_comm *c, char *text, size_t bytes)
+{
+    struct cause cause = get_cause(c);
+
+    text[0] = 0;
+    if (cause.state == CAUSE_NONE) return -1;
+    snprintf(text, bytes, "; rank %d (host %s) %s", cause.rank, mdl_ctl_host(c->ctl, cause.rank),
+             cause.state == CAUSE_LATE ? "has not made its call yet" : "does not answer");
+    return cause.rank;
+}
 
 /* ---- asking ---- */
 
+static void ask(struct mdl_comm *c, const struct mdl_question *q, int peer)
+{
+    uint8_t bytes[MDL_QUESTION_BYTES];
+
+    if (get_cause(c).state != CAUSE_LATE) set_cause(c, q->wait, CAUSE_ASKED, peer);
+    mdl_question_write(q, bytes);
+    mdl_ctl_watch_peer(c->ctl, peer); /* its silence shall be noticed, whatever the tree's neighbours see */
+    (void)mdl_ctl_send(c->ctl, peer, MSG_ASK, bytes, sizeof(bytes)); /* a peer that is gone is reported by the control
+                                                                        plane */
+}
+
 void mdl_diag_ask(struct mdl_comm *c, const struct mdl_op *op, int peer)
 {
-    uint8_t buf[ASK_BYTES];
-    struct mdl_writer w = {.p = buf, .cap = sizeof(buf)};
+    struct mdl_question q = {.subject = c->rank, .wait = wait_number(c), .seq = op->seq, .call = op->call};
 
     if (peer == c->rank) return;
-    mdl_write_u64(&w, is_p2p(&op->call));
-    mdl_write_u64(&w, op->seq);
-    mdl_write_u64(&w, atomic_load_explicit(&c->diary.drops, memory_order_relaxed));
-    mdl_write_u64(&w, atomic_load_explicit(&c->diary.coll_seq, memory_order_relaxed));
-    mdl_write_u64(&w, atomic_load_explicit(&c->p2p_seq[peer], memory_order_relaxed));
-    mdl_write_u64(&w, atomic_load_explicit(&c->p2p_seq[c->nranks + peer], memory_order_relaxed));
-    mdl_call_write(&w, &op->call);
-    mdl_ctl_watch_peer(c->ctl, peer); /* its silence shall be noticed, whatever the tree's neighbours see */
-    (void)mdl_ctl_send(c->ctl, peer, MSG_ASK, buf, w.len); /* a peer that is gone is reported by the control plane */
+    q.drops = atomic_load_explicit(&c->diary.drops, memory_order_relaxed);
+    q.coll_seq = atomic_load_explicit(&c->diary.coll_seq, memory_order_relaxed);
+    q.sends = atomic_load_explicit(&c->p2p_seq[peer], memory_order_relaxed);
+    q.recvs = atomic_load_explicit(&c->p2p_seq[c->nranks + peer], memory_order_relaxed);
+    ask(c, &q, peer);
+}
+
+static void on_answer(void *comm, int src, const uint8_t *payload, size_t len)
+{
+    struct mdl_comm *c = comm;
+    struct mdl_answer a;
+    struct cause known = get_cause(c);
+
+    if (!mdl_answer_read(payload, len, c->nranks, &a)) {
+        MDL_WARN(MDL_FAULT, "rank %d sent a malformed answer", src);
+        return;
+    }
+    if (mdl_comm_failed(c) || a.wait != wait_number(c)) return;
+    if (a.state == MDL_ANSWER_LATE)
+        set_cause(c, a.wait, CAUSE_LATE, a.rank);
+    else if (a.state == MDL_ANSWER_WAITS && a.rank != c->rank && a.hops < MDL_ASK_HOPS)
+        ask(c,
+            &(struct mdl_question){
+                .hops = (uint8_t)(a.hops + 1), .subject = src, .wait = a.wait, .seq = a.seq, .call = a.call},
+            a.rank);
+    else if (known.state == CAUSE_ASKED && known.rank == src)
+        set_cause(c, a.wait, CAUSE_NONE, 0);
 }
 
 /* ---- answering ---- */
@@ -73,80 +151,114 @@ void mdl_diag_mismatch(struct mdl_comm *c, uint64_t seq, int rank_a, const struc
 static uint8_t opposite(uint8_t coll) { return coll == medleyCollSend ? medleyCollRecv : medleyCollSend; }
 
 /* Has the asking rank not made the call that would let our open call go on? */
-static bool they_lack(const struct ask *a, const struct mdl_diary_note *ours)
+static bool they_lack(const struct mdl_question *a, const struct mdl_diary_note *ours)
 {
-    if (!is_p2p(&ours->call)) return a->coll_seq < ours->seq;
-    if (ours->call.root != a->src) return false;
+    if (!mdl_call_is_message(&ours->call)) return a->coll_seq < ours->seq;
+    if (ours->call.root != a->subject) return false;
     return (ours->call.coll == medleyCollSend ? a->recvs : a->sends) < ours->seq;
 }
 
 /* We have not made their call: is one of ours waiting for a call of theirs? */
-static void look_for_cycle(struct mdl_comm *c, const struct ask *a)
+static void look_for_cycle(struct mdl_comm *c, const struct mdl_question *a)
 {
     struct mdl_diary_note note;
 
     for (uint64_t from = 0; mdl_diary_open(&c->diary, &from, &note);) {
         if (!they_lack(a, &note)) continue;
-        fail_both(c, "calls out of order", a->src, &a->call, a->seq, c->rank, &note.call, note.seq,
+        fail_both(c, "calls out of order", a->subject, &a->call, a->seq, c->rank, &note.call, note.seq,
                   "each waits for the other: make the calls in the same order, or put messages that need each other "
                   "into one group");
         return;
     }
 }
 
-static void compare_collective(struct mdl_comm *c, const struct ask *a)
+static void compare_collective(struct mdl_comm *c, const struct mdl_question *a)
 {
     struct mdl_diary_note note;
     uint64_t at = atomic_load_explicit(&c->diary.coll_seq, memory_order_acquire);
 
     if (mdl_diary_find(&c->diary, a->seq, &note)) {
-        if (!mdl_call_same(&note.call, &a->call)) mdl_diag_mismatch(c, a->seq, a->src, &a->call, c->rank, &note.call);
+        if (!mdl_call_same(&note.call, &a->call))
+            mdl_diag_mismatch(c, a->seq, a->subject, &a->call, c->rank, &note.call);
         return;
     }
     if (at >= a->seq) return; /* so long ago that the diary has lost it: it matched, or would have been noticed */
     if (atomic_load_explicit(&c->diary.drops, memory_order_relaxed) > a->drops && mdl_diary_find(&c->diary, 0, &note))
-        mdl_diag_mismatch(c, a->seq, a->src, &a->call, c->rank, &note.call); /* ours had no elements and was dropped */
+        mdl_diag_mismatch(c, a->seq, a->subject, &a->call, c->rank, &note.call); /* ours had no elements and was dropped
+                                                                                  */
     else
         look_for_cycle(c, a);
 }
 
-static void compare_message(struct mdl_comm *c, const struct ask *a)
+static void compare_message(struct mdl_comm *c, const struct mdl_question *a)
 {
     bool sends = a->call.coll == medleyCollSend;
-    uint64_t ours = atomic_load_explicit(&c->p2p_seq[sends ? c->nranks + a->src : a->src], memory_order_relaxed);
+    uint64_t ours =
+        atomic_load_explicit(&c->p2p_seq[sends ? c->nranks + a->subject : a->subject], memory_order_relaxed);
     struct mdl_diary_note note;
 
     if (ours < a->seq) {
         look_for_cycle(c, a);
         return;
     }
-    if (!mdl_diary_find_message(&c->diary, opposite(a->call.coll), a->src, a->seq, &note)) return;
+    if (!mdl_diary_find_message(&c->diary, opposite(a->call.coll), a->subject, a->seq, &note)) return;
     if (note.call.count == a->call.count && note.call.dtype == a->call.dtype) return;
-    fail_both(c, "mismatched calls", a->src, &a->call, a->seq, c->rank, &note.call, note.seq,
+    fail_both(c, "mismatched calls", a->subject, &a->call, a->seq, c->rank, &note.call, note.seq,
               "both sides of a message must have the same count and type");
+}
+
+/* Has this rank made the call, or the one that matches it? */
+static bool has_called(struct mdl_comm *c, const struct mdl_question *q)
+{
+    bool sends = q->call.coll == medleyCollSend;
+
+    if (!mdl_call_is_message(&q->call)) return atomic_load_explicit(&c->diary.coll_seq, memory_order_acquire) >= q->seq;
+    if (q->call.root != c->rank) return true; /* no question for us */
+    return atomic_load_explicit(&c->p2p_seq[sends ? c->nranks + q->subject : q->subject], memory_order_relaxed) >=
+           q->seq;
+}
+
+static void answer(struct mdl_comm *c, int src, const struct mdl_question *q)
+{
+    struct mdl_answer a = {
+        .state = MDL_ANSWER_BUSY, .hops = q->hops, .rank = c->rank, .wait = q->wait, .seq = q->seq, .call = q->call};
+    struct mdl_diary_note note;
+    struct cause known = get_cause(c);
+    uint8_t bytes[MDL_ANSWER_BYTES];
+    int peer;
+
+    if (waits(c, &peer, &note)) {
+        bool sure = known.state == CAUSE_LATE;
+        a.state = sure ? MDL_ANSWER_LATE : MDL_ANSWER_WAITS;
+        a.rank = sure ? known.rank : peer;
+        a.seq = note.seq;
+        a.call = note.call;
+    } else if (!has_called(c, q)) {
+        a.state = MDL_ANSWER_LATE;
+    }
+    mdl_answer_write(&a, bytes);
+    (void)mdl_ctl_send(c->ctl, src, MSG_ANSWER, bytes, sizeof(bytes));
 }
 
 static void on_ask(void *comm, int src, const uint8_t *payload, size_t len)
 {
     struct mdl_comm *c = comm;
-    struct mdl_reader r = {.p = payload, .left = len};
-    struct ask a = {.src = src, .p2p = mdl_read_u64(&r) != 0};
+    struct mdl_question q;
 
-    a.seq = mdl_read_u64(&r);
-    a.drops = mdl_read_u64(&r);
-    a.coll_seq = mdl_read_u64(&r);
-    a.sends = mdl_read_u64(&r);
-    a.recvs = mdl_read_u64(&r);
-    mdl_call_read(&r, &a.call);
-    if (r.bad || a.call.coll >= medleyNumColls || a.call.dtype >= medleyNumTypes || a.p2p != is_p2p(&a.call)) {
+    if (!mdl_question_read(payload, len, c->nranks, &q)) {
         MDL_WARN(MDL_FAULT, "rank %d sent a malformed question", src);
         return;
     }
     if (mdl_comm_failed(c)) return;
-    if (a.p2p)
-        compare_message(c, &a);
-    else
-        compare_collective(c, &a);
+    if (q.subject == src && mdl_call_is_message(&q.call))
+        compare_message(c, &q);
+    else if (q.subject == src)
+        compare_collective(c, &q);
+    if (!mdl_comm_failed(c)) answer(c, src, &q);
 }
 
-void mdl_diag_attach(struct mdl_comm *c) { mdl_ctl_handle(c->ctl, MSG_ASK, on_ask, c); }
+void mdl_diag_attach(struct mdl_comm *c)
+{
+    mdl_ctl_handle(c->ctl, MSG_ASK, on_ask, c);
+    mdl_ctl_handle(c->ctl, MSG_ANSWER, on_answer, c);
+}

@@ -95,6 +95,13 @@ bool mdl_diary_open(const struct mdl_diary *d, uint64_t *from, struct mdl_diary_
     return false;
 }
 
+bool mdl_diary_at(const struct mdl_diary *d, uint64_t number, struct mdl_diary_note *note)
+{
+    uint64_t next = atomic_load_explicit((_Atomic uint64_t *)&d->next, memory_order_acquire);
+
+    return number < next && next - number <= MDL_DIARY_ENTRIES && read_entry(d, number, note);
+}
+
 bool mdl_diary_newest(const struct mdl_diary *d, struct mdl_diary_note *note)
 {
     uint64_t next = atomic_load_explicit((_Atomic uint64_t *)&d->next, memory_order_acquire);

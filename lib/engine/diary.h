@@ -41,6 +41,7 @@ bool mdl_diary_find_message(const struct mdl_diary *d, uint8_t coll, int peer, u
                             struct mdl_diary_note *note);
 /* An operation that has started and not ended, newest first from `*from` on (0 at first): advances *from. */
 bool mdl_diary_open(const struct mdl_diary *d, uint64_t *from, struct mdl_diary_note *note);
+bool mdl_diary_at(const struct mdl_diary *d, uint64_t number, struct mdl_diary_note *note); /* what start returned */
 bool mdl_diary_newest(const struct mdl_diary *d, struct mdl_diary_note *note);
 
 #endif

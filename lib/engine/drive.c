@@ -137,18 +137,21 @@ static void peers_text(const struct mdl_comm *c, const int *peers, int n, char *
     }
 }
 
-static void wait_text(const struct mdl_batch *b, double seconds, char *text, size_t bytes)
+/* Returns the rank that holds all up, or -1. */
+static int wait_text(const struct mdl_batch *b, double seconds, char *text, size_t bytes)
 {
     const struct mdl_op *op;
     int peers[MAX_BLAME];
     uint64_t outstanding;
-    char who[256], call[MDL_CALL_TEXT_BYTES] = "?";
-    int n = blame(b, peers, &outstanding, &op);
+    char who[256], call[MDL_CALL_TEXT_BYTES] = "?", cause[128];
+    int culprit, n = blame(b, peers, &outstanding, &op);
 
     peers_text(b->comm, peers, n, who, sizeof(who));
     if (op) mdl_call_text(&op->call, call);
-    snprintf(text, bytes, "rank %d has waited %.1f s in %s #%llu for %s, %llu bytes outstanding", b->comm->rank,
-             seconds, call, op ? (unsigned long long)op->seq : 0ull, who, (unsigned long long)outstanding);
+    culprit = mdl_diag_cause(b->comm, cause, sizeof(cause));
+    snprintf(text, bytes, "rank %d has waited %.1f s in %s #%llu for %s, %llu bytes outstanding%s", b->comm->rank,
+             seconds, call, op ? (unsigned long long)op->seq : 0ull, who, (unsigned long long)outstanding, cause);
+    return culprit >= 0 ? culprit : n ? peers[0] : -1;
 }
 
 static void charge_wait(struct mdl_batch *b, uint64_t now)
@@ -163,10 +166,20 @@ static void charge_wait(struct mdl_batch *b, uint64_t now)
 
 static void moved(struct mdl_batch *b)
 {
-    if (b->idle_since_ns) charge_wait(b, mdl_now_ns());
+    if (b->idle_since_ns) {
+        charge_wait(b, mdl_now_ns());
+        mdl_diag_moved(b->comm);
+    }
     b->idle_since_ns = 0;
     b->blamed = -1;
     b->warned = false;
+}
+
+static void note_wait(struct mdl_batch *b, const int *peers, int n, const struct mdl_op *op)
+{
+    if (n == 0) return;
+    if (b->blamed < 0) b->blamed = peers[0];
+    mdl_diag_waits(b->comm, op, peers[0]);
 }
 
 /* One of those that we wait for has destroyed its communicator. */
@@ -175,7 +188,7 @@ static void fail_gone(struct mdl_batch *b, int rank, double seconds)
     struct mdl_comm *c = b->comm;
     char text[MDL_ERROR_TEXT_BYTES], wait[MDL_ERROR_TEXT_BYTES / 2];
 
-    wait_text(b, seconds, wait, sizeof(wait));
+    (void)wait_text(b, seconds, wait, sizeof(wait));
     snprintf(text, sizeof(text), "rank %d (host %s) has destroyed its communicator and will not take part: %s", rank,
              mdl_ctl_host(c->ctl, rank), wait);
     mdl_comm_fail(c, medleyInvalidUsage, rank, text, true);
@@ -193,13 +206,15 @@ static void check_deadlines(struct mdl_batch *b, uint64_t now)
     if (!b->idle_since_ns) {
         b->idle_since_ns = now;
         b->next_ask_ns = now + (uint64_t)c->cfg.stall * MDL_NS_PER_MS;
-        if (blame(b, peers, &outstanding, &op) > 0) b->blamed = peers[0];
+        n = blame(b, peers, &outstanding, &op);
+        note_wait(b, peers, n, op);
         return;
     }
     waited = now - b->idle_since_ns;
     if (now >= b->next_ask_ns) {
         b->next_ask_ns = now + ASK_AGAIN_NS;
         n = blame(b, peers, &outstanding, &op);
+        note_wait(b, peers, n, op);
         for (int i = 0; i < n; i++) {
             bool gone = atomic_load_explicit(&c->gone[peers[i]], memory_order_relaxed);
             if (!gone)
@@ -210,12 +225,12 @@ static void check_deadlines(struct mdl_batch *b, uint64_t now)
     }
     if (!b->warned && waited >= (uint64_t)c->cfg.warn_after * MDL_NS_PER_MS) {
         b->warned = true;
-        wait_text(b, (double)waited / 1e9, text, sizeof(text));
+        (void)wait_text(b, (double)waited / 1e9, text, sizeof(text));
         MDL_WARN(MDL_COLL, "%s; still waiting", text);
     }
     if (c->cfg.timeout && waited >= (uint64_t)c->cfg.timeout * MDL_NS_PER_MS && !mdl_comm_failed(c)) {
-        wait_text(b, (double)waited / 1e9, text, sizeof(text));
-        mdl_comm_fail(c, medleyTimeout, c->rank, text, true);
+        int culprit = wait_text(b, (double)waited / 1e9, text, sizeof(text));
+        mdl_comm_fail(c, medleyTimeout, culprit, text, true);
     }
 }
 
