@@ -152,6 +152,14 @@ static medleyResult_t connect_transport(struct mdl_comm *c, int t, const uint8_t
     return res;
 }
 
+/* A rank that does not answer may use up this much; what follows needs time to find out who it is. */
+static uint64_t halfway(uint64_t deadline_ns)
+{
+    uint64_t now = mdl_now_ns();
+
+    return now < deadline_ns ? now + (deadline_ns - now) / 2 : deadline_ns;
+}
+
 /* Every rank's reach over every transport: row[r][t][peer], one byte each. */
 static medleyResult_t exchange_reach(struct mdl_comm *c, uint64_t deadline_ns, uint8_t **rows)
 {
@@ -355,7 +363,8 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     res = mdl_ctl_allgather(c->ctl, mine, bytes, all, deadline_ns, "addresses and facts");
     if (res == medleySuccess) res = read_blobs(c, all);
     MDL_INFO(MDL_INIT, "rank %d: connecting", c->rank);
-    for (int t = 0; res == medleySuccess && t < c->ntransports; t++) res = connect_transport(c, t, all, deadline_ns);
+    for (int t = 0; res == medleySuccess && t < c->ntransports; t++)
+        res = connect_transport(c, t, all, halfway(deadline_ns));
     if (res == medleySuccess) res = exchange_reach(c, deadline_ns, &rows);
     if (res == medleySuccess) res = choose_transports(c, rows);
     if (res == medleySuccess) res = make_team(c, rows);
