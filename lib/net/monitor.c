@@ -40,6 +40,15 @@ static bool finished(struct mdl_reactor *r)
     return end;
 }
 
+static void destroy(struct mdl_reactor *r)
+{
+    if (r->wake_fd >= 0) close(r->wake_fd);
+    if (r->epoll_fd >= 0) close(r->epoll_fd);
+    pthread_cond_destroy(&r->changed);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
 static void *run(void *arg)
 {
     struct mdl_reactor *r = arg;
@@ -49,6 +58,10 @@ static void *run(void *arg)
     tell_start(r, result);
     if (result != medleySuccess) return NULL;
     while (!finished(r)) mdl_reactor_turn(r);
+    if (r->alone) {
+        pthread_detach(pthread_self());
+        destroy(r);
+    }
     return NULL;
 }
 
@@ -82,15 +95,6 @@ static medleyResult_t open_fds(struct mdl_reactor *r)
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = r};
     if (r->wake_fd >= 0 && epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, r->wake_fd, &event) == 0) return medleySuccess;
     return mdl_system_error(errno, "the monitor's eventfd cannot be made");
-}
-
-static void destroy(struct mdl_reactor *r)
-{
-    if (r->wake_fd >= 0) close(r->wake_fd);
-    if (r->epoll_fd >= 0) close(r->epoll_fd);
-    pthread_cond_destroy(&r->changed);
-    pthread_mutex_destroy(&r->lock);
-    free(r);
 }
 
 static medleyResult_t create(const char *cpu_set, struct mdl_reactor **out)
@@ -156,24 +160,31 @@ medleyResult_t mdl_reactor_get(const char *cpu_set, struct mdl_reactor **r)
     return result;
 }
 
-static void join(struct mdl_reactor *r)
+static void tell_stop(struct mdl_reactor *r)
 {
     pthread_mutex_lock(&r->lock);
     r->stop = true;
     mdl_reactor_wake(r);
     pthread_mutex_unlock(&r->lock);
+}
+
+/* The last reference is gone. */
+static void end(struct mdl_reactor *r)
+{
+    the_reactor = NULL;
+    r->alone = mdl_reactor_current == r;
+    tell_stop(r);
+    if (r->alone) return;
     pthread_join(r->thread, NULL);
+    destroy(r);
 }
 
 void mdl_reactor_put(struct mdl_reactor *r)
 {
     if (!r || !mdl_reactor_mine(r)) return;
+    /* On the own thread too: while it holds a reference, nobody who has the lock waits for it. */
     lock_process();
     /* Release what this user did to the one that ends it, which acquires: the same line on another thread. */
-    if (atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) == 1) {
-        join(r);
-        the_reactor = NULL;
-        destroy(r);
-    }
+    if (atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) == 1) end(r);
     unlock_process();
 }

@@ -24,7 +24,11 @@ struct mdl_reactor;
 /* [any thread] `cpu_set` counts for the get that starts the thread. On the reactor's own thread it only adds a
  * reference. */
 medleyResult_t mdl_reactor_get(const char *cpu_set, struct mdl_reactor **r) MDL_MUST_USE;
-void mdl_reactor_put(struct mdl_reactor *r); /* [any thread but its own] the last one waits for the thread's end */
+
+/* [any thread] The last one waits for the thread's end; on the reactor's own thread it lets the thread end by itself,
+ * after the callback that runs. */
+void mdl_reactor_put(struct mdl_reactor *r);
+
 bool mdl_reactor_inside(const struct mdl_reactor *r); /* is this its thread? */
 bool mdl_reactor_alive(const struct mdl_reactor *r);  /* false in a forked child */
 

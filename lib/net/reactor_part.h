@@ -28,6 +28,7 @@ struct mdl_reactor {
     pthread_cond_t changed; /* started, or a call is done */
     struct mdl_list tasks;
     bool stop;
+    bool alone; /* the thread frees the reactor at its end: nobody joins it */
 
     /* The thread's own. */
     struct mdl_list timers; /* by due_ns */

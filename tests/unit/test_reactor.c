@@ -431,6 +431,40 @@ START_TEST(references_keep_it)
 }
 END_TEST
 
+struct ender {
+    struct mdl_timer timer;
+    struct mdl_reactor *of;
+};
+
+static void put_last(struct mdl_timer *t) { mdl_reactor_put(mdl_container_of(t, struct ender, timer)->of); }
+
+static void arm_put(void *arg)
+{
+    struct ender *e = arg;
+    mdl_reactor_timer(e->of, &e->timer, mdl_now_ns() + MDL_NS_PER_MS);
+}
+
+/* A callback drops the last reference: the thread ends by itself, and another reactor may start meanwhile. */
+START_TEST(its_own_thread_ends_it)
+{
+    enum { TIMES = 100 };
+    static struct ender enders[TIMES];
+    warm_up();
+    int fds = leaks_descriptors(), threads = leaks_threads();
+    for (int i = 0; i < TIMES; i++) {
+        struct ender *e = &enders[i];
+        e->timer.fn = put_last;
+        get();
+        ck_assert_int_eq(mdl_reactor_get("", &e->of), medleySuccess);
+        mdl_reactor_call(e->of, arm_put, e);
+        mdl_reactor_put(r);
+        if (i % 2) ck_assert_int_eq(leaks_threads_settle(threads), threads);
+    }
+    ck_assert_int_eq(leaks_threads_settle(threads), threads);
+    ck_assert_int_eq(leaks_descriptors(), fds);
+}
+END_TEST
+
 /* ---- contention ---- */
 
 enum { STRESS_THREADS = 4, STRESS_TURNS = 300 };
@@ -629,6 +663,6 @@ UNIT_MAIN("reactor", tasks_run_once_each_in_order, a_queued_task_stays_and_can_b
           a_timer_can_cancel_one_of_its_own_batch, cancelled_timers_do_not_run, a_watch_can_free_one_of_its_own_batch,
           events_can_be_changed, a_bad_descriptor_is_an_error, the_thread_has_a_name_and_takes_no_signals,
           the_thread_runs_where_it_shall, a_bad_cpu_set_is_an_error_and_leaves_nothing, a_thousand_cycles_leave_nothing,
-          references_keep_it, threads_may_come_and_go, a_forked_child_gets_errors_and_never_hangs,
-          a_child_of_an_idle_process_has_its_own, a_fork_at_any_moment_leaves_no_lock_held,
-          it_survives_the_loss_of_its_descriptors)
+          references_keep_it, its_own_thread_ends_it, threads_may_come_and_go,
+          a_forked_child_gets_errors_and_never_hangs, a_child_of_an_idle_process_has_its_own,
+          a_fork_at_any_moment_leaves_no_lock_held, it_survives_the_loss_of_its_descriptors)
