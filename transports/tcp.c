@@ -74,9 +74,14 @@ static void tcp_close(void *ctx)
     struct mdl_tcp *t = ctx;
     if (!t) return;
     if (t->service) mdl_door_unserve(t->service);
+    /* After an abort nothing needs to arrive. Without memory the sockets are closed at once. */
+    if (!atomic_load_explicit(&t->aborted, memory_order_relaxed))
+        t->leaving = malloc(((size_t)t->nlanes + 1) * sizeof *t->leaving);
     mdl_list_each (it, &t->active) mdl_tcp_peer_free(mdl_container_of(it, struct mdl_tcp_peer, link));
     mdl_tcp_drop_handoff(t);
     mdl_tcp_lanes_bury(t);
+    if (t->nleaving) mdl_tcp_linger(t->cfg, t->leaving, t->nleaving);
+    free(t->leaving);
     if (t->door) mdl_door_put(t->door);
     close_fd(t->epoll_fd);
     close_fd(t->wake_fd);

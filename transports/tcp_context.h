@@ -80,6 +80,7 @@ struct mdl_tcp {
     struct mdl_list dirty;       /* those that may have something to send */
     struct mdl_list dead_lanes;  /* to be freed when no event can name them any more */
     int nlanes;
+    int *leaving, nleaving; /* close: sockets that still deliver */
     struct mdl_tcp_pool pool;
     uint64_t now, next_tick_ns, timer_ns;
     uint64_t events;
@@ -127,13 +128,19 @@ void mdl_tcp_drop_handoff(struct mdl_tcp *t);
 
 /* The peer, made at its first use; NULL (reported): out of reach or no memory. */
 struct mdl_tcp_peer *mdl_tcp_peer_get(struct mdl_tcp *t, int rank);
-void mdl_tcp_peer_free(struct mdl_tcp_peer *p);  /* says goodbye on its lanes */
+/* Says goodbye on its lanes, and appends the sockets that still deliver to t->leaving. */
+void mdl_tcp_peer_free(struct mdl_tcp_peer *p);
 void mdl_tcp_peer_touch(struct mdl_tcp_peer *p); /* has something to send, perhaps */
 medleyResult_t mdl_tcp_peer_flush(struct mdl_tcp_peer *p, bool idle) MDL_MUST_USE;
 medleyResult_t mdl_tcp_peer_adopt(struct mdl_tcp_peer *p, const struct mdl_link *link, int rail) MDL_MUST_USE;
 medleyResult_t mdl_tcp_peer_read(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane) MDL_MUST_USE;
 void mdl_tcp_lane_kill(struct mdl_tcp_lane *lane, const char *why);
 void mdl_tcp_lanes_bury(struct mdl_tcp *t);
+
+/* ---- tcp_linger.c ---- */
+
+/* Takes over sockets that will not be written to any more and closes each when the peer has all of it. */
+void mdl_tcp_linger(const struct mdl_config *cfg, int *fds, int count);
 
 /* ---- tcp_progress.c ---- */
 

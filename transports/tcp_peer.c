@@ -70,10 +70,17 @@ struct mdl_tcp_peer *mdl_tcp_peer_get(struct mdl_tcp *t, int rank)
 
 static void goodbye(struct mdl_tcp_lane *lane)
 {
+    struct mdl_tcp *t = ((struct mdl_tcp_peer *)lane->owner)->t;
     /* In the midst of a frame there is no place for another one. */
     if (lane->nout == 0) {
         mdl_tcp_lane_put_ack(lane, MDL_TCP_BYE);
         mdl_tcp_lane_write(lane);
+    }
+    if (t->leaving && !lane->bye && shutdown(lane->fd, SHUT_WR) == 0) {
+        t->leaving[t->nleaving++] = lane->fd;
+        pthread_mutex_lock(&t->lock);
+        lane->fd = -1;
+        pthread_mutex_unlock(&t->lock);
     }
     mdl_tcp_lane_kill(lane, NULL);
 }
@@ -189,7 +196,7 @@ void mdl_tcp_lane_kill(struct mdl_tcp_lane *lane, const char *why)
     if (p->heard == lane) p->heard = NULL;
     p->nlanes--;
     t->nlanes--;
-    close(lane->fd);
+    if (lane->fd >= 0) close(lane->fd);
     lane->fd = -1;
     pthread_mutex_unlock(&t->lock);
     mdl_list_append(&t->dead_lanes, &lane->link);

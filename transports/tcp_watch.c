@@ -185,8 +185,7 @@ void mdl_tcp_peer_lose(struct mdl_tcp_peer *p, const char *why)
         if (p->lanes[i]) mdl_tcp_lane_kill(p->lanes[i], NULL);
     mdl_tcp_cancel_dials(p);
     p->t->events++;
-    if (p->t->peer_lost)
-        p->t->peer_lost(p->t->engine, p->rank, p->left ? medleyInvalidUsage : medleyRemoteError, text);
+    if (p->t->peer_lost) p->t->peer_lost(p->t->engine, p->rank, p->left ? medleyInvalidUsage : medleyRemoteError, text);
 }
 
 static uint64_t tick_peer(struct mdl_tcp_peer *p)
