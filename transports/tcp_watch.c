@@ -135,15 +135,24 @@ static bool network_silent(const struct mdl_tcp_lane *lane, uint64_t limit_ns)
     return (info.tcpi_unacked || info.tcpi_probes) && info.tcpi_last_ack_recv * MDL_NS_PER_MS > limit_ns;
 }
 
+/* Since when something on it lacks an answer; UINT64_MAX / 2: nothing does. */
+static uint64_t waiting_since(const struct mdl_tcp_lane *lane, uint64_t oldest)
+{
+    uint64_t since = oldest ? oldest : UINT64_MAX / 2;
+    return lane->probed_ns > lane->heard_ns && lane->probed_ns < since ? lane->probed_ns : since;
+}
+
 static void check_lane(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane, uint64_t patience)
 {
-    uint64_t oldest = mdl_tcp_flow_oldest(&p->flow, lane->slot), limit = dead_after_ns(p->t);
+    uint64_t oldest = mdl_tcp_flow_oldest(&p->flow, lane->slot), limit = dead_after_ns(p->t) / 2;
     bool quiet = p->flow.paths[lane->slot].heard_ns + patience < p->t->now;
     bool passed = oldest && quiet && p->flow.acked_sent_ns > oldest + patience;
-    if (p->nlanes > 1 && (passed || mute(p, lane, patience)))
+    if (p->nlanes > 1 && (passed || mute(p, lane, patience))) {
         mdl_tcp_lane_kill(lane, "stuck, while other connections carry on");
-    else if (oldest && p->t->now > oldest + limit / 2 && network_silent(lane, limit))
+    } else if (waiting_since(lane, oldest) + limit < p->t->now && network_silent(lane, limit)) {
         mdl_tcp_lane_kill(lane, strerror(ETIMEDOUT));
+        if (p->down_since_ns) p->down_since_ns -= limit; /* it was down long before this showed */
+    }
 }
 
 static void check_lanes(struct mdl_tcp_peer *p)

@@ -5,6 +5,7 @@
 #include "lib/base/clock.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -305,6 +306,22 @@ static int run_threads(struct rank *ranks, int n)
     return 0;
 }
 
+/* CONFORM_NETNS names one network namespace per rank: each process moves into its own. */
+static void enter_netns(int rank)
+{
+    char list[256], path[300], *rest = NULL;
+    const char *names = getenv("CONFORM_NETNS");
+    if (!names) return;
+    snprintf(list, sizeof list, "%s", names);
+    char *name = strtok_r(list, " ", &rest);
+    for (int i = 0; i < rank && name; i++) name = strtok_r(NULL, " ", &rest);
+    CHECK(name != NULL, "CONFORM_NETNS has no name for rank %d", rank);
+    snprintf(path, sizeof path, "/var/run/netns/%s", name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0 && setns(fd, CLONE_NEWNET) == 0, "%s", path);
+    close(fd);
+}
+
 /* A rank that kills itself on purpose says so in the last word. */
 static int run_processes(struct rank *ranks, int n)
 {
@@ -314,6 +331,7 @@ static int run_processes(struct rank *ranks, int n)
         pids[i] = fork();
         CHECK(pids[i] >= 0);
         if (pids[i] == 0) {
+            enter_netns(i);
             rank_main(&ranks[i]);
             exit(0);
         }
@@ -386,6 +404,7 @@ static int run_modes(const struct mdl_transport *tr, const struct test_case *c)
     int failed = 0;
     for (int mode = THREADS; mode <= PROCESSES; mode++) {
         if (!(c->modes & mode)) continue;
+        if (mode == THREADS && getenv("CONFORM_NETNS")) continue;
         uint64_t start = mdl_now_ns();
         bool good = run_one(tr, c, mode == PROCESSES, mode == THREADS);
         printf("%s %s (%d %s) %.2f s\n", good ? "ok  " : "FAIL", c->name, c->nranks,
