@@ -119,7 +119,7 @@ static void dial_failed(struct mdl_tcp_peer *p, struct mdl_tcp_dial *d)
 {
     struct mdl_tcp_rail_state *r = &p->rails[d->rail];
     uint64_t ms = BACKOFF_MS << (r->failures < 8 ? r->failures : 8);
-    r->failures++;
+    if (p->t->now >= r->next_ns) r->failures++; /* those that were dialled together count once */
     r->next_ns = p->t->now + (ms < MAX_BACKOFF_MS ? ms : MAX_BACKOFF_MS) * MDL_NS_PER_MS;
     mdl_tcp_tick_at(p->t, r->next_ns);
     snprintf(p->why, sizeof p->why, "%s", d->why);

@@ -19,6 +19,7 @@
 #include <stdio.h>
 
 #define STUCK_NS      (200 * MDL_NS_PER_MS)
+#define MAX_STUCK_NS  (2 * MDL_NS_PER_S)
 #define CHECK_NS      (50 * MDL_NS_PER_MS)
 #define PROBE_NS      (200 * MDL_NS_PER_MS)
 #define MAX_PROBE_NS  (3 * MDL_NS_PER_S)
@@ -159,6 +160,7 @@ static void check_lanes(struct mdl_tcp_peer *p)
 {
     uint64_t patience = STUCK_FACTOR * median_rtt(p);
     if (patience < STUCK_NS) patience = STUCK_NS;
+    if (patience > MAX_STUCK_NS) patience = MAX_STUCK_NS;
     for (int i = 0; i < MDL_TCP_MAX_LANES; i++)
         if (p->lanes[i]) check_lane(p, p->lanes[i], patience);
 }
