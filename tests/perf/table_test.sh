@@ -71,4 +71,33 @@ rows | awk '{ print $1, $2, $9, $13 }' >"$work/rows"
 for cycle in 1 2; do
   printf '1000 125 N/A N/A\n2000 250 N/A N/A\n3000 375 N/A N/A\n'
 done | diff - "$work/rows" || fail "-i, -N, -c 0"
+
+# On a terminal, and only there, a line says how far it is; the table stays clean.
+grep -q "$(printf '\033')" "$work/err" && fail "progress without a terminal"
+if command -v python3 >/dev/null 2>&1; then
+  python3 - "$perf_program" <<'END' || fail "the progress line"
+import os, pty, subprocess, sys
+master, slave = pty.openpty()
+run = subprocess.Popen([sys.argv[1], "all_reduce", "-t", "2", "-b", "1K", "-e", "4K", "-f", "2", "-n", "2"],
+                       stdout=subprocess.PIPE, stderr=slave, stdin=subprocess.DEVNULL)
+os.close(slave)
+table = run.stdout.read()
+said = b""
+try:
+    while True:
+        part = os.read(master, 4096)
+        if not part:
+            break
+        said += part
+except OSError:
+    pass
+assert run.wait() == 0, said
+assert b"\x1b" not in table, table
+for text in b"all_reduce 1 KiB: size 1 of 3, out of place", b"all_reduce 4 KiB: size 3 of 3, checking in place":
+    assert b"\r\x1b[K" + text in said, said
+assert said.endswith(b"\r\x1b[K"), said
+END
+else
+  echo "not tried: the progress line, for want of python3"
+fi
 finish
