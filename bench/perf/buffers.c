@@ -15,17 +15,28 @@ enum { LARGEST_ELEMENT = 8 };
 
 /* ---- how much there is ---- */
 
-/* Bytes that the kernel could give; 0: not known. */
-static double available_memory(void)
+/* The number in a file, after `label`; negative: none. */
+static double read_number(const char *path, const char *label)
 {
     char line[128];
-    double kib = 0;
-    FILE *f = fopen("/proc/meminfo", "re");
-    if (!f) return 0;
-    while (fgets(line, sizeof(line), f))
-        if (sscanf(line, "MemAvailable: %lf", &kib) == 1) break;
+    double number = -1;
+    size_t skip = strlen(label);
+    FILE *f = fopen(path, "re");
+    if (!f) return -1;
+    while (number < 0 && fgets(line, sizeof(line), f))
+        if (!strncmp(line, label, skip) && sscanf(line + skip, "%lf", &number) != 1) number = -1;
     fclose(f);
-    return kib * 1024;
+    return number;
+}
+
+/* Bytes that the kernel could give, and the container allows; 0: not known. */
+static double available_memory(void)
+{
+    double bytes = 1024 * read_number("/proc/meminfo", "MemAvailable:");
+    double limit = read_number("/sys/fs/cgroup/memory.max", "");
+    double used = read_number("/sys/fs/cgroup/memory.current", "");
+    if (limit >= 0 && used >= 0 && (bytes < 0 || limit - used < bytes)) bytes = limit > used ? limit - used : 1;
+    return bytes > 0 ? bytes : 0;
 }
 
 static medleyResult_t ranks_of_host(struct perf_thread *t, int *n)

@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { GRACE_MS = 10000, SLACK_S = 10 }; /* SLACK_S: the processes' own watch comes first */
+enum { GRACE_MS = 5000, SLACK_S = 8 }; /* SLACK_S: the processes' own watch comes first */
 static const char child_env[] = "MEDLEY_PERF_LOCAL";
 
 struct starter {
@@ -59,12 +59,12 @@ static void become_rank(struct starter *s, int rank, pid_t parent, char **argv)
 
 bool perf_local_is_child(void) { return getenv(child_env) != NULL; }
 
-bool perf_local_child(struct perf_place *p)
+medleyResult_t perf_local_child(struct perf_place *p)
 {
     const char *text = getenv(child_env);
     int rank, size, id_fd, kick_fd;
     if (!text || sscanf(text, "%d %d %d %d", &rank, &size, &id_fd, &kick_fd) != 4 || rank < 0 || rank >= size)
-        return false;
+        return mdl_error(medleyInvalidUsage, "%s is set by --local for its processes only: unset it", child_env);
     if (id_fd >= 0) fcntl(id_fd, F_SETFD, FD_CLOEXEC);
     fcntl(kick_fd, F_SETFD, FD_CLOEXEC);
     unsetenv(child_env);
@@ -74,7 +74,7 @@ bool perf_local_child(struct perf_place *p)
                              .by = size > 1 ? PERF_BY_PIPE : PERF_BY_NOBODY,
                              .id_fd = id_fd,
                              .kick_fd = kick_fd};
-    return true;
+    return medleySuccess;
 }
 
 /* ---- the end of children ---- */

@@ -9,8 +9,8 @@
 /* Starts the processes and waits for them; the exit status for all. Called before anything of Medley. */
 int perf_local_run(const struct perf_options *o, char **argv);
 
-/* In one of those processes: fills the place and returns true. */
-bool perf_local_child(struct perf_place *p);
+/* Is this one of those processes? Asked before perf_local_child, which fills its place. */
 bool perf_local_is_child(void);
+medleyResult_t perf_local_child(struct perf_place *p) MDL_MUST_USE;
 
 #endif

@@ -25,11 +25,11 @@ static bool number_is(const char *name, int value)
     return given(name) && strtol(getenv(name), &rest, 10) == value && !*rest;
 }
 
-/* PMIx alone: prterun, or a launcher whose other variables were taken away. */
+/* PMIx alone knows: prterun; or a heterogeneous Slurm job, whose variables count each part for itself. */
 static bool only_pmix(void)
 {
-    static const char *const others[] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "RANK", "SLURM_PROCID",
-                                         "JOB_COMPLETION_INDEX"};
+    static const char *const others[] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "RANK", "JOB_COMPLETION_INDEX"};
+    if (given("SLURM_PROCID") && !given("SLURM_HET_SIZE")) return false;
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (given(others[i])) return false;
     return given("PMIX_RANK") && given("PMIX_NAMESPACE") && perf_pmix_usable();
@@ -70,7 +70,7 @@ medleyResult_t perf_place_find(struct perf_place *p)
 {
     struct mdl_launch launch = {.found = false};
     *p = (struct perf_place){.nprocs = 1, .launcher = "", .id_fd = -1, .kick_fd = -1};
-    if (perf_local_child(p)) return medleySuccess;
+    if (perf_local_is_child()) return perf_local_child(p);
     if (only_pmix()) {
         p->launcher = "PMIx";
         p->by = PERF_BY_PMIX;

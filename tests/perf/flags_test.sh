@@ -61,6 +61,8 @@ done
 (export MEDLEY_PERF_CORRUPT=x; refused "MEDLEY_PERF_CORRUPT='x' is not RANK" all_reduce; finish) || fail CORRUPT
 (export MEDLEY_PERF_MINBW=1; expect 0 all_reduce -b 8 -e 8 -n 1; said err 'MEDLEY_PERF_MINBW is not known' unknown; finish) ||
   fail "unknown variable"
+(export MEDLEY_PERF_LOCAL=x; expect 3 all_reduce; said err 'MEDLEY_PERF_LOCAL is set by --local' LOCAL; finish) || fail LOCAL
+expect 3 all_reduce -b 100000G -e 100000G && said err 'not enough memory for -b' "no memory"
 refused 'output_file /nowhere/x.json: No such file' all_reduce -J /nowhere/x.json
 
 expect 0 --help && {
