@@ -42,7 +42,7 @@ static void look_after(struct mdl_ctl_peer *p, uint64_t now)
     if (mdl_peer_gone(p) || (!wanted && !p->dialed)) return;
     if (linked && now > p->heard_ns && now - p->heard_ns > (uint64_t)ctl->cfg.dead_after * MDL_NS_PER_MS)
         tell_silence(p);
-    else if (wanted)
+    else if (wanted && !(p->out && !mdl_wire_idle(p->out))) /* what waits there is a sign of life too */
         mdl_peer_send(ctl, (uint32_t)p->rank, MDL_FRAME_BEAT, p->watched ? MDL_FRAME_ANSWER : 0, NULL, 0);
 }
 

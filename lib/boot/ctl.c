@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 20, FLUSH_MS = 200, FLUSH_LOOK_MS = 2 };
+enum { LOOK_MS = 20, LOOK_MOST_MS = 200, FLUSH_MS = 200, FLUSH_LOOK_MS = 2 };
 
 const struct mdl_secret *mdl_ctl_secret(const struct mdl_ctl *ctl) { return &ctl->secret; }
 struct mdl_door *mdl_ctl_door(const struct mdl_ctl *ctl) { return ctl->door; }
@@ -40,18 +40,29 @@ static bool aborted(const struct mdl_ctl *ctl)
     return ctl->args.abort_word && __atomic_load_n(ctl->args.abort_word, __ATOMIC_RELAXED);
 }
 
-/* Looks up every 20 ms, because the abort word has no way to wake it. */
+/* How long to sleep before the next look: every 20 ms at first, then less often, so that a thousand ranks that wait do
+ * not keep a machine busy. */
+static long look_ms(uint64_t since_ns, uint64_t now, uint64_t deadline_ns)
+{
+    uint64_t ms = LOOK_MS + (now - since_ns) / MDL_NS_PER_MS / 16, left = (deadline_ns - now) / MDL_NS_PER_MS + 1;
+    if (ms > LOOK_MOST_MS) ms = LOOK_MOST_MS;
+    return (long)(ms < left ? ms : left);
+}
+
+/* Looks up now and then, because the abort word has no way to wake it. */
 enum mdl_ctl_ended mdl_ctl_wait(struct mdl_ctl *ctl, struct mdl_ctl_outcome *o, uint64_t deadline_ns)
 {
     enum mdl_ctl_ended ended = MDL_CTL_DONE;
+    uint64_t since = mdl_now_ns();
     pthread_mutex_lock(&ctl->lock);
     while (!o->done && ended == MDL_CTL_DONE) {
+        uint64_t now = mdl_now_ns();
         if (aborted(ctl))
             ended = MDL_CTL_ABORTED;
-        else if (mdl_now_ns() >= deadline_ns)
+        else if (now >= deadline_ns)
             ended = MDL_CTL_LATE;
         else
-            sleep_ms(ctl, LOOK_MS);
+            sleep_ms(ctl, look_ms(since, now, deadline_ns));
     }
     if (o->done) ended = MDL_CTL_DONE;
     pthread_mutex_unlock(&ctl->lock);

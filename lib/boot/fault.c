@@ -77,8 +77,8 @@ void mdl_fault_set(struct mdl_ctl *ctl, const struct mdl_trouble *t)
     MDL_INFO(MDL_FAULT, "rank %u: the communicator has failed (result %d, from rank %d): %s", ctl->rank, t->code,
              t->origin, t->text);
     flood(ctl);
-    if (ctl->args.on_fault) ctl->args.on_fault(ctl->args.ctx, t->code, t->origin, ctl->fault.trouble.text);
     mdl_gather_fail(ctl, t->code, ctl->fault.trouble.text);
+    if (ctl->args.on_fault) ctl->args.on_fault(ctl->args.ctx, t->code, t->origin, ctl->fault.trouble.text);
 }
 
 void mdl_fault_frame(struct mdl_ctl *ctl, uint32_t src, const struct mdl_frame *frame, const uint8_t *payload)

@@ -343,6 +343,7 @@ struct gather_start {
     struct mdl_ctl *ctl;
     const struct mdl_gather_call *call;
     struct mdl_ctl_outcome *outcome;
+    bool withdrawn; /* by its caller, before it had an outcome */
 };
 
 /* A neighbour that this round needs and that is gone already. */
@@ -382,6 +383,7 @@ static void withdraw_inside(void *arg)
     char text[MDL_ERROR_TEXT_BYTES - 80];
     struct mdl_ctl *ctl = s->ctl;
     if (ctl->gather.outcome != s->outcome) return;
+    s->withdrawn = true;
     describe(ctl, text, sizeof(text));
     mdl_gather_fail(ctl, medleyTimeout, text);
 }
@@ -389,18 +391,17 @@ static void withdraw_inside(void *arg)
 medleyResult_t mdl_gather_run(struct mdl_ctl *ctl, const struct mdl_gather_call *call, uint64_t deadline_ns)
 {
     struct mdl_ctl_outcome outcome = {0};
-    struct gather_start s = {ctl, call, &outcome};
+    struct gather_start s = {.ctl = ctl, .call = call, .outcome = &outcome};
     uint64_t since = mdl_now_ns();
     if (ctl->pid != getpid())
         return mdl_error(medleyInvalidUsage, "Medley cannot be used in a forked child of a process that uses it");
     mdl_reactor_call(ctl->reactor, start_inside, &s);
     enum mdl_ctl_ended ended = mdl_ctl_wait(ctl, &outcome, deadline_ns);
-    if (ended == MDL_CTL_DONE) return outcome.result ? mdl_error_set(outcome.result, outcome.text) : medleySuccess;
-    mdl_reactor_call(ctl->reactor, withdraw_inside, &s);
-    if (outcome.result == medleySuccess) return medleySuccess; /* it came through after all */
+    if (ended != MDL_CTL_DONE) mdl_reactor_call(ctl->reactor, withdraw_inside, &s);
+    /* A fault may have set the abort word too: its words are the better ones. */
+    if (!s.withdrawn) return outcome.result ? mdl_error_set(outcome.result, outcome.text) : medleySuccess;
     if (ended == MDL_CTL_ABORTED)
         return mdl_error(medleyRemoteError, "rank %u: '%s' was aborted", ctl->rank, call->what);
-    if (outcome.result != medleyTimeout) return mdl_error_set(outcome.result, outcome.text);
     return mdl_error(medleyTimeout, "rank %u: '%s' did not end within %.1f s: %s", ctl->rank, call->what,
                      (double)(mdl_now_ns() - since) / 1e9, outcome.text);
 }

@@ -378,6 +378,6 @@ void mdl_session_tick(struct mdl_session *s, uint64_t now)
     fill_wait(s, &wait);
     mdl_list_each (it, mdl_root_visitors(s->root)) {
         struct mdl_visitor *v = mdl_container_of(it, struct mdl_visitor, link);
-        if (v->session == s && !v->dismissed) tell_wait(v, v->rank, &wait);
+        if (v->session == s && !v->dismissed && mdl_wire_idle(v->wire)) tell_wait(v, v->rank, &wait);
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzzes the readers of bootstrap and control messages: `fuzz_ctl [seconds [seed]]`, 2 seconds by default.
+ * Fuzzes the readers of bootstrap and control messages: `fuzz_ctl [seconds [seed]]`, 1 second by default.
  *
  * An input is: which message in the first byte, then its bytes. Each lies in memory of its exact size, so that a
  * sanitizer sees a read past the end. What a reader accepts must be within its bounds, and written again and read
@@ -313,7 +313,7 @@ static size_t mutate(uint8_t *p, size_t len)
 
 int main(int argc, char **argv)
 {
-    double seconds = argc > 1 ? atof(argv[1]) : 2;
+    double seconds = argc > 1 ? atof(argv[1]) : 1;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 20261121, until;
     unsigned long runs = 0;
     state = seed * 2654435761u + 1;

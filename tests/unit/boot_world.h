@@ -24,6 +24,7 @@ struct world_rank {
     struct mdl_config cfg;
     medleyUniqueId *ids;
     struct mdl_boot_args args;
+    void (*on_fault)(void *ctx, medleyResult_t code, int origin, const char *text); /* NULL: world_on_fault */
     struct mdl_ctl *ctl;
     medleyResult_t result;
     char error[MDL_ERROR_TEXT_BYTES];
@@ -93,7 +94,7 @@ static inline void world_join(struct world_rank *r)
                                      .rank = r->as,
                                      .nranks = r->of,
                                      .abort_word = &w->abort_word,
-                                     .on_fault = world_on_fault,
+                                     .on_fault = r->on_fault ? r->on_fault : world_on_fault,
                                      .ctx = r};
     r->result = mdl_boot_join(&r->args, &r->ctl);
     if (r->result != medleySuccess) snprintf(r->error, sizeof(r->error), "%s", mdl_error_text());

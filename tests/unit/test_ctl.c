@@ -252,7 +252,7 @@ static void names_missing(int nranks, int a, int b)
         world_init(&world, nranks);
         who_stays_away = a;
         who_else = b;
-        patience_ms = 2 * ms;
+        patience_ms = ms;
         world.body = gather_without;
         world_make_id(&world);
         world_run(&world);
@@ -461,6 +461,38 @@ START_TEST(faults_end_exchanges)
 }
 END_TEST
 
+/* As the engine does: the fault sets the abort word, and its words still reach those who wait. */
+static void abort_on_fault(void *ctx, medleyResult_t code, int origin, const char *text)
+{
+    world_on_fault(ctx, code, origin, text);
+    __atomic_store_n(&world.abort_word, 1, __ATOMIC_RELAXED);
+    usleep(50 * 1000);
+}
+
+static void *wait_in_exchange(void *arg)
+{
+    struct world_rank *r = arg;
+    uint8_t mine = 1, all[2];
+    r->result = mdl_ctl_allgather(r->ctl, &mine, 1, all, world_soon(10000), "wait");
+    snprintf(r->error, sizeof(r->error), "%s", mdl_error_text());
+    return NULL;
+}
+
+START_TEST(faults_that_abort)
+{
+    struct world_rank *r = &world.ranks[0];
+    world_init(&world, 2);
+    world.ranks[0].on_fault = abort_on_fault;
+    gather_ranks(2);
+    pthread_create(&r->thread, NULL, wait_in_exchange, r);
+    mdl_ctl_fault(ctl(1), medleyTimeout, 1, "the reason");
+    pthread_join(r->thread, NULL);
+    ck_assert_int_eq(r->result, medleyTimeout);
+    ck_assert_str_eq(r->error, "the reason");
+    part();
+}
+END_TEST
+
 /* ---- derived planes ---- */
 
 struct part_of {
@@ -621,5 +653,5 @@ UNIT_MAIN("ctl", messages_in_order, messages_in_order_over_tcp, messages_wait_fo
           unhandled_messages_are_bounded, impossible_messages, gather_in_chunks, gather_many_rounds,
           gather_names_missing, gather_twice_at_once_or_after_failure, gather_of_unequal_lengths, goodbye_is_no_loss,
           stranger_that_left_cannot_be_reached, gather_after_goodbye, faults_flood, faults_flood_around_the_departed,
-          faults_end_exchanges, splits, derive_after_fault, derive_with_absent_member, derive_with_different_lists,
-          cycles_leave_nothing)
+          faults_end_exchanges, faults_that_abort, splits, derive_after_fault, derive_with_absent_member,
+          derive_with_different_lists, cycles_leave_nothing)
