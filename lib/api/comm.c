@@ -8,6 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* With the handle entered: may this call free it? */
+static medleyResult_t claim(medleyComm_t handle)
+{
+    if (mdl_handle_claim(handle)) return medleySuccess;
+    mdl_handle_leave(handle);
+    return mdl_error(medleyInvalidUsage, "another thread is destroying or aborting the communicator already");
+}
+
 static void join_init_thread(medleyComm_t handle)
 {
     if (handle->has_thread) pthread_join(handle->init_thread, NULL);
@@ -33,6 +41,7 @@ medleyResult_t medleyCommDestroy(medleyComm_t comm)
 
     if (!comm) return medleySuccess;
     MDL_TRY(mdl_handle_enter(comm, &c));
+    MDL_TRY(claim(comm));
     if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING)
         mdl_comm_fail(c, medleyInvalidUsage, c->rank, "the communicator was destroyed while it was being made", false);
     join_init_thread(comm);
@@ -54,6 +63,8 @@ medleyResult_t medleyCommAbort(medleyComm_t comm)
     MDL_TRY(mdl_handle_enter(comm, &c));
     snprintf(text, sizeof(text), "rank %d aborted the communicator", c->rank);
     mdl_comm_fail(c, medleyRemoteError, c->rank, text, true);
+    mdl_comm_fail_children(c, text);
+    MDL_TRY(claim(comm)); /* a destroy that waits for queued work sees the fault, and frees it */
     join_init_thread(comm);
     mdl_queue_cancel(c);
     mdl_handle_leave(comm);

@@ -42,15 +42,20 @@ static medleyResult_t connect_comm(struct mdl_create *cr)
     struct mdl_comm *c = cr->comm;
     uint64_t deadline = mdl_now_ns() + (uint64_t)c->cfg.init_timeout * MDL_NS_PER_MS;
     struct mdl_boot_args args = boot_args(cr);
+    struct mdl_ctl *ctl;
     medleyResult_t res;
 
     mdl_log_set_rank(c->rank);
     MDL_INFO(MDL_INIT, "rank %d of %d: bootstrap", c->rank, c->nranks);
-    if (cr->parent)
-        res = mdl_ctl_derive(cr->parent->ctl, &args, cr->ranks, cr->serial, &c->ctl);
-    else
-        res = mdl_boot_join(&args, &c->ctl);
+    if (cr->parent) {
+        mdl_comm_adopt(cr->parent, c);
+        res = mdl_ctl_derive(cr->parent->ctl, &args, cr->ranks, cr->serial, &ctl);
+    } else {
+        res = mdl_boot_join(&args, &ctl);
+    }
+    if (res == medleySuccess) __atomic_store_n(&c->ctl, ctl, __ATOMIC_RELEASE); /* pairs with mdl_comm_fail */
     if (res == medleySuccess) res = mdl_comm_connect(c, deadline);
+    if (cr->parent) mdl_comm_let_go(cr->parent, c);
     if (res != medleySuccess && mdl_comm_failed(c)) res = mdl_comm_fault(c);
     mdl_log_set_rank(-1);
     return res;
@@ -278,10 +283,8 @@ static medleyResult_t gather_colors(struct mdl_comm *p, int color, int key, int 
     return res;
 }
 
-/* Runs on a thread when in a group. */
-static medleyResult_t child_run(struct mdl_job *job)
+static medleyResult_t make_child(struct mdl_create *cr)
 {
-    struct mdl_create *cr = mdl_container_of(job, struct mdl_create, job);
     int n = 0, me = -1;
     medleyResult_t res;
 
@@ -298,20 +301,27 @@ static medleyResult_t child_run(struct mdl_job *job)
     return mdl_create_run(cr);
 }
 
-static void child_free(struct mdl_job *job)
+/* Runs on a thread when in a group. */
+static medleyResult_t child_run(struct mdl_job *job)
 {
     struct mdl_create *cr = mdl_container_of(job, struct mdl_create, job);
+    medleyResult_t res;
 
+    MDL_TRY(mdl_handle_enter_again(cr->parent_handle, cr->parent_serial, &cr->parent));
+    res = make_child(cr);
     mdl_handle_leave(cr->parent_handle);
-    create_free(job);
+    return res;
 }
 
+/* Leaves the parent's handle until it runs. */
 static medleyResult_t start_child(struct mdl_create *cr)
 {
+    cr->parent_serial = mdl_handle_serial(cr->parent_handle);
+    mdl_handle_leave(cr->parent_handle);
     mdl_list_init(&cr->job.link);
     cr->job.comm = cr->parent;
     cr->job.run = child_run;
-    cr->job.free = child_free;
+    cr->job.free = create_free;
     return mdl_group_job(&cr->job);
 }
 
@@ -395,7 +405,7 @@ static uint64_t shrink_serial(struct mdl_comm *p, const int *ranks, int n, int f
     return h | 1ull << 63; /* apart from splits */
 }
 
-/* Leaves the parent's handle, now or when the group ends. */
+/* Leaves the parent's handle. */
 static medleyResult_t shrink(medleyComm_t comm, struct mdl_comm *p, const int *exclude, int count,
                              medleyComm_t *newcomm, const medleyConfig_t *config, int flags)
 {

@@ -21,6 +21,7 @@ struct mdl_create {
     /* parent */
     struct mdl_comm *parent;
     medleyComm_t parent_handle;
+    uint64_t parent_serial;
     int *ranks; /* of the parent, in the new order; NULL: decided in run (split) */
     uint64_t serial;
     int color, key;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Groups. Operations of one communicator become one batch; batches on NULL streams of all communicators run together in
- * the calling thread, the others are queued. Handles stay entered until their operations are issued, so that none can
- * be freed in between.
+ * the calling thread, the others are queued. Handles are left until the group's end, so that an abort need not wait for
+ * it; then they are entered again.
  */
 #include "config.h"
 
@@ -14,9 +14,11 @@
 struct entry { /* one communicator's part of a group */
     struct mdl_list link;
     medleyComm_t handle;
+    uint64_t serial;
+    bool inside; /* entered again, for the end of the group */
     struct mdl_batch *batch;
     void **streams;
-    int nstreams, enters;
+    int nstreams;
     bool sync; /* some operation has a NULL stream */
 };
 
@@ -117,7 +119,7 @@ static void free_entry(struct entry *e)
 {
     mdl_list_remove(&e->link);
     mdl_batch_free(e->batch);
-    while (e->enters-- > 0) mdl_handle_leave(e->handle);
+    if (e->inside) mdl_handle_leave(e->handle);
     free(e->streams);
     free(e);
 }
@@ -146,11 +148,12 @@ static struct entry *entry_of(medleyComm_t handle)
 
     mdl_list_each (it, &group.entries) {
         e = mdl_container_of(it, struct entry, link);
-        if (e->handle == handle) return e;
+        if (e->handle == handle && e->serial == mdl_handle_serial(handle)) return e;
     }
     e = calloc(1, sizeof(*e));
     if (!e) return NULL;
     e->handle = handle;
+    e->serial = mdl_handle_serial(handle);
     e->batch = mdl_batch_new(handle->impl);
     if (!e->batch) {
         free(e);
@@ -199,12 +202,24 @@ medleyResult_t mdl_group_op(medleyComm_t handle, struct mdl_op *op, void *stream
         free(op);
         return mdl_handle_return(handle, mdl_error(medleySystemError, "out of memory for a group"));
     }
-    e->enters++; /* left when the group is issued */
     mdl_batch_add(e->batch, op);
+    mdl_handle_leave(handle); /* until the group's end */
     return medleySuccess;
 }
 
 /* ---- start and end ---- */
+
+static medleyResult_t enter_entries(void)
+{
+    struct mdl_comm *c;
+
+    mdl_list_each (it, &group.entries) {
+        struct entry *e = mdl_container_of(it, struct entry, link);
+        MDL_TRY(mdl_handle_enter_again(e->handle, e->serial, &c));
+        e->inside = true;
+    }
+    return medleySuccess;
+}
 
 static medleyResult_t issue_entries(void)
 {
@@ -214,6 +229,7 @@ static medleyResult_t issue_entries(void)
 
     mdl_list_each (it, &group.entries) n++;
     if (n == 0) return medleySuccess;
+    MDL_TRY(enter_entries());
     now = calloc((size_t)n, sizeof(*now));
     if (!now) return mdl_error(medleySystemError, "out of memory for a group of %d communicators", n);
     mdl_list_each (it, &group.entries) { /* all are queued before any is waited for: they may need each other */

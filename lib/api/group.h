@@ -10,7 +10,7 @@
  * split, shrink, windows. Those of one communicator run in order, one after the other. */
 struct mdl_job {
     struct mdl_list link;
-    const void *comm; /* whose calls are kept in order; NULL: one that is being made */
+    const void *comm;                           /* whose calls are kept in order; NULL: one that is being made */
     medleyResult_t (*run)(struct mdl_job *job); /* frees nothing */
     void (*free)(struct mdl_job *job);
     medleyResult_t result;

@@ -59,6 +59,7 @@ medleyResult_t mdl_handle_new(struct mdl_comm *impl, medleyComm_t *handle)
         if (!h) return mdl_error(medleySystemError, "out of memory for a communicator");
     }
     h->impl = impl;
+    atomic_fetch_add_explicit(&h->serial, 1, memory_order_relaxed); /* the gate's release publishes it */
     h->has_thread = h->finalized = false;
     atomic_store_explicit(&h->init, MDL_INIT_NONE, memory_order_relaxed);
     atomic_store_explicit(&h->gate, 0, memory_order_release);
@@ -66,12 +67,18 @@ medleyResult_t mdl_handle_new(struct mdl_comm *impl, medleyComm_t *handle)
     return medleySuccess;
 }
 
+bool mdl_handle_claim(medleyComm_t h)
+{
+    return !(atomic_fetch_or_explicit(&h->gate, MDL_GATE_CLAIMED, memory_order_acq_rel) & MDL_GATE_CLAIMED);
+}
+
 void mdl_handle_close(medleyComm_t h)
 {
     const struct timespec pause = {.tv_nsec = 50000};
 
     atomic_fetch_or_explicit(&h->gate, MDL_GATE_CLOSED, memory_order_acq_rel);
-    while (atomic_load_explicit(&h->gate, memory_order_acquire) != MDL_GATE_CLOSED) nanosleep(&pause, NULL);
+    while (atomic_load_explicit(&h->gate, memory_order_acquire) & ~(MDL_GATE_CLOSED | MDL_GATE_CLAIMED))
+        nanosleep(&pause, NULL);
 }
 
 void mdl_handle_recycle(medleyComm_t h)
@@ -93,6 +100,14 @@ medleyResult_t mdl_handle_enter(medleyComm_t h, struct mdl_comm **c)
     }
     *c = h->impl;
     return medleySuccess;
+}
+
+medleyResult_t mdl_handle_enter_again(medleyComm_t h, uint64_t serial, struct mdl_comm **c)
+{
+    MDL_TRY(mdl_handle_enter(h, c));
+    if (mdl_handle_serial(h) == serial) return medleySuccess;
+    mdl_handle_leave(h);
+    return mdl_error(medleyInvalidUsage, "the communicator was destroyed or aborted before the group's end");
 }
 
 medleyResult_t mdl_handle_enter_ready(medleyComm_t h, struct mdl_comm **c)

@@ -13,15 +13,18 @@ enum mdl_init_state { MDL_INIT_NONE, MDL_INIT_RUNNING, MDL_INIT_DONE };
 
 struct medleyComm {
     struct medleyComm *next_free;
-    _Atomic uint64_t gate; /* calls inside, and MDL_GATE_CLOSED */
+    _Atomic uint64_t gate;   /* calls inside, MDL_GATE_CLAIMED and MDL_GATE_CLOSED */
+    _Atomic uint64_t serial; /* of the communicator in it: grows with every one */
     struct mdl_comm *impl;
     _Atomic int init; /* of a non-blocking communicator */
     pthread_t init_thread;
     bool has_thread, finalized;
 };
-#define MDL_GATE_CLOSED (1ull << 63)
+#define MDL_GATE_CLOSED  (1ull << 63)
+#define MDL_GATE_CLAIMED (1ull << 62)
 
 medleyResult_t mdl_handle_new(struct mdl_comm *impl, medleyComm_t *handle) MDL_MUST_USE;
+bool mdl_handle_claim(medleyComm_t handle); /* the right to free it: true for one caller only */
 void mdl_handle_close(medleyComm_t handle); /* shuts the gate and waits for the calls inside; impl's abort word must be
                                                set if they may wait for peers */
 void mdl_handle_recycle(medleyComm_t handle); /* after close */
@@ -31,6 +34,13 @@ medleyResult_t mdl_handle_enter(medleyComm_t handle, struct mdl_comm **c) MDL_MU
 /* The same for calls that communicate: also refuses one that has failed, is still being made, or was finalized. */
 medleyResult_t mdl_handle_enter_ready(medleyComm_t handle, struct mdl_comm **c) MDL_MUST_USE;
 void mdl_handle_leave(medleyComm_t handle);
+/* For calls that are put off to the end of a group: goes in again, if the communicator is still the one that had
+ * `serial` when it was entered first. So an open group does not keep an abort waiting. */
+medleyResult_t mdl_handle_enter_again(medleyComm_t handle, uint64_t serial, struct mdl_comm **c) MDL_MUST_USE;
+static inline uint64_t mdl_handle_serial(medleyComm_t handle)
+{
+    return atomic_load_explicit(&handle->serial, memory_order_relaxed); /* inside: it stands still */
+}
 /* Leaves, and keeps the words of an error for medleyGetLastError(comm). */
 medleyResult_t mdl_handle_return(medleyComm_t handle, medleyResult_t res);
 

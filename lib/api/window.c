@@ -139,8 +139,8 @@ static medleyResult_t register_window(struct mdl_comm *c, void *buff, size_t siz
 /* Collective, so in a group it waits for the group's end and runs beside those of other communicators. */
 struct window_job {
     struct mdl_job job;
-    medleyComm_t handle; /* entered until the job is freed */
-    struct mdl_comm *c;
+    medleyComm_t handle;
+    uint64_t serial;
     void *buff;
     size_t size;
     medleyWindow_t *win;
@@ -149,31 +149,25 @@ struct window_job {
 static medleyResult_t window_run(struct mdl_job *job)
 {
     struct window_job *w = mdl_container_of(job, struct window_job, job);
-    medleyResult_t res = register_window(w->c, w->buff, w->size, w->win);
     struct mdl_comm *c;
 
-    if (res == medleySuccess || mdl_handle_enter(w->handle, &c) != medleySuccess) return res;
-    return mdl_handle_return(w->handle, res); /* keeps the words */
+    MDL_TRY(mdl_handle_enter_again(w->handle, w->serial, &c));
+    return mdl_handle_return(w->handle, register_window(c, w->buff, w->size, w->win));
 }
 
-static void window_free(struct mdl_job *job)
-{
-    struct window_job *w = mdl_container_of(job, struct window_job, job);
-
-    mdl_handle_leave(w->handle);
-    free(w);
-}
+static void window_free(struct mdl_job *job) { free(mdl_container_of(job, struct window_job, job)); }
 
 static medleyResult_t start_window(medleyComm_t comm, struct mdl_comm *c, void *buff, size_t size, medleyWindow_t *win)
 {
     struct window_job *w = calloc(1, sizeof(*w));
 
     if (!w) return mdl_handle_return(comm, mdl_error(medleySystemError, "out of memory for a window"));
-    *w = (struct window_job){.handle = comm, .c = c, .buff = buff, .size = size, .win = win};
+    *w = (struct window_job){.handle = comm, .serial = mdl_handle_serial(comm), .buff = buff, .size = size, .win = win};
     mdl_list_init(&w->job.link);
     w->job.comm = c;
     w->job.run = window_run;
     w->job.free = window_free;
+    mdl_handle_leave(comm); /* until it runs */
     return mdl_group_job(&w->job);
 }
 

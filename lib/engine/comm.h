@@ -70,7 +70,10 @@ struct mdl_comm {
     uint64_t refused_until_ns; /* a peer refused a message of ours: the explanation may still come until then */
     char refused_text[MDL_ERROR_TEXT_BYTES];
     char doubt_text[MDL_ERROR_TEXT_BYTES]; /* of an operation in doubt */
-    int wake_fd; /* eventfd in every sleep of the executing thread */
+    struct mdl_list making, making_link;   /* under fault_lock: children that are being made; its place among a parent's
+                                            */
+    bool orphans;                          /* aborted: children shall not be made any more */
+    int wake_fd;                           /* eventfd in every sleep of the executing thread */
 
     struct mdl_transport_use transport[MDL_MAX_TRANSPORTS];
     int ntransports;
@@ -110,8 +113,8 @@ struct mdl_comm {
     struct mdl_list windows;
     _Atomic uint32_t derived; /* serial of the last split or shrink */
 
-    struct mdl_diary diary; /* [any thread] */
-    struct mdl_waiting {    /* [any thread] see diag.c */
+    struct mdl_diary diary;      /* [any thread] */
+    struct mdl_waiting {         /* [any thread] see diag.c */
         _Atomic uint32_t number; /* of the wait in hand; grows when something moves */
         _Atomic uint64_t whom;   /* packed: a rank that this one waits for, and in which entry of the diary; 0: none */
         _Atomic uint64_t cause;  /* packed: what is known of the end of the chain, and for which wait */
@@ -132,6 +135,10 @@ static inline bool mdl_comm_failed(const struct mdl_comm *c)
 void mdl_comm_fail(struct mdl_comm *c, medleyResult_t code, int origin, const char *text, bool spread);
 medleyResult_t mdl_comm_fault(struct mdl_comm *c); /* the code; its text becomes the thread's last error. Success if
                                                       healthy */
+/* A child that is being made: the parent's abort must not wait for it. */
+void mdl_comm_adopt(struct mdl_comm *parent, struct mdl_comm *child);
+void mdl_comm_let_go(struct mdl_comm *parent, struct mdl_comm *child);
+void mdl_comm_fail_children(struct mdl_comm *parent, const char *text);
 void mdl_comm_fail_here(struct mdl_comm *c, medleyResult_t code); /* with the calling thread's last error as text */
 void mdl_comm_wake(struct mdl_comm *c);
 void mdl_fault_attach(struct mdl_comm *c); /* handlers on the control plane */

@@ -21,6 +21,7 @@ void mdl_comm_wake(struct mdl_comm *c)
 
 void mdl_comm_fail(struct mdl_comm *c, medleyResult_t code, int origin, const char *text, bool spread)
 {
+    struct mdl_ctl *ctl;
     bool first;
 
     pthread_mutex_lock(&c->fault_lock);
@@ -35,7 +36,36 @@ void mdl_comm_fail(struct mdl_comm *c, medleyResult_t code, int origin, const ch
     if (!first) return;
     MDL_WARN(MDL_FAULT, "rank %d%s%s: %s", c->rank, c->cfg.comm_name.s[0] ? " of " : "", c->cfg.comm_name.s, text);
     mdl_comm_wake(c);
-    if (spread && c->ctl) mdl_ctl_fault(c->ctl, code, origin, text);
+    if (!spread) return;
+    ctl = __atomic_load_n(&c->ctl, __ATOMIC_ACQUIRE); /* pairs with its creation, which an abort may race */
+    if (ctl) mdl_ctl_fault(ctl, code, origin, text);
+}
+
+void mdl_comm_adopt(struct mdl_comm *parent, struct mdl_comm *child)
+{
+    bool orphan;
+
+    pthread_mutex_lock(&parent->fault_lock);
+    orphan = parent->orphans;
+    mdl_list_append(&parent->making, &child->making_link);
+    pthread_mutex_unlock(&parent->fault_lock);
+    if (orphan) mdl_comm_fail(child, medleyRemoteError, child->rank, "the parent communicator was aborted", false);
+}
+
+void mdl_comm_let_go(struct mdl_comm *parent, struct mdl_comm *child)
+{
+    pthread_mutex_lock(&parent->fault_lock);
+    mdl_list_remove(&child->making_link);
+    pthread_mutex_unlock(&parent->fault_lock);
+}
+
+void mdl_comm_fail_children(struct mdl_comm *parent, const char *text)
+{
+    pthread_mutex_lock(&parent->fault_lock);
+    parent->orphans = true;
+    mdl_list_each (it, &parent->making) /* not spread from here: their makers tell the others when they give up */
+        mdl_comm_fail(mdl_container_of(it, struct mdl_comm, making_link), medleyRemoteError, parent->rank, text, false);
+    pthread_mutex_unlock(&parent->fault_lock);
 }
 
 medleyResult_t mdl_comm_fault(struct mdl_comm *c)

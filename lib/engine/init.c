@@ -31,6 +31,8 @@ medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks
     c->blocking = true;
     c->fault_origin = -1;
     pthread_mutex_init(&c->fault_lock, NULL);
+    mdl_list_init(&c->making);
+    mdl_list_init(&c->making_link);
     mdl_list_init(&c->queue);
     mdl_list_init(&c->active);
     mdl_list_init(&c->windows);
