@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include "lib/engine/exec.h"
+#include "lib/engine/transports.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -436,16 +437,22 @@ static bool others_fault(const struct mdl_op *op, medleyResult_t res)
     return op->suspect >= 0 && (res == medleyInvalidUsage || res == medleyRemoteError);
 }
 
+/* The caller is about to get its buffers back: from here on neither this rank nor a peer may touch them, and what a peer
+ * reads of them does not count. */
+static medleyResult_t fail(struct mdl_op *op)
+{
+    mdl_transports_abort(op->comm);
+    finish(op, mdl_comm_fault(op->comm));
+    return op->result;
+}
+
 medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
 {
     struct mdl_comm *c = op->comm;
     medleyResult_t res;
 
     if (op->state == MDL_STATE_FINISHED) return op->result;
-    if (mdl_comm_failed(c)) {
-        finish(op, mdl_comm_fault(c));
-        return op->result;
-    }
+    if (mdl_comm_failed(c)) return fail(op);
     if (op->state == MDL_STATE_NEW) {
         op->issued_ns = op->issued_ns ? op->issued_ns : mdl_now_ns();
         if (op->scalar_at) memcpy(&op->scalar, op->scalar_at, op->elem);
@@ -463,7 +470,9 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
     }
     if (res == medleyInProgress) return res;
     if (res != medleySuccess && !mdl_comm_failed(c)) mdl_comm_fail_here(c, res);
-    if (op->state != MDL_STATE_FINISHED) finish(op, mdl_comm_failed(c) ? mdl_comm_fault(c) : res);
+    if (op->state == MDL_STATE_FINISHED) return op->result;
+    if (mdl_comm_failed(c)) return fail(op);
+    finish(op, res);
     return op->result;
 }
 

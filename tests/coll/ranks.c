@@ -105,11 +105,14 @@ static void start(struct member *m, bool threads)
     }
 }
 
+static struct ranks_play *in_play; /* a forked rank ends in exit(): what it inherited must stay reachable */
+
 static struct ranks_play *play(int n, bool threads, ranks_fn fn, void *arg)
 {
     struct ranks_play *p = malloc(sizeof(*p));
 
     if (!p) abort();
+    in_play = p;
     *p = (struct ranks_play){.n = n, .threads = threads};
     p->w = mmap(NULL, sizeof(*p->w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     p->members = calloc((size_t)n, sizeof(*p->members));
