@@ -18,7 +18,6 @@ enum {
     MDL_MEMBER_ADDRS = MDL_MAX_ADDRS + 1,
     MDL_MEMBER_BYTES = 4 + 4 + 8 + 8 + 1 + MDL_HOST_BYTES + 1 + MDL_MEMBER_ADDRS * MDL_ADDR_WIRE_BYTES,
     MDL_TREE_ARITY = 4,
-    MDL_MAX_RANKS = 1 << 20,
 };
 
 /* What others need to know of a rank. On the wire: rank u32, pid u32, service u64, place u64, length of the host name

@@ -83,7 +83,7 @@ void mdl_ranges_read(struct mdl_reader *r, struct mdl_ranges *set)
     uint16_t n = mdl_read_u16(r);
     for (int i = 0; i < n && !r->bad; i++) {
         uint32_t first = mdl_read_u32(r), last = mdl_read_u32(r);
-        if (first > last || n > MDL_RANGES_MAX) r->bad = true;
+        if (first > last || last >= MDL_MAX_RANKS || n > MDL_RANGES_MAX) r->bad = true;
         if (!r->bad) mdl_ranges_add(set, first, last);
     }
     if (set->count > count) r->bad = true;

@@ -6,7 +6,7 @@
 
 #include "lib/base/bytes.h"
 
-enum { MDL_RANGES_MAX = 64 };
+enum { MDL_RANGES_MAX = 64, MDL_MAX_RANKS = 1 << 20 };
 
 struct mdl_range {
     uint32_t first, last; /* both in the set */

@@ -311,6 +311,27 @@ START_TEST(ranges_text)
 }
 END_TEST
 
+START_TEST(ranges_are_checked)
+{
+    static const char *const bad[] = {"01000000 0100 05000000 04000000",                   /* backwards */
+                                      "01000000 0100 ffffffff ffffffff",                   /* no rank */
+                                      "02000000 0200 ffffffff ffffffff 00000000 00000000", /* goes around */
+                                      "01000000 0100 03000000 04000000", /* more than were announced */
+                                      "01000000 4100 03000000 03000000",
+                                      "01000000 0200 03000000 03000000"}; /* not there */
+    uint8_t bytes[64];
+    size_t len;
+    struct mdl_ranges set;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        from_hex(bad[i], bytes, &len);
+        struct mdl_reader r = {.p = bytes, .left = len};
+        mdl_ranges_read(&r, &set);
+        ck_assert_msg(r.bad, "case %zu", i);
+        ck_assert_uint_eq(set.count, 0);
+    }
+}
+END_TEST
+
 START_TEST(tree_is_one)
 {
     for (uint32_t n = 1; n < 200; n++) {
@@ -335,4 +356,4 @@ END_TEST
 
 UNIT_MAIN("ctl_messages", frame_bytes, member_bytes, join_bytes, wait_bytes, ready_bytes, trouble_bytes,
           trouble_is_never_success, chunk_bytes, missing_bytes, id_bytes, damaged_ids, bad_headers, hosts_are_checked,
-          ranges_text, tree_is_one)
+          ranges_text, ranges_are_checked, tree_is_one)
