@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "lib/engine/queue.h"
+#include "lib/net/cpus.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -19,6 +20,7 @@ static struct {
     int users; /* streams and queued batches */
     int wake_fd;
     _Atomic bool dirty; /* somebody queued something that the thread has not looked at */
+    bool placed; /* the thread was moved to some communicator's MEDLEY_CPU_SET */
     struct mdl_list comms;
 } q = {.lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT, .wake_fd = -1};
 
@@ -161,7 +163,7 @@ static medleyResult_t start_thread(void)
 
     q.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (q.wake_fd < 0) return mdl_system_error(errno, "cannot make an eventfd for the progress thread");
-    q.stop = false;
+    q.stop = q.placed = false;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     err = pthread_create(&q.thread, NULL, thread_main, NULL);
@@ -227,6 +229,14 @@ static medleyResult_t make_tickets(struct mdl_batch *b, void *const *streams, in
     return medleySuccess;
 }
 
+/* The thread serves all communicators of the process: the first one that names processors decides. With the lock. */
+static void place_thread(const struct mdl_comm *c)
+{
+    if (q.placed || !c->cfg.cpu_set.s[0]) return;
+    q.placed = true;
+    if (mdl_cpus_move(q.thread, c->cfg.cpu_set.s) != medleySuccess) mdl_error_clear(); /* it was logged: run anywhere */
+}
+
 medleyResult_t mdl_queue_submit(struct mdl_batch *b, void *const *streams, int n)
 {
     struct mdl_comm *c = b->comm;
@@ -245,6 +255,7 @@ medleyResult_t mdl_queue_submit(struct mdl_batch *b, void *const *streams, int n
         mdl_queue_release();
         return res;
     }
+    place_thread(c);
     if (mdl_list_empty(&c->queue)) mdl_list_append(&q.comms, &c->active);
     mdl_list_append(&c->queue, &b->link);
     atomic_fetch_add_explicit(&c->queued, 1, memory_order_relaxed);

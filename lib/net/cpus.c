@@ -50,12 +50,14 @@ medleyResult_t mdl_cpus_parse(const char *text, cpu_set_t *set)
     return medleySuccess;
 }
 
-medleyResult_t mdl_cpus_apply(const char *text)
+medleyResult_t mdl_cpus_move(pthread_t thread, const char *text)
 {
     cpu_set_t set;
     if (!text || !*text) return medleySuccess;
     MDL_TRY(mdl_cpus_parse(text, &set));
-    int err = pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+    int err = pthread_setaffinity_np(thread, sizeof(set), &set);
     if (err) return mdl_system_error(err, "MEDLEY_CPU_SET=%s: this process may not run on these processors", text);
     return medleySuccess;
 }
+
+medleyResult_t mdl_cpus_apply(const char *text) { return mdl_cpus_move(pthread_self(), text); }

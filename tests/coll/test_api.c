@@ -5,7 +5,9 @@
 
 #include "tests/coll/ranks.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -284,6 +286,51 @@ static int streams(struct ranks_world *w, int rank, medleyComm_t comm)
     return 0;
 }
 
+/* Where may the thread of this name run? -1: there is none; else the only processor, or CPU_SETSIZE for several. */
+static int where_runs(const char *name)
+{
+    DIR *dir = opendir("/proc/self/task");
+    int cpu = -1;
+
+    for (struct dirent *d; dir && (d = readdir(dir)) != NULL;) {
+        char path[300], comm[32] = "";
+        cpu_set_t set;
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", d->d_name);
+        f = d->d_name[0] == '.' ? NULL : fopen(path, "r");
+        if (!f) continue;
+        if (fgets(comm, sizeof(comm), f)) comm[strcspn(comm, "\n")] = 0;
+        fclose(f);
+        if (strcmp(comm, name) != 0 || sched_getaffinity(atoi(d->d_name), sizeof(set), &set) != 0) continue;
+        for (cpu = 0; CPU_COUNT(&set) == 1 && !CPU_ISSET(cpu, &set);) cpu++;
+        if (CPU_COUNT(&set) != 1) cpu = CPU_SETSIZE;
+    }
+    if (dir) closedir(dir);
+    return cpu;
+}
+
+static int cpu_set(struct ranks_world *w, int rank, medleyComm_t comm)
+{
+    int one = 1, sum = 0, cpu = sched_getcpu();
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    medleyComm_t half;
+    char text[16];
+    void *stream;
+
+    snprintf(text, sizeof(text), "%d", cpu);
+    config.cpu_set = text;
+    OK(medleyCommSplit(comm, 0, rank, &half, &config));
+    OK(medleyStreamCreate(&stream));
+    OK(medleyAllReduce(&one, &sum, 1, medleyInt32, medleySum, half, stream));
+    CHECK(where_runs("medley-progress") == cpu);
+    OK(medleyStreamSynchronize(stream));
+    CHECK(sum == w->nranks);
+    OK(medleyStreamDestroy(stream));
+    OK(medleyCommDestroy(half));
+    return 0;
+}
+
 static int statistics(struct ranks_world *w, int rank, medleyComm_t comm)
 {
     medleyPeerStats_t before[64], peers[64];
@@ -321,6 +368,7 @@ static const struct {
     {"split", split, false, false, 0},
     {"shrink", shrink, false, false, 0},
     {"streams", streams, false, false, 0},
+    {"cpu_set", cpu_set, false, true, 0},
     {"statistics", statistics, false, false, 0},
     {"mismatch_count", mismatch_count, true, false, 0},
     {"mismatch_coll", mismatch_coll, true, false, 0},
