@@ -86,33 +86,36 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-static void start(struct member *m, bool threads)
+static void be_rank(struct ranks_play *p, struct member m)
 {
-    if (threads) {
+    int res;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing shall outlive a test that was killed itself */
+    free(p->members);
+    free(p);
+    enter_host(m.rank);
+    res = m.fn(m.w, m.rank, m.arg);
+    fflush(NULL);
+    exit(res);
+}
+
+static void start(struct ranks_play *p, struct member *m)
+{
+    if (p->threads) {
         if (pthread_create(&m->thread, NULL, thread_main, m)) abort();
         return;
     }
     fflush(NULL);
     m->pid = fork();
     if (m->pid < 0) abort();
-    if (m->pid == 0) {
-        int res;
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing shall outlive a test that was killed itself */
-        enter_host(m->rank);
-        res = m->fn(m->w, m->rank, m->arg);
-        fflush(NULL);
-        exit(res);
-    }
+    if (m->pid == 0) be_rank(p, *m);
 }
-
-static struct ranks_play *in_play; /* a forked rank ends in exit(): what it inherited must stay reachable */
 
 static struct ranks_play *play(int n, bool threads, ranks_fn fn, void *arg)
 {
     struct ranks_play *p = malloc(sizeof(*p));
 
     if (!p) abort();
-    in_play = p;
     *p = (struct ranks_play){.n = n, .threads = threads};
     p->w = mmap(NULL, sizeof(*p->w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     p->members = calloc((size_t)n, sizeof(*p->members));
@@ -120,7 +123,7 @@ static struct ranks_play *play(int n, bool threads, ranks_fn fn, void *arg)
     p->w->nranks = n;
     for (int r = 0; r < n; r++) {
         p->members[r] = (struct member){.w = p->w, .rank = r, .fn = fn, .arg = arg};
-        start(&p->members[r], threads);
+        start(p, &p->members[r]);
     }
     return p;
 }
