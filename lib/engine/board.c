@@ -6,9 +6,9 @@
 
 #include <stdlib.h>
 
-/* The signal area starts a cache-line pair behind the lines, the scratch at a multiple of the largest page size in use.
+/* The signal area starts behind the lines, the scratch at a multiple of the largest page size in use.
  */
-enum { SIGNAL_OFFSET = 4096, SIGNAL_BYTES = 64, SCRATCH_ALIGN = 65536 };
+enum { SIGNAL_OFFSET = 2 * MDL_BOARD_LINE_ROOM, SIGNAL_BYTES = 64, SCRATCH_ALIGN = 65536 };
 
 /* Ranks that are threads of one process map a board at different addresses, and the thread sanitizer, which goes by
  * address, does not see that a store to one is the load of another. For it alone, all meet in one word. */
@@ -56,7 +56,7 @@ void mdl_board_destroy(struct mdl_board *b)
 
 static struct mdl_line *line_of(const struct mdl_board *b, int i, uint64_t seq)
 {
-    return (struct mdl_line *)((char *)b->base[i] + (seq & 1) * 2 * MDL_LINE_BYTES);
+    return (struct mdl_line *)((char *)b->base[i] + (seq & 1) * MDL_BOARD_LINE_ROOM);
 }
 
 void mdl_board_publish(struct mdl_board *b, uint64_t seq, const struct mdl_call *c)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The board: one shared segment per rank, mapped by the ranks of its host. It holds
- * - two published lines (for odd and even collectives): what this rank calls and where its buffers are;
+ * - two published lines (for odd and even collectives): what this rank calls and where its buffers are, each with room
+ *   for a small payload behind it;
  * - signal counters: slot (channel, source) is written by that source only, read by the owner;
  * - the scratch that plans of the host read and write by reference.
  *
@@ -16,7 +17,8 @@
 #include "lib/plan/plan.h"
 #include <stdatomic.h>
 
-enum { MDL_LINE_BYTES = 64, MDL_LINE_WORDS = 7 };
+enum { MDL_LINE_BYTES = 64, MDL_LINE_WORDS = 7, MDL_BOARD_LINE_ROOM = 2048 };
+enum { MDL_BOARD_PAYLOAD_BYTES = MDL_BOARD_LINE_ROOM - MDL_LINE_BYTES };
 
 /* Signature and buffers of one call: exactly what the line carries. */
 enum mdl_line_flags {
@@ -61,6 +63,12 @@ medleyResult_t mdl_board_look(const struct mdl_board *b, int i, uint64_t seq, st
 void mdl_board_signal(struct mdl_board *b, int i, uint32_t channel);
 bool mdl_board_consume(struct mdl_board *b, int i, uint32_t channel); /* takes one signal of local rank i, if there is
                                                                          one */
+
+/* What travels with line `seq` of local rank i: written before the line is published, read after it was looked at. */
+static inline void *mdl_board_payload(const struct mdl_board *b, int i, uint64_t seq)
+{
+    return (char *)b->base[i] + (seq & 1) * MDL_BOARD_LINE_ROOM + MDL_LINE_BYTES;
+}
 
 static inline void *mdl_board_scratch(const struct mdl_board *b, int i)
 {

@@ -83,6 +83,7 @@ struct mdl_comm {
     struct mdl_team *team;
     struct mdl_board board;
     bool use_board;
+    uint32_t quick; /* bit of each collective whose small calls go through quick.h */
     struct mdl_transport_use *map_transport;
 
     /* execution */

@@ -8,6 +8,7 @@
 
 #include "lib/engine/exec.h"
 #include "lib/engine/facts.h"
+#include "lib/engine/quick.h"
 #include "lib/engine/transports.h"
 #include "lib/engine/workers.h"
 
@@ -281,6 +282,7 @@ static medleyResult_t map_boards(struct mdl_comm *c)
             return mdl_error(medleyRemoteError, "rank %d (host %s) handed over a board of %zu bytes instead of %llu", r,
                              c->facts[r].host, len, (unsigned long long)c->facts[c->rank].board_bytes);
     }
+    mdl_quick_init(c);
     return medleySuccess;
 }
 

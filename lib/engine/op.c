@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include "lib/engine/exec.h"
+#include "lib/engine/quick.h"
 #include "lib/engine/transports.h"
 
 #include <stdio.h>
@@ -168,8 +169,13 @@ static void publish(struct mdl_op *op)
     op->lines_seen = 0;
     op->state = MDL_STATE_LINES;
     if (!c->use_board) return;
-    describe_buffers(op);
-    memset(c->mapped, 0, (size_t)c->board.nlocal * sizeof(*c->mapped));
+    op->quick = mdl_quick_fits(op);
+    if (op->quick) {
+        mdl_quick_put(op);
+    } else {
+        describe_buffers(op);
+        memset(c->mapped, 0, (size_t)c->board.nlocal * sizeof(*c->mapped));
+    }
     mdl_board_publish(&c->board, op->seq, &op->call);
     for (int i = 0; i < c->board.nlocal; i++) {
         int peer = c->team->members[c->team->host[c->rank]][i];
@@ -291,6 +297,18 @@ static medleyResult_t start_collective(struct mdl_op *op)
     return medleyInProgress;
 }
 
+static medleyResult_t finish_quick(struct mdl_op *op)
+{
+    struct mdl_comm *c = op->comm;
+    const struct mdl_team *t = c->team;
+    uint64_t bytes = (uint64_t)op->count * op->elem * (uint64_t)c->nranks;
+
+    mdl_quick_take(op);
+    atomic_store_explicit(&c->last_algo, "oneshot", memory_order_relaxed);
+    atomic_store_explicit(&c->last_predicted_ns, t->local_alpha + bytes * t->copy_beta / 1000, memory_order_relaxed);
+    return medleySuccess;
+}
+
 static medleyResult_t step_collective(struct mdl_op *op, int *events)
 {
     medleyResult_t res = medleyInProgress;
@@ -302,6 +320,7 @@ static medleyResult_t step_collective(struct mdl_op *op, int *events)
     }
     if (op->state == MDL_STATE_LINES) {
         MDL_TRY(read_lines(op, events));
+        if (op->quick) return finish_quick(op);
         MDL_TRY(choose(op));
     }
     if (op->state == MDL_STATE_RUN) res = run_windows(op, events);
@@ -437,8 +456,8 @@ static bool others_fault(const struct mdl_op *op, medleyResult_t res)
     return op->suspect >= 0 && (res == medleyInvalidUsage || res == medleyRemoteError);
 }
 
-/* The caller is about to get its buffers back: from here on neither this rank nor a peer may touch them, and what a peer
- * reads of them does not count. */
+/* The caller is about to get its buffers back: from here on neither this rank nor a peer may touch them, and what a
+ * peer reads of them does not count. */
 static medleyResult_t fail(struct mdl_op *op)
 {
     mdl_transports_abort(op->comm);

@@ -33,7 +33,7 @@ struct mdl_op {
     void *out;
     size_t elem, count;
     size_t *tables; /* V: [4n] send counts, send displs, receive counts, receive displs; owned */
-    bool premul;
+    bool premul, quick;
     uint64_t scalar;       /* one value of dtype */
     const void *scalar_at; /* where to read it when the operation starts, or NULL: it is there already */
 

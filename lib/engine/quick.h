@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Small collectives inside one host whose payload travels in the published line: one round of flags, no plan. It is the
+ * one-shot exchange (lib/algo/oneshot.c) with the same order of operands, so both give the same bits, and MEDLEY_ALGO
+ * and MEDLEY_ONESHOT mean it too.
+ *
+ * All ranks of a call decide alike, since what decides is in the signature that they compare or was agreed on at init.
+ * The payload of collective s may be read until the reader publishes s + 1; board.h says why that is long enough.
+ */
+#ifndef MDL_ENGINE_QUICK_H_
+#define MDL_ENGINE_QUICK_H_
+
+#include "lib/engine/op.h"
+
+void mdl_quick_init(struct mdl_comm *c);      /* once the board is mapped */
+bool mdl_quick_fits(const struct mdl_op *op); /* does this call go this way? */
+void mdl_quick_put(const struct mdl_op *op);  /* the payload of line op->seq, before it is published */
+void mdl_quick_take(const struct mdl_op *op); /* the result, when all lines op->seq were read and agree */
+
+#endif
