@@ -249,10 +249,20 @@ static medleyResult_t tcp_recv(void *ctx, int peer, const struct mdl_message *ms
 
 /* ---- information ---- */
 
+static bool has_interface(const struct mdl_link_info *info, const char *name)
+{
+    size_t len = strlen(name), n;
+    for (const char *at = info->interface; *at; at += n + (at[n] == ',')) {
+        n = strcspn(at, ",");
+        if (n == len && !memcmp(at, name, n)) return true; /* rail1 is not rail10 */
+    }
+    return false;
+}
+
 static void add_interface(struct mdl_link_info *info, const char *name)
 {
     size_t len = strlen(info->interface), more = strlen(name);
-    if (!more || strstr(info->interface, name) || len + more + 2 > sizeof info->interface) return;
+    if (!more || has_interface(info, name) || len + more + 2 > sizeof info->interface) return;
     snprintf(info->interface + len, sizeof info->interface - len, "%s%s", len ? "," : "", name);
 }
 
