@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Randomised collectives against the reference: test_coll [-n ranks] [-c cases] [-s seed] [-t: threads] [-m max count]
- * [-a: asynchronous streams] [-v] Every type, operation, size class, root, in place or not, mapped or ordinary buffers
- * is drawn; the first draws walk through all collectives x types. The environment (MEDLEY_TRANSPORT, MEDLEY_ALGO,
- * MEDLEY_CMA ...) chooses the path. AllReduce results must be bit-identical on all ranks.
+ * [-a: asynchronous streams] [-l: look at the links] [-v] Every type, operation, size class, root, in place or not,
+ * mapped or ordinary buffers is drawn; the first draws walk through all collectives x types. The environment
+ * (MEDLEY_TRANSPORT, MEDLEY_ALGO, MEDLEY_CMA ...) chooses the path. AllReduce results must be bit-identical on all
+ * ranks. With -l ranks of one host must be linked by shared memory and those of different hosts by TCP.
  */
 #include "config.h"
 
@@ -18,7 +19,7 @@
 struct options {
     int ranks, cases, seconds;
     unsigned seed;
-    bool threads, async, verbose;
+    bool threads, async, links, verbose;
     size_t max;
 };
 
@@ -58,6 +59,27 @@ static struct coll_case draw(unsigned i, unsigned *s, int n, size_t max)
     return c;
 }
 
+/* The transport of each link that was used, by the names of the hosts. */
+static int wrong_links(medleyComm_t comm, int rank, int n)
+{
+    medleyPeerStats_t *peers = calloc((size_t)n, sizeof(*peers));
+    medleyCommStats_t stats = {.size = sizeof(stats), .npeers = n, .peers = peers};
+    medleyRankInfo_t self = {.size = sizeof(self)}, info = {.size = sizeof(info)};
+    int wrong = !peers || medleyCommGetStats(comm, &stats) || medleyCommGetInfo(comm, rank, &self);
+
+    for (int r = 0; r < n && !wrong; r++) {
+        if (medleyCommGetInfo(comm, r, &info)) return 1;
+        const char *wanted = r == rank ? "self" : strcmp(info.host, self.host) == 0 ? "shm" : "tcp";
+        if (strcmp(info.transport, wanted) == 0 && (!peers[r].transport[0] || !strcmp(peers[r].transport, wanted)))
+            continue;
+        fprintf(stderr, "rank %d (%s) reaches rank %d (%s) by %s, not by %s\n", rank, self.host, r, info.host,
+                info.transport, wanted);
+        wrong = 1;
+    }
+    free(peers);
+    return wrong;
+}
+
 static int rank_main(struct ranks_world *w, int rank, void *arg)
 {
     const struct options *o = arg;
@@ -83,6 +105,7 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
         }
         wrong = coll_case_run(&c, comm, rank, w->nranks, stream, &hash);
     }
+    if (o->links && !wrong) wrong = wrong_links(comm, rank, w->nranks);
     if (medleyCommGetStats(comm, &stats) != medleySuccess) wrong = 1;
     if (rank == 0 && !wrong)
         printf("%d cases on %d ranks right; plans built %llu, reused %llu\n", o->cases, w->nranks,
@@ -97,7 +120,7 @@ int main(int argc, char **argv)
     struct options o = {.ranks = 4, .cases = 300, .seconds = 100, .seed = 1, .max = 100000};
     int opt, failed;
 
-    while ((opt = getopt(argc, argv, "n:c:s:m:d:tav")) != -1) {
+    while ((opt = getopt(argc, argv, "n:c:s:m:d:talv")) != -1) {
         switch (opt) {
         case 'n': o.ranks = atoi(optarg); break;
         case 'c': o.cases = atoi(optarg); break;
@@ -106,6 +129,7 @@ int main(int argc, char **argv)
         case 'd': o.seconds = atoi(optarg); break;
         case 't': o.threads = true; break;
         case 'a': o.async = true; break;
+        case 'l': o.links = true; break;
         case 'v': o.verbose = true; break;
         default: return 2;
         }
