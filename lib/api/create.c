@@ -362,7 +362,7 @@ medleyResult_t medleyCommSplit(medleyComm_t comm, int color, int key, medleyComm
     cr->split = true;
     cr->color = color;
     cr->key = key;
-    cr->serial = atomic_fetch_add_explicit(&p->derived, 1, memory_order_relaxed) + 1u;
+    cr->serial = ++p->splits;
     return in_group(start_child(cr));
 }
 
@@ -393,15 +393,36 @@ static bool is_excluded(int rank, const int *exclude, int count)
     return false;
 }
 
-/* The same on all that stay, whatever they did before: a hash of the members, and the count of shrinks where the parent
- * is healthy. */
+/* How often the parent has been shrunk to these members, this time included; NULL: no memory. */
+static uint32_t *shrink_count(struct mdl_comm *p, uint64_t members)
+{
+    struct mdl_shrunk *more;
+
+    for (int i = 0; i < p->nshrunk; i++) {
+        if (p->shrunk[i].members != members) continue;
+        p->shrunk[i].times++;
+        return &p->shrunk[i].times;
+    }
+    more = realloc(p->shrunk, (size_t)(p->nshrunk + 1) * sizeof(*more));
+    if (!more) return NULL;
+    p->shrunk = more;
+    more[p->nshrunk] = (struct mdl_shrunk){.members = members, .times = 1};
+    return &more[p->nshrunk++].times;
+}
+
+/* The same on all that stay, whatever they and those left out did before: a hash of the members and, where the parent
+ * is healthy, the count of its shrinks to just these. 0: no memory. */
 static uint64_t shrink_serial(struct mdl_comm *p, const int *ranks, int n, int flags)
 {
     uint64_t h = 0xcbf29ce484222325u;
+    const uint32_t *times;
 
     for (int i = 0; i < n; i++) h = (h ^ (uint64_t)(uint32_t)ranks[i]) * 0x100000001b3u;
-    if (!(flags & MEDLEY_SHRINK_ABORT))
-        h ^= (uint64_t)(atomic_fetch_add_explicit(&p->derived, 1, memory_order_relaxed) + 1u) << 40;
+    if (!(flags & MEDLEY_SHRINK_ABORT)) {
+        times = shrink_count(p, h);
+        if (!times) return 0;
+        h ^= (uint64_t)*times << 40;
+    }
     return h | 1ull << 63; /* apart from splits */
 }
 
@@ -415,16 +436,13 @@ static medleyResult_t shrink(medleyComm_t comm, struct mdl_comm *p, const int *e
     cr = new_child(comm, p, newcomm, config, &res);
     if (!cr) return mdl_handle_return(comm, res);
     cr->ranks = malloc((size_t)p->nranks * sizeof(int));
-    if (!cr->ranks) {
-        free(cr);
-        return mdl_handle_return(comm,
-                                 mdl_error(medleySystemError, "out of memory for a shrink of %d ranks", p->nranks));
-    }
-    for (int r = 0; r < p->nranks; r++) {
+    for (int r = 0; cr->ranks && r < p->nranks; r++) {
         if (!is_excluded(r, exclude, count)) cr->ranks[cr->nids++] = r;
     }
-    cr->serial = shrink_serial(p, cr->ranks, cr->nids, flags);
-    return start_child(cr); /* leaves the parent */
+    if (cr->ranks) cr->serial = shrink_serial(p, cr->ranks, cr->nids, flags);
+    if (cr->serial) return start_child(cr); /* leaves the parent */
+    create_free(&cr->job);
+    return mdl_handle_return(comm, mdl_error(medleySystemError, "out of memory for a shrink of %d ranks", p->nranks));
 }
 
 medleyResult_t medleyCommShrink(medleyComm_t comm, const int *exclude, int count, medleyComm_t *newcomm,

@@ -112,7 +112,12 @@ struct mdl_comm {
     struct mdl_redop *redops;
     int nredops;
     struct mdl_list windows;
-    _Atomic uint32_t derived; /* serial of the last split or shrink */
+    uint32_t splits; /* all ranks of the communicator count the same */
+    struct mdl_shrunk {
+        uint64_t members; /* a hash of who stayed */
+        uint32_t times;   /* only those who stayed count it */
+    } * shrunk;
+    int nshrunk;
 
     struct mdl_diary diary;      /* [any thread] */
     struct mdl_waiting {         /* [any thread] see diag.c */

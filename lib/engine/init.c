@@ -84,6 +84,7 @@ void mdl_comm_free(struct mdl_comm *c)
     free(c->mapped);
     free(c->stage);
     free(c->redops);
+    free(c->shrunk);
     free(c);
 }
 
