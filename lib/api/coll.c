@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include "lib/api/group.h"
+#include "lib/api/redop.h"
 #include "lib/engine/stream.h"
 
 #include <stdlib.h>
@@ -33,16 +34,17 @@ static bool is_v(medleyColl_t coll) { return coll >= medleyCollAllGatherV && col
 
 static medleyResult_t check_op(const struct args *a, const struct mdl_comm *c)
 {
-    int user = (int)a->op - medleyNumOps;
+    const struct mdl_redop *made;
 
     if (!reduces(a->coll)) return medleySuccess;
     if ((int)a->op >= 0 && a->op < medleyNumOps) return medleySuccess;
-    if (user < 0 || user >= c->nredops || !c->redops[user].used)
+    made = mdl_redop_find(c, a->op);
+    if (!made)
         return mdl_error(medleyInvalidArgument, "%s: operation %d does not exist on this communicator", a->name,
                          (int)a->op);
-    if (c->redops[user].dtype != a->dtype)
+    if (made->dtype != a->dtype)
         return mdl_error(medleyInvalidArgument, "%s: operation %d was made for %s, the call has %s", a->name,
-                         (int)a->op, mdl_dtype_name(c->redops[user].dtype), mdl_dtype_name(a->dtype));
+                         (int)a->op, mdl_dtype_name(made->dtype), mdl_dtype_name(a->dtype));
     return medleySuccess;
 }
 
@@ -182,7 +184,7 @@ static void use_premul(struct mdl_op *op, const struct mdl_redop *r)
 static medleyResult_t fill_op(const struct args *a, struct mdl_comm *c, struct mdl_op *op)
 {
     mdl_op_init(op, c, a->coll, a->in, a->out, a->count, a->dtype, reduces(a->coll) ? a->op : medleySum, a->root);
-    if (reduces(a->coll) && a->op >= medleyNumOps) use_premul(op, &c->redops[a->op - medleyNumOps]);
+    if (reduces(a->coll) && a->op >= medleyNumOps) use_premul(op, mdl_redop_find(c, a->op));
     return is_v(a->coll) ? copy_tables(op, a) : medleySuccess;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Version, errors, log, memory, operations, streams: the thin part of the API. */
+/* Version, errors, log, memory, streams: the thin part of the API. */
 #include "config.h"
 
 #include "lib/api/handle.h"
@@ -70,66 +70,6 @@ medleyResult_t medleyMemFree(void *ptr)
 {
     MDL_TRY(mdl_process_check());
     return ptr ? mdl_mem_free(ptr) : medleySuccess;
-}
-
-/* ---- operations ---- */
-
-static medleyResult_t find_redop_slot(struct mdl_comm *c, int *slot)
-{
-    struct mdl_redop *more;
-    int n = 0;
-
-    while (n < c->nredops && c->redops[n].used) n++;
-    if (n == c->nredops) {
-        more = realloc(c->redops, (size_t)(n + 1) * sizeof(*more));
-        if (!more) return mdl_error(medleySystemError, "out of memory for an operation");
-        more[n].used = false;
-        c->redops = more;
-        c->nredops = n + 1;
-    }
-    *slot = n;
-    return medleySuccess;
-}
-
-static medleyResult_t create_premul(struct mdl_comm *c, medleyRedOp_t *op, void *scalar, medleyDataType_t dtype,
-                                    medleyScalarResidence_t residence)
-{
-    struct mdl_redop r = {.used = true, .dtype = dtype, .residence = residence, .pointer = scalar};
-    int slot = 0;
-
-    if (!op || !scalar) return mdl_error(medleyInvalidArgument, "medleyRedOpCreatePreMulSum: op or scalar is NULL");
-    if ((int)dtype < 0 || dtype >= medleyNumTypes)
-        return mdl_error(medleyInvalidArgument, "medleyRedOpCreatePreMulSum: %d is not a datatype", (int)dtype);
-    if (residence != medleyScalarDevice && residence != medleyScalarHostImmediate)
-        return mdl_error(medleyInvalidArgument, "medleyRedOpCreatePreMulSum: %d is not a residence", (int)residence);
-    if (residence == medleyScalarHostImmediate) memcpy(&r.value, scalar, mdl_dtype_size(dtype));
-    MDL_TRY(find_redop_slot(c, &slot));
-    c->redops[slot] = r;
-    *op = (medleyRedOp_t)(medleyNumOps + slot);
-    return medleySuccess;
-}
-
-medleyResult_t medleyRedOpCreatePreMulSum(medleyRedOp_t *op, void *scalar, medleyDataType_t datatype,
-                                          medleyScalarResidence_t residence, medleyComm_t comm)
-{
-    struct mdl_comm *c;
-
-    MDL_TRY(mdl_handle_enter_ready(comm, &c));
-    return mdl_handle_return(comm, create_premul(c, op, scalar, datatype, residence));
-}
-
-medleyResult_t medleyRedOpDestroy(medleyRedOp_t op, medleyComm_t comm)
-{
-    struct mdl_comm *c;
-    int slot = (int)op - medleyNumOps;
-
-    MDL_TRY(mdl_handle_enter(comm, &c));
-    if (slot < 0 || slot >= c->nredops || !c->redops[slot].used)
-        return mdl_handle_return(comm, mdl_error(medleyInvalidArgument,
-                                                 "medleyRedOpDestroy: operation %d does not exist on this communicator",
-                                                 (int)op));
-    c->redops[slot].used = false;
-    return mdl_handle_return(comm, medleySuccess);
 }
 
 /* ---- streams and events ---- */

@@ -47,6 +47,7 @@ struct mdl_coll_counters {
 
 struct mdl_redop {
     bool used;
+    int number; /* what the user calls it */
     medleyDataType_t dtype;
     medleyScalarResidence_t residence;
     uint64_t value;
