@@ -5,22 +5,34 @@
 
 #include "lib/api/create.h"
 #include "lib/engine/transports.h"
+#include "lib/net/cpus.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static medleyResult_t set_int(struct mdl_config *cfg, const char *env, int value)
+/* The variable's rules are the field's; the error names both. */
+static medleyResult_t set_field(struct mdl_config *cfg, const char *field, const char *env, const char *value)
+{
+    medleyResult_t res = mdl_config_set(cfg, env, value);
+    char text[MDL_ERROR_TEXT_BYTES];
+
+    if (res == medleySuccess) return res;
+    snprintf(text, sizeof(text), "medleyConfig_t.%s: %.400s", field, mdl_error_text());
+    return mdl_error_set(res, text);
+}
+
+static medleyResult_t set_int(struct mdl_config *cfg, const char *field, const char *env, int value)
 {
     char text[32];
 
     if (value == MEDLEY_CONFIG_UNDEF_INT) return medleySuccess;
     snprintf(text, sizeof(text), "%d", value);
-    return mdl_config_set(cfg, env, text);
+    return set_field(cfg, field, env, text);
 }
 
-static medleyResult_t set_text(struct mdl_config *cfg, const char *env, const char *value)
+static medleyResult_t set_text(struct mdl_config *cfg, const char *field, const char *env, const char *value)
 {
-    return value ? mdl_config_set(cfg, env, value) : medleySuccess;
+    return value ? set_field(cfg, field, env, value) : medleySuccess;
 }
 
 static medleyResult_t read_user(const medleyConfig_t *user, medleyConfig_t *own)
@@ -48,25 +60,28 @@ static medleyResult_t apply(const medleyConfig_t *u, struct mdl_config *cfg, boo
     if (u->blocking != MEDLEY_CONFIG_UNDEF_INT && u->blocking != 0 && u->blocking != 1)
         return mdl_error(medleyInvalidArgument, "medleyConfig_t.blocking is %d, it must be 0 or 1", u->blocking);
     if (u->blocking != MEDLEY_CONFIG_UNDEF_INT) *blocking = u->blocking;
-    MDL_TRY(set_int(cfg, "MEDLEY_TIMEOUT", u->timeout_ms));
-    MDL_TRY(set_int(cfg, "MEDLEY_INIT_TIMEOUT", u->init_timeout_ms));
-    MDL_TRY(set_int(cfg, "MEDLEY_DETERMINISTIC", u->deterministic));
-    MDL_TRY(set_int(cfg, "MEDLEY_THREADS", u->threads));
-    MDL_TRY(set_text(cfg, "MEDLEY_DEVICE", u->device));
-    MDL_TRY(set_text(cfg, "MEDLEY_TRANSPORT", u->transports));
-    MDL_TRY(set_text(cfg, "MEDLEY_CPU_SET", u->cpu_set));
-    MDL_TRY(set_text(cfg, "MEDLEY_SOCKET_IFNAME", u->net_ifname));
-    MDL_TRY(set_text(cfg, "MEDLEY_COMM_NAME", u->comm_name));
+    MDL_TRY(set_int(cfg, "timeout_ms", "MEDLEY_TIMEOUT", u->timeout_ms));
+    MDL_TRY(set_int(cfg, "init_timeout_ms", "MEDLEY_INIT_TIMEOUT", u->init_timeout_ms));
+    MDL_TRY(set_int(cfg, "deterministic", "MEDLEY_DETERMINISTIC", u->deterministic));
+    MDL_TRY(set_int(cfg, "threads", "MEDLEY_THREADS", u->threads));
+    MDL_TRY(set_text(cfg, "device", "MEDLEY_DEVICE", u->device));
+    MDL_TRY(set_text(cfg, "transports", "MEDLEY_TRANSPORT", u->transports));
+    MDL_TRY(set_text(cfg, "cpu_set", "MEDLEY_CPU_SET", u->cpu_set));
+    MDL_TRY(set_text(cfg, "net_ifname", "MEDLEY_SOCKET_IFNAME", u->net_ifname));
+    MDL_TRY(set_text(cfg, "comm_name", "MEDLEY_COMM_NAME", u->comm_name));
     if (!u->memory_budget) return medleySuccess;
     snprintf(text, sizeof(text), "%zu", u->memory_budget);
-    return mdl_config_set(cfg, "MEDLEY_MEMORY_BUDGET", text);
+    return set_field(cfg, "memory_budget", "MEDLEY_MEMORY_BUDGET", text);
 }
 
 static medleyResult_t check(const struct mdl_config *cfg)
 {
+    cpu_set_t cpus;
+
     if (strcmp(cfg->device.s, "host") != 0)
         return mdl_error(medleyInvalidArgument, "device \"%s\" is not supported by this release: only \"host\"",
                          cfg->device.s);
+    if (cfg->cpu_set.s[0]) MDL_TRY(mdl_cpus_parse(cfg->cpu_set.s, &cpus));
     MDL_TRY(mdl_transports_check_names(cfg));
     MDL_TRY(mdl_algo_spec_check(cfg->algo.s));
     return mdl_reduce_select(cfg->simd.s[0] ? cfg->simd.s : NULL);
