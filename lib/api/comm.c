@@ -81,7 +81,9 @@ medleyResult_t medleyCommRevoke(medleyComm_t comm, int flags)
     struct mdl_comm *c;
     char text[192];
 
-    if (flags) return mdl_error(medleyInvalidArgument, "medleyCommRevoke: flags are %d, they must be 0", flags);
+    if (flags)
+        return mdl_handle_refuse(
+            comm, mdl_error(medleyInvalidArgument, "medleyCommRevoke: flags are %d, they must be 0", flags));
     MDL_TRY(mdl_handle_enter(comm, &c));
     if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING)
         return mdl_handle_return(comm, mdl_error(medleyInvalidUsage, "the communicator is still being made"));
@@ -97,7 +99,9 @@ medleyResult_t medleyCommGetAsyncError(medleyComm_t comm, medleyResult_t *async_
 {
     struct mdl_comm *c;
 
-    if (!async_error) return mdl_error(medleyInvalidArgument, "medleyCommGetAsyncError: async_error is NULL");
+    if (!async_error)
+        return mdl_handle_refuse(comm,
+                                 mdl_error(medleyInvalidArgument, "medleyCommGetAsyncError: async_error is NULL"));
     MDL_TRY(mdl_handle_enter(comm, &c));
     if (mdl_comm_failed(c))
         *async_error = mdl_comm_fault(c);
@@ -113,7 +117,7 @@ medleyResult_t medleyCommCount(const medleyComm_t comm, int *count)
 {
     struct mdl_comm *c;
 
-    if (!count) return mdl_error(medleyInvalidArgument, "medleyCommCount: count is NULL");
+    if (!count) return mdl_handle_refuse(comm, mdl_error(medleyInvalidArgument, "medleyCommCount: count is NULL"));
     MDL_TRY(mdl_handle_enter(comm, &c));
     *count = c->nranks;
     mdl_handle_leave(comm);
@@ -124,7 +128,7 @@ medleyResult_t medleyCommUserRank(const medleyComm_t comm, int *rank)
 {
     struct mdl_comm *c;
 
-    if (!rank) return mdl_error(medleyInvalidArgument, "medleyCommUserRank: rank is NULL");
+    if (!rank) return mdl_handle_refuse(comm, mdl_error(medleyInvalidArgument, "medleyCommUserRank: rank is NULL"));
     MDL_TRY(mdl_handle_enter(comm, &c));
     *rank = c->rank;
     mdl_handle_leave(comm);
@@ -155,8 +159,9 @@ medleyResult_t medleyCommGetInfo(const medleyComm_t comm, int rank, medleyRankIn
     size_t size;
 
     if (!info || info->size < offsetof(medleyRankInfo_t, host))
-        return mdl_error(medleyInvalidArgument,
-                         "medleyCommGetInfo: info is NULL or its size is not set to sizeof(medleyRankInfo_t)");
+        return mdl_handle_refuse(
+            comm, mdl_error(medleyInvalidArgument,
+                            "medleyCommGetInfo: info is NULL or its size is not set to sizeof(medleyRankInfo_t)"));
     MDL_TRY(mdl_handle_enter_ready(comm, &c));
     if (rank < 0 || rank >= c->nranks)
         return mdl_handle_return(comm, mdl_error(medleyInvalidArgument, "medleyCommGetInfo: %d is not a rank of 0..%d",
@@ -209,9 +214,12 @@ medleyResult_t medleyCommGetStats(medleyComm_t comm, medleyCommStats_t *stats)
     struct mdl_comm *c;
 
     if (!stats || stats->size != sizeof(*stats))
-        return mdl_error(medleyInvalidArgument,
-                         "medleyCommGetStats: stats is NULL or its size is not set to sizeof(medleyCommStats_t)");
-    if (stats->npeers < 0) return mdl_error(medleyInvalidArgument, "medleyCommGetStats: npeers is %d", stats->npeers);
+        return mdl_handle_refuse(
+            comm, mdl_error(medleyInvalidArgument,
+                            "medleyCommGetStats: stats is NULL or its size is not set to sizeof(medleyCommStats_t)"));
+    if (stats->npeers < 0)
+        return mdl_handle_refuse(comm,
+                                 mdl_error(medleyInvalidArgument, "medleyCommGetStats: npeers is %d", stats->npeers));
     MDL_TRY(mdl_handle_enter(comm, &c));
     if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING || !c->team)
         return mdl_handle_return(comm, mdl_error(medleyInvalidUsage, "the communicator is still being made"));

@@ -157,9 +157,9 @@ static medleyResult_t init_rank(medleyComm_t *comm, int nranks, int rank, int ni
     struct mdl_create *cr;
     medleyResult_t res;
 
+    if (comm) *comm = NULL;
     MDL_TRY(mdl_process_check());
     MDL_TRY(check_ranks(comm, nranks, rank, nid, ids));
-    *comm = NULL;
     cr = calloc(1, sizeof(*cr));
     if (!cr) return mdl_error(medleySystemError, "out of memory for a communicator");
     mdl_list_init(&cr->job.link);
@@ -203,12 +203,11 @@ medleyResult_t medleyCommInitRankScalable(medleyComm_t *comm, int nranks, int ra
     return in_group(init_rank(comm, nranks, rank, nid, ids, config));
 }
 
-medleyResult_t medleyCommInitAll(medleyComm_t *comms, int ndev, const int *devlist)
+static medleyResult_t init_all(medleyComm_t *comms, int ndev)
 {
     medleyUniqueId id;
     medleyResult_t res, end;
 
-    (void)devlist; /* hosts have no ordinals */
     if (!comms || ndev < 1)
         return mdl_error(medleyInvalidArgument, "medleyCommInitAll: %d communicators at %p", ndev, (void *)comms);
     MDL_TRY(medleyGetUniqueId(&id));
@@ -223,6 +222,12 @@ medleyResult_t medleyCommInitAll(medleyComm_t *comms, int ndev, const int *devli
         comms[r] = NULL;
     }
     return end;
+}
+
+medleyResult_t medleyCommInitAll(medleyComm_t *comms, int ndev, const int *devlist)
+{
+    (void)devlist; /* hosts have no ordinals */
+    return in_group(init_all(comms, ndev));
 }
 
 medleyResult_t medleyGetUniqueId(medleyUniqueId *id)
@@ -351,10 +356,12 @@ medleyResult_t medleyCommSplit(medleyComm_t comm, int color, int key, medleyComm
     struct mdl_create *cr;
     medleyResult_t res;
 
-    if (!newcomm) return in_group(mdl_error(medleyInvalidArgument, "medleyCommSplit: newcomm is NULL"));
-    if (color < 0 && color != MEDLEY_SPLIT_NOCOLOR)
-        return in_group(mdl_error(medleyInvalidArgument, "medleyCommSplit: color %d is negative", color));
+    if (!newcomm)
+        return in_group(mdl_handle_refuse(comm, mdl_error(medleyInvalidArgument, "medleyCommSplit: newcomm is NULL")));
     *newcomm = NULL;
+    if (color < 0 && color != MEDLEY_SPLIT_NOCOLOR)
+        return in_group(
+            mdl_handle_refuse(comm, mdl_error(medleyInvalidArgument, "medleyCommSplit: color %d is negative", color)));
     res = mdl_handle_enter_ready(comm, &p);
     if (res != medleySuccess) return in_group(res);
     cr = new_child(comm, p, newcomm, config, &res);
@@ -452,10 +459,10 @@ medleyResult_t medleyCommShrink(medleyComm_t comm, const int *exclude, int count
     struct mdl_comm *p;
     medleyResult_t res;
 
+    if (newcomm) *newcomm = NULL;
     if (!newcomm || (flags & ~MEDLEY_SHRINK_ABORT))
-        return in_group(
-            mdl_error(medleyInvalidArgument, "medleyCommShrink: newcomm %p, flags %d", (void *)newcomm, flags));
-    *newcomm = NULL;
+        return in_group(mdl_handle_refuse(
+            comm, mdl_error(medleyInvalidArgument, "medleyCommShrink: newcomm %p, flags %d", (void *)newcomm, flags)));
     res = abort ? mdl_handle_enter(comm, &p) : mdl_handle_enter_ready(comm, &p);
     if (res != medleySuccess) return in_group(res);
     res = check_exclude(p, exclude, count);

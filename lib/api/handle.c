@@ -35,13 +35,15 @@ static void guard_init(void)
     munmap(p, len);
 }
 
+static bool is_forked(void)
+{
+    pthread_once(&guard_once, guard_init);
+    return guard ? *guard == 0 : getpid() != guard_pid;
+}
+
 medleyResult_t mdl_process_check(void)
 {
-    bool forked;
-
-    pthread_once(&guard_once, guard_init);
-    forked = guard ? *guard == 0 : getpid() != guard_pid;
-    if (!forked) return medleySuccess;
+    if (!is_forked()) return medleySuccess;
     return mdl_error(medleyInvalidUsage, "this process was forked from one that had used Medley; a child cannot use "
                                          "it: start it with exec, or fork before the first call");
 }
@@ -124,8 +126,7 @@ medleyResult_t mdl_handle_enter_ready(medleyComm_t h, struct mdl_comm **c)
         res = mdl_error(medleyInvalidUsage, "the communicator was finalized");
     else
         return medleySuccess;
-    mdl_handle_leave(h);
-    return res;
+    return mdl_handle_return(h, res);
 }
 
 void mdl_handle_leave(medleyComm_t h) { atomic_fetch_sub_explicit(&h->gate, 1, memory_order_release); }
@@ -139,6 +140,15 @@ medleyResult_t mdl_handle_return(medleyComm_t h, medleyResult_t res)
         snprintf(c->last_text, sizeof(c->last_text), "%s", mdl_error_text());
         pthread_mutex_unlock(&c->fault_lock);
     }
+    mdl_handle_leave(h);
+    return res;
+}
+
+medleyResult_t mdl_handle_refuse(medleyComm_t h, medleyResult_t res)
+{
+    if (!h || is_forked()) return res;
+    if (!(atomic_fetch_add_explicit(&h->gate, 1, memory_order_acquire) & MDL_GATE_CLOSED))
+        return mdl_handle_return(h, res);
     mdl_handle_leave(h);
     return res;
 }

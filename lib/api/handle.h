@@ -44,6 +44,9 @@ static inline uint64_t mdl_handle_serial(medleyComm_t handle)
 /* Leaves, and keeps the words of an error for medleyGetLastError(comm). */
 medleyResult_t mdl_handle_return(medleyComm_t handle, medleyResult_t res);
 
+/* The same for an argument that was found wrong before the communicator was entered, which may be none. */
+medleyResult_t mdl_handle_refuse(medleyComm_t handle, medleyResult_t res);
+
 /* Frees all registrations of a communicator (window.c). */
 void mdl_windows_free(struct mdl_comm *c);
 

@@ -38,8 +38,10 @@ const char *medleyGetLastError(medleyComm_t comm)
     static _Thread_local char text[MDL_ERROR_TEXT_BYTES];
     struct mdl_comm *c;
 
-    if (!comm) return mdl_error_text();
-    if (mdl_handle_enter(comm, &c) != medleySuccess) return mdl_error_text();
+    if (!comm || mdl_handle_enter(comm, &c) != medleySuccess) { /* a copy: the next error replaces the original */
+        snprintf(text, sizeof(text), "%s", mdl_error_text());
+        return text;
+    }
     pthread_mutex_lock(&c->fault_lock);
     snprintf(text, sizeof(text), "%s", c->fault_code != medleySuccess ? c->fault_text : c->last_text);
     pthread_mutex_unlock(&c->fault_lock);

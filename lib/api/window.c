@@ -78,10 +78,12 @@ static medleyResult_t deregister(medleyComm_t comm, void *handle)
     return mdl_handle_return(comm, medleySuccess);
 }
 
-static medleyResult_t check(void *buff, size_t size, const void *out)
+static medleyResult_t check(medleyComm_t comm, const char *call, const void *buff, size_t size, const void *out)
 {
-    if (buff && size && out) return medleySuccess;
-    return mdl_error(medleyInvalidArgument, "registration of %zu bytes at %p into %p", size, buff, out);
+    const char *what = !buff ? "buff is NULL" : !size ? "size is 0" : !out ? "the place for the result is NULL" : NULL;
+
+    if (!what) return medleySuccess;
+    return mdl_handle_refuse(comm, mdl_error(medleyInvalidArgument, "%s: %s", call, what));
 }
 
 medleyResult_t medleyCommRegister(const medleyComm_t comm, void *buff, size_t size, void **handle)
@@ -90,7 +92,7 @@ medleyResult_t medleyCommRegister(const medleyComm_t comm, void *buff, size_t si
     struct medleyWindow *w;
     medleyResult_t res;
 
-    MDL_TRY(check(buff, size, handle));
+    MDL_TRY(check(comm, "medleyCommRegister", buff, size, handle));
     MDL_TRY(mdl_handle_enter_ready(comm, &c));
     res = do_register(c, buff, size, &w);
     if (res == medleySuccess) *handle = w;
@@ -171,15 +173,24 @@ static medleyResult_t start_window(medleyComm_t comm, struct mdl_comm *c, void *
     return mdl_group_job(&w->job);
 }
 
-medleyResult_t medleyCommWindowRegister(medleyComm_t comm, void *buff, size_t size, medleyWindow_t *win, int winFlags)
+static medleyResult_t window_register(medleyComm_t comm, void *buff, size_t size, medleyWindow_t *win, int flags)
 {
     struct mdl_comm *c;
 
-    MDL_TRY(check(buff, size, win));
-    if (winFlags & ~MEDLEY_WIN_COLL_SYMMETRIC)
-        return mdl_error(medleyInvalidArgument, "medleyCommWindowRegister: unknown flags %d", winFlags);
+    MDL_TRY(check(comm, "medleyCommWindowRegister", buff, size, win));
+    if (flags & ~MEDLEY_WIN_COLL_SYMMETRIC)
+        return mdl_handle_refuse(comm,
+                                 mdl_error(medleyInvalidArgument, "medleyCommWindowRegister: unknown flags %d", flags));
     MDL_TRY(mdl_handle_enter_ready(comm, &c));
     return start_window(comm, c, buff, size, win);
+}
+
+medleyResult_t medleyCommWindowRegister(medleyComm_t comm, void *buff, size_t size, medleyWindow_t *win, int winFlags)
+{
+    medleyResult_t res = window_register(comm, buff, size, win, winFlags);
+
+    if (res != medleySuccess) mdl_group_error(res);
+    return res;
 }
 
 medleyResult_t medleyCommWindowDeregister(medleyComm_t comm, medleyWindow_t win) { return deregister(comm, win); }
