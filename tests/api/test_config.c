@@ -193,8 +193,11 @@ static int over_environment(struct ranks_world *w, int rank, medleyComm_t comm)
     OK(medleyCommGetInfo(comm, (rank + 1) % w->nranks, &info));
     CHECK(strcmp(info.transport, "shm") == 0);
     OK(medleyCommDestroy(comm));
+    OK(api_share_id(w, rank, 2, &id));
     setenv("MEDLEY_THREADS", "many", 1);
-    CHECK(refused(rank, &config, "MEDLEY_THREADS") == 0);
+    FAILS(medleyCommInitRankConfig(&comm, w->nranks, id, rank, &config), medleyInvalidArgument, "MEDLEY_THREADS");
+    CHECK(comm == NULL);
+    FAILS(medleyGetUniqueId(&id), medleyInvalidArgument, "MEDLEY_THREADS");
     return 0;
 }
 
