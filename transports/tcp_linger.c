@@ -29,8 +29,9 @@ struct leaving {
 /* Throws away what comes; true: the peer closed, or the connection broke. */
 static bool discard(int fd)
 {
+    char scratch[16384];
     for (int i = 0; i < DISCARDS; i++) {
-        ssize_t n = recv(fd, NULL, 1 << 20, MSG_TRUNC | MSG_DONTWAIT);
+        ssize_t n = recv(fd, scratch, sizeof scratch, MSG_DONTWAIT);
         if (n == 0) return true;
         if (n < 0 && errno != EINTR) return errno != EAGAIN && errno != EWOULDBLOCK;
     }
