@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 20, LOOK_MOST_MS = 200, FLUSH_MS = 200, FLUSH_LOOK_MS = 2 };
+enum { LOOK_MS = 20, LOOK_MOST_MS = 200, FLUSH_MS = 200, FLUSH_FAULT_MS = 1000, FLUSH_LOOK_MS = 2 };
 
 const struct mdl_secret *mdl_ctl_secret(const struct mdl_ctl *ctl) { return &ctl->secret; }
 struct mdl_door *mdl_ctl_door(const struct mdl_ctl *ctl) { return ctl->door; }
@@ -295,27 +295,31 @@ static void say_goodbye(void *arg)
 
 struct flush_look {
     struct mdl_ctl *ctl;
-    bool idle;
+    bool idle, owes_fault;
 };
 
 static void look_flushed(void *arg)
 {
     struct flush_look *look = arg;
     look->idle = true;
+    look->owes_fault = false;
     mdl_list_each (it, &look->ctl->known) {
         struct mdl_ctl_peer *p = mdl_container_of(it, struct mdl_ctl_peer, link);
         if ((p->out && !mdl_wire_idle(p->out)) || (p->in && !mdl_wire_idle(p->in))) look->idle = false;
+        if (look->ctl->fault.set && !mdl_peer_gone(p) && !mdl_list_empty(&p->queue)) look->owes_fault = true;
     }
 }
 
-/* Only a peer that does not read, with a full socket, makes this last. */
+/* Only a peer that does not read, with a full socket, makes this last; and one that this rank is still connecting to
+ * when it fails: else that one would only find a closed door, and blame this rank for what befell another. */
 static void wait_flushed(struct mdl_ctl *ctl)
 {
-    struct flush_look look = {ctl, false};
-    uint64_t until = mdl_now_ns() + FLUSH_MS * MDL_NS_PER_MS;
+    struct flush_look look = {.ctl = ctl};
+    uint64_t now = mdl_now_ns(), until = now + FLUSH_MS * MDL_NS_PER_MS, last = now + FLUSH_FAULT_MS * MDL_NS_PER_MS;
     for (;;) {
         mdl_reactor_call(ctl->reactor, look_flushed, &look);
-        if (look.idle || mdl_now_ns() >= until) return;
+        now = mdl_now_ns();
+        if ((look.idle && !look.owes_fault) || now >= (look.owes_fault ? last : until)) return;
         nanosleep(&(struct timespec){.tv_nsec = FLUSH_LOOK_MS * MDL_NS_PER_MS}, NULL);
     }
 }
@@ -361,8 +365,8 @@ void mdl_ctl_close(struct mdl_ctl *ctl)
     /* In a forked child everything here belongs to the parent. */
     if (!ctl || ctl->pid != getpid()) return;
     mdl_reactor_call(ctl->reactor, say_goodbye, ctl);
-    mdl_door_unserve(ctl->service);
     wait_flushed(ctl);
+    mdl_door_unserve(ctl->service);
     mdl_reactor_call(ctl->reactor, close_inside, ctl);
     destroy(ctl);
 }

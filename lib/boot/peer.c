@@ -198,6 +198,7 @@ static void use_link(struct mdl_ctl_peer *p, struct mdl_wire *w)
         flush_queue(p);
     }
     mdl_fault_linked(p);
+    if (p->ctl->closing) put(p, MDL_FRAME_GOODBYE, 0, NULL, 0, false); /* say_goodbye has passed */
 }
 
 static void try_again(struct mdl_ctl_peer *p, const char *why)
