@@ -463,7 +463,8 @@ typedef struct {
 
 typedef struct {
     int rank;            /* the peer */
-    uint64_t wait_ns;    /* time that this rank had nothing to do but wait for that peer: who is slow */
+    uint64_t wait_ns;    /* time that this rank had nothing to do but wait for that peer, or, in a wait of more than
+                            MEDLEY_STALL, for another rank that it was found to wait for in turn: who is slow */
     uint64_t sent_bytes; /* payload that left for it */
     uint64_t recv_bytes; /* payload that came from it */
     uint64_t retries;    /* pieces sent again or moved to another link */

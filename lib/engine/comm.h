@@ -162,6 +162,7 @@ void mdl_diag_attach(struct mdl_comm *c);
 void mdl_diag_ask(struct mdl_comm *c, const struct mdl_op *op, int peer);
 void mdl_diag_waits(struct mdl_comm *c, const struct mdl_op *op, int peer); /* tells who asks: this rank waits for it */
 void mdl_diag_moved(struct mdl_comm *c);                                    /* no longer */
+int mdl_diag_late(struct mdl_comm *c); /* the rank that is known to hold up the wait in hand, or -1 */
 /* Who holds all up, as far as the answers tell: appends words to `text` and returns the rank, or -1. */
 int mdl_diag_cause(struct mdl_comm *c, char *text, size_t bytes);
 void mdl_diag_mismatch(struct mdl_comm *c, uint64_t seq, int rank_a, const struct mdl_call *a, int rank_b,

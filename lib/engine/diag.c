@@ -68,6 +68,13 @@ static bool waits(struct mdl_comm *c, int *peer, struct mdl_diary_note *note)
     return word && mdl_diary_at(&c->diary, (word >> 24) - 1, note) && note->state == MDL_DIARY_STARTED;
 }
 
+int mdl_diag_late(struct mdl_comm *c)
+{
+    struct cause cause = get_cause(c);
+
+    return cause.state == CAUSE_LATE ? cause.rank : -1;
+}
+
 int mdl_diag_cause(struct mdl_comm *c, char *text, size_t bytes)
 {
     struct cause cause = get_cause(c);

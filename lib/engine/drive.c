@@ -154,12 +154,15 @@ static int wait_text(const struct mdl_batch *b, double seconds, char *text, size
     return culprit >= 0 ? culprit : n ? peers[0] : -1;
 }
 
+/* The one that is late pays, if it was found out in time, not the one in between that waited for it too. */
 static void charge_wait(struct mdl_batch *b, uint64_t now)
 {
     struct mdl_peer_counters *p;
+    int late = mdl_diag_late(b->comm);
 
-    if (b->blamed < 0) return;
-    p = &b->comm->peers[b->blamed];
+    if (late < 0) late = b->blamed;
+    if (late < 0) return;
+    p = &b->comm->peers[late];
     atomic_store_explicit(&p->wait_ns, atomic_load_explicit(&p->wait_ns, memory_order_relaxed) + now - b->idle_since_ns,
                           memory_order_relaxed);
 }
