@@ -17,7 +17,7 @@
 #include "lib/plan/plan.h"
 #include <stdatomic.h>
 
-enum { MDL_LINE_BYTES = 64, MDL_LINE_WORDS = 7, MDL_BOARD_LINE_ROOM = 2048 };
+enum { MDL_LINE_BYTES = 64, MDL_LINE_WORDS = 7, MDL_BOARD_LINE_ROOM = 16384 };
 enum { MDL_BOARD_PAYLOAD_BYTES = MDL_BOARD_LINE_ROOM - MDL_LINE_BYTES };
 
 /* Signature and buffers of one call: exactly what the line carries. */
