@@ -3,8 +3,8 @@
  * Signs of life.
  *
  * Every interval a rank sends a BEAT to its tree neighbours, and one that wants an answer to the other ranks that it
- * watches. Whatever a peer sends is a sign of life. If this thread itself was late (the process was stopped, the
- * machine suspended), everybody gets a new term: the silence was ours.
+ * watches, or that have not said that its messages came. Whatever a peer sends is a sign of life. If this thread itself
+ * was late (the process was stopped, the machine suspended), everybody gets a new term: the silence was ours.
  *
  * Of processes of this host, to which the link is a Unix socket, the end shows at once in a pidfd, even where a forked
  * child keeps their end of the socket open.
@@ -38,12 +38,15 @@ static void tell_silence(struct mdl_ctl_peer *p)
 static void look_after(struct mdl_ctl_peer *p, uint64_t now)
 {
     struct mdl_ctl *ctl = p->ctl;
-    bool linked = p->out || p->dialed, wanted = p->neighbour || p->watched;
+    bool linked = p->out || p->dialed || p->linked, wanted = mdl_peer_is_wanted(p);
     if (mdl_peer_gone(p) || (!wanted && !p->dialed)) return;
     if (linked && now > p->heard_ns && now - p->heard_ns > (uint64_t)ctl->cfg.dead_after * MDL_NS_PER_MS)
         tell_silence(p);
-    else if (wanted && !(p->out && !mdl_wire_idle(p->out))) /* what waits there is a sign of life too */
-        mdl_peer_send(ctl, (uint32_t)p->rank, MDL_FRAME_BEAT, p->watched ? MDL_FRAME_ANSWER : 0, NULL, 0);
+    else
+        mdl_resume_watch(p, now);
+    if (mdl_peer_gone(p) || !wanted || p->resuming || (p->linked && !p->out)) return;
+    if (!p->out || mdl_wire_idle(p->out)) /* what waits there is a sign of life too */
+        mdl_peer_beat(p, p->neighbour && !p->watched ? 0 : MDL_FRAME_ANSWER);
 }
 
 static uint64_t interval_ns(const struct mdl_ctl *ctl)

@@ -114,7 +114,8 @@ void mdl_ctl_dispatch(struct mdl_ctl *ctl, int src, const struct mdl_frame *fram
     struct mdl_ctl_peer *p = mdl_peer_look(ctl, (uint32_t)src);
     switch (frame->type) {
     case MDL_FRAME_BEAT:
-        if (frame->flags & MDL_FRAME_ANSWER) mdl_peer_send(ctl, (uint32_t)src, MDL_FRAME_BEAT, 0, NULL, 0);
+        if (frame->length >= 8) mdl_resume_acked(p, mdl_get_u64(payload));
+        if (frame->flags & MDL_FRAME_ANSWER) mdl_peer_beat(p, 0);
         break;
     case MDL_FRAME_GOODBYE: mdl_peer_goodbye(p); break;
     case MDL_FRAME_GATHER_UP:
@@ -204,7 +205,7 @@ static void obey(struct mdl_ctl *ctl, const struct mdl_ctl_message *m)
     } else if (m->type == MDL_FRAME_BEAT && (p = mdl_peer_get(ctl, mdl_get_u32(m->payload)))) {
         p->watched = true;
         mdl_peer_wanted(p);
-        if (!mdl_peer_gone(p)) mdl_peer_send(ctl, (uint32_t)p->rank, MDL_FRAME_BEAT, MDL_FRAME_ANSWER, NULL, 0);
+        if (!mdl_peer_gone(p)) mdl_peer_beat(p, MDL_FRAME_ANSWER);
     } else if (m->type >= MDL_CTL_USER) {
         deliver(ctl, m->rank, m->type, m->payload, m->len);
     }

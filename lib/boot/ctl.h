@@ -18,6 +18,7 @@ enum {
     MDL_CTL_TYPES = 256 - MDL_CTL_USER,
     MDL_CTL_KEPT_BYTES = 4 << 20,    /* messages whose type nobody handles yet */
     MDL_CTL_QUEUED_BYTES = 64 << 20, /* messages that have not left yet */
+    MDL_CTL_OLD_WIRES = 8,
 };
 
 /* A message on its way: in the inbox, in the queue of a peer without a link, or kept for a handler. */
@@ -39,7 +40,16 @@ struct mdl_ctl_peer {
     struct mdl_wire *out;    /* all that is sent goes over this one, so that order is kept */
     struct mdl_wire *in;     /* only received from: both sides had opened one at a time */
     struct mdl_wire *dialed; /* not greeted yet */
+    struct mdl_wire *fresh;  /* accepted beside others: becomes `in`, or with RESUME all that there is */
+    struct mdl_wire *old[MDL_CTL_OLD_WIRES]; /* replaced: what comes over them counts no more */
     struct mdl_dial *dial;
+    uint64_t dialed_ns;
+    bool dial_resumes;          /* `dial` and `dialed` are for RESUME */
+    bool linked;                /* has had a link: the next one resumes */
+    bool resuming;              /* nothing is sent over `out` before the answer to RESUME */
+    uint64_t sent, taken, told; /* messages of each direction, over all links; and what it was told of `taken` */
+    struct mdl_list kept;       /* sent, from number kept_from on: may have to be sent again */
+    uint64_t kept_from;
     struct mdl_timer retry;
     int tries;
     struct mdl_list queue;
@@ -164,7 +174,26 @@ void mdl_peer_lost(struct mdl_ctl_peer *p, const char *why);
 void mdl_peer_goodbye(struct mdl_ctl_peer *p);
 void mdl_peer_wanted(struct mdl_ctl_peer *p); /* tells that it has left, once */
 void mdl_peer_destroy(struct mdl_ctl_peer *p);
+bool mdl_peer_is_wanted(const struct mdl_ctl_peer *p); /* its silence matters */
+void mdl_peer_beat(struct mdl_ctl_peer *p, int flags);
+void mdl_peer_flush(struct mdl_ctl_peer *p);      /* sends what is queued */
+void mdl_peer_redial(struct mdl_ctl_peer *p);     /* also while there is a link */
 bool mdl_peer_gone(const struct mdl_ctl_peer *p); /* lost or left */
+
+/* resume.c */
+bool mdl_resume_can(const struct mdl_wire *w); /* NULL: no link now */
+void mdl_resume_sent(struct mdl_ctl_peer *p, int type, int flags, const void *payload, size_t len);
+void mdl_resume_taken(struct mdl_ctl_peer *p, int type);
+void mdl_resume_acked(struct mdl_ctl_peer *p, uint64_t count);
+void mdl_resume_retire(struct mdl_ctl_peer *p, struct mdl_wire *w); /* NULL: nothing */
+bool mdl_resume_is_old(const struct mdl_ctl_peer *p, const struct mdl_wire *w);
+void mdl_resume_end_old(struct mdl_ctl_peer *p, struct mdl_wire *w);
+void mdl_resume_start(struct mdl_ctl_peer *p, struct mdl_wire *w); /* the new link is greeted */
+void mdl_resume_frame(struct mdl_ctl_peer *p, struct mdl_wire *w, const uint8_t *payload, size_t len);
+void mdl_resume_watch(struct mdl_ctl_peer *p, uint64_t now);
+/* Has `w` ended for the network's sake? Then the peer is looked for anew, and the wire is closed. */
+bool mdl_resume_cut(struct mdl_ctl_peer *p, struct mdl_wire *w, enum mdl_wire_end how);
+void mdl_resume_fini(struct mdl_ctl_peer *p);
 
 /* beat.c */
 void mdl_beat_start(struct mdl_ctl *ctl);

@@ -31,6 +31,7 @@ enum mdl_frame_type {
     MDL_FRAME_MISSING_DOWN = 22,
     MDL_FRAME_FAULT = 23,
     MDL_FRAME_FAULT_SEEN = 24,
+    MDL_FRAME_RESUME = 25,
 };
 enum { MDL_FRAME_FORWARDED = 1 /* JOIN: by another root */, MDL_FRAME_ANSWER = 1 /* BEAT: wants one back */ };
 

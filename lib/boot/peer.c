@@ -7,7 +7,8 @@
  * both sides dial at once both links stay: each side sends on the first that it had and receives from both. So a
  * message is never lost, overtaken, or sent twice.
  *
- * The end of a link without GOODBYE is the end of the peer. A peer that is gone stays gone.
+ * The end of a link without GOODBYE is the end of the peer, unless the network took it (resume.c). A peer that is gone
+ * stays gone.
  */
 #include "config.h"
 #include "lib/base/clock.h"
@@ -27,6 +28,11 @@ static const struct mdl_wire_use use = {on_frame, on_end};
 
 struct mdl_ctl_peer *mdl_peer_look(const struct mdl_ctl *ctl, uint32_t rank) { return ctl->peers[rank]; }
 bool mdl_peer_gone(const struct mdl_ctl_peer *p) { return p && (p->lost || p->said_goodbye); }
+
+bool mdl_peer_is_wanted(const struct mdl_ctl_peer *p)
+{
+    return p->neighbour || p->watched || !mdl_list_empty(&p->kept);
+}
 
 /* ---- life ---- */
 
@@ -53,6 +59,7 @@ struct mdl_ctl_peer *mdl_peer_get(struct mdl_ctl *ctl, uint32_t rank)
     p->pid_watch.fd = -1;
     p->neighbour = is_neighbour(ctl->rank, rank);
     mdl_list_init(&p->queue);
+    mdl_list_init(&p->kept);
     mdl_list_append(&ctl->known, &p->link);
     ctl->peers[rank] = p;
     return p;
@@ -74,6 +81,7 @@ static void drop_links(struct mdl_ctl_peer *p)
     mdl_wire_close(p->dialed);
     p->dial = NULL;
     p->out = p->in = p->dialed = NULL;
+    mdl_resume_fini(p);
     mdl_beat_unwatch_process(p);
     mdl_list_each (it, &p->queue) {
         mdl_list_remove(it);
@@ -139,12 +147,13 @@ void mdl_peer_wanted(struct mdl_ctl_peer *p)
 static void put(struct mdl_ctl_peer *p, int type, int flags, const void *payload, size_t len, bool charged)
 {
     struct mdl_frame frame = {.type = (uint8_t)type, .flags = (uint16_t)flags};
+    mdl_resume_sent(p, type, flags, payload, len);
     mdl_wire_send(p->out, &frame, payload, len, charged ? &p->ctl->queued_bytes : NULL);
 }
 
-static void flush_queue(struct mdl_ctl_peer *p)
+void mdl_peer_flush(struct mdl_ctl_peer *p)
 {
-    while (p->out && !mdl_list_empty(&p->queue)) {
+    while (p->out && !p->resuming && !mdl_list_empty(&p->queue)) {
         struct mdl_ctl_message *m = mdl_container_of(p->queue.next, struct mdl_ctl_message, link);
         mdl_list_remove(&m->link);
         put(p, m->type, m->flags, m->payload, m->len, m->charged);
@@ -162,7 +171,7 @@ void mdl_peer_pass(struct mdl_ctl *ctl, struct mdl_ctl_message *m)
     }
     mdl_list_append(&p->queue, &m->link);
     if (p->out)
-        flush_queue(p);
+        mdl_peer_flush(p);
     else if (!p->dial && !p->dialed && !p->retry.set)
         start_dial(p);
 }
@@ -170,7 +179,7 @@ void mdl_peer_pass(struct mdl_ctl *ctl, struct mdl_ctl_message *m)
 void mdl_peer_send(struct mdl_ctl *ctl, uint32_t rank, int type, int flags, const void *payload, size_t len)
 {
     struct mdl_ctl_peer *p = mdl_peer_look(ctl, rank);
-    if (p && p->out && mdl_list_empty(&p->queue)) {
+    if (p && p->out && !p->resuming && mdl_list_empty(&p->queue)) {
         if (!mdl_peer_gone(p)) put(p, type, flags, payload, len, false);
         return;
     }
@@ -184,18 +193,27 @@ void mdl_peer_send(struct mdl_ctl *ctl, uint32_t rank, int type, int flags, cons
     mdl_peer_pass(ctl, m);
 }
 
+void mdl_peer_beat(struct mdl_ctl_peer *p, int flags)
+{
+    uint8_t count[8];
+    mdl_put_u64(count, p->taken);
+    p->told = p->taken;
+    mdl_peer_send(p->ctl, (uint32_t)p->rank, MDL_FRAME_BEAT, flags, count, sizeof(count));
+}
+
 /* ---- opening ---- */
 
 static void use_link(struct mdl_ctl_peer *p, struct mdl_wire *w)
 {
     const struct mdl_link *link = mdl_wire_link(w);
     p->heard_ns = mdl_now_ns();
+    p->linked = true;
     if (link->local.sa.ss_family == AF_UNIX) mdl_beat_watch_process(p, link->fd);
     if (p->out) {
         p->in = w;
     } else {
         p->out = w;
-        flush_queue(p);
+        mdl_peer_flush(p);
     }
     mdl_fault_linked(p);
     if (p->ctl->closing) put(p, MDL_FRAME_GOODBYE, 0, NULL, 0, false); /* say_goodbye has passed */
@@ -211,6 +229,17 @@ static void try_again(struct mdl_ctl_peer *p, const char *why)
         mdl_peer_lost(p, why);
 }
 
+/* The next heartbeat dials again; where there is no link, it cannot wait. */
+static void resume_failed(struct mdl_ctl_peer *p, const char *why)
+{
+    uint64_t now = mdl_now_ns();
+    if (p->out) return;
+    if (now - p->heard_ns > (uint64_t)p->ctl->cfg.dead_after * MDL_NS_PER_MS)
+        mdl_peer_lost(p, why);
+    else
+        mdl_reactor_timer(p->ctl->reactor, &p->retry, now + RETRY_MS * MDL_NS_PER_MS);
+}
+
 static void on_dialed(void *ctx, medleyResult_t result, const char *why, const struct mdl_link *link)
 {
     struct mdl_ctl_peer *p = ctx;
@@ -222,8 +251,13 @@ static void on_dialed(void *ctx, medleyResult_t result, const char *why, const s
         result = mdl_wire_open(&args, link, &p->dialed);
         why = mdl_error_text();
     }
-    p->heard_ns = mdl_now_ns();
-    if (result == medleySuccess || p->out) return;
+    p->dialed_ns = mdl_now_ns();
+    if (!p->linked) p->heard_ns = p->dialed_ns;
+    if (result == medleySuccess) return;
+    if (p->linked) {
+        resume_failed(p, why);
+        return;
+    }
     if (result == medleyRemoteError)
         try_again(p, why); /* it may have left because of a fault that is still on its way to this rank */
     else
@@ -246,7 +280,8 @@ static void dial_member(struct mdl_ctl_peer *p, struct mdl_member *m)
 {
     struct mdl_ctl *ctl = p->ctl;
     struct mdl_secret secret;
-    uint64_t now = mdl_now_ns(), patience = now + (uint64_t)ctl->cfg.dead_after * MDL_NS_PER_MS;
+    uint64_t now = mdl_now_ns(), since = p->linked ? p->heard_ns : now;
+    uint64_t patience = since + (uint64_t)ctl->cfg.dead_after * MDL_NS_PER_MS;
     mdl_secret_derive(&ctl->base, "control", m->service, &secret);
     struct mdl_dial_args args = {
         .door = ctl->door,
@@ -267,18 +302,23 @@ static void dial_member(struct mdl_ctl_peer *p, struct mdl_member *m)
     sodium_memzero(&secret, sizeof(secret));
 }
 
-static void start_dial(struct mdl_ctl_peer *p)
+void mdl_peer_redial(struct mdl_ctl_peer *p)
 {
-    struct mdl_member *m = malloc(sizeof(*m));
-    if (p->out || p->lost || p->dial) {
-        free(m);
-        return;
-    }
+    struct mdl_member *m;
+    if (mdl_peer_gone(p) || p->dial || p->dialed) return;
+    mdl_reactor_timer_cancel(p->ctl->reactor, &p->retry);
+    m = malloc(sizeof(*m));
+    p->dial_resumes = p->linked;
     if (m && mdl_members_get(p->ctl, (uint32_t)p->rank, m))
         dial_member(p, m);
     else
         mdl_peer_lost(p, "its addresses are not known yet");
     free(m);
+}
+
+static void start_dial(struct mdl_ctl_peer *p)
+{
+    if (!p->out) mdl_peer_redial(p);
 }
 
 void mdl_peer_accept(void *ctx, const struct mdl_link *link)
@@ -289,13 +329,11 @@ void mdl_peer_accept(void *ctx, const struct mdl_link *link)
     struct mdl_ctl_peer *p = NULL;
     if (link->peer_rank >= 0 && (uint32_t)link->peer_rank < ctl->nranks && (uint32_t)link->peer_rank != ctl->rank)
         p = mdl_peer_get(ctl, (uint32_t)link->peer_rank);
-    if (!p || mdl_peer_gone(p) || (p->out && p->in)) {
+    if (!p || mdl_peer_gone(p)) {
         /* From one that has left it is the end of a dial that was under way. */
         MDL_LOG(p && p->said_goodbye ? medleyLogInfo : medleyLogWarn, MDL_BOOT,
                 "rank %u refused a link from rank %d: %s", ctl->rank, link->peer_rank,
-                !p                 ? "there is no such rank"
-                : mdl_peer_gone(p) ? "that rank is gone"
-                                   : "there are two already");
+                p ? "that rank is gone" : "there is no such rank");
         close(link->fd);
         return;
     }
@@ -303,29 +341,57 @@ void mdl_peer_accept(void *ctx, const struct mdl_link *link)
         .reactor = ctl->reactor, .use = &use, .ctx = p, .self = ctl->rank, .peer = (uint32_t)p->rank};
     if (mdl_wire_open(&args, link, &w) != medleySuccess) return;
     mdl_wire_send(w, &hello, NULL, 0, NULL);
-    use_link(p, w);
+    if (!p->linked) {
+        use_link(p, w);
+        return;
+    }
+    mdl_resume_retire(p, p->fresh);
+    p->fresh = w;
 }
 
 /* ---- receiving ---- */
 
+static void take_hello(struct mdl_ctl_peer *p, struct mdl_wire *w)
+{
+    if (w != p->dialed) return;
+    p->tries = 0;
+    if (p->dial_resumes) {
+        mdl_resume_start(p, w);
+        return;
+    }
+    p->dialed = NULL;
+    use_link(p, w);
+}
+
+static void take(struct mdl_ctl_peer *p, struct mdl_wire *w, const struct mdl_frame *frame, const uint8_t *payload)
+{
+    if (w == p->fresh) { /* a second link after all: both sides had dialed */
+        mdl_wire_close(p->in);
+        p->in = w;
+        p->fresh = NULL;
+    }
+    mdl_resume_taken(p, frame->type);
+    mdl_ctl_dispatch(p->ctl, p->rank, frame, payload);
+}
+
 static void on_frame(struct mdl_wire *w, const struct mdl_frame *frame, const uint8_t *payload)
 {
     struct mdl_ctl_peer *p = mdl_wire_ctx(w);
+    if (mdl_resume_is_old(p, w)) return;
     p->heard_ns = mdl_now_ns();
-    if (frame->type != MDL_FRAME_HELLO) {
-        mdl_ctl_dispatch(p->ctl, p->rank, frame, payload);
-    } else if (w == p->dialed) {
-        p->dialed = NULL;
-        p->tries = 0;
-        use_link(p, w);
-    }
+    if (frame->type == MDL_FRAME_RESUME)
+        mdl_resume_frame(p, w, payload, frame->length);
+    else if (frame->type == MDL_FRAME_HELLO)
+        take_hello(p, w);
+    else
+        take(p, w, frame, payload);
 }
 
-static void on_end(struct mdl_wire *w, enum mdl_wire_end how, const char *why)
+static void end_of_link(struct mdl_ctl_peer *p, struct mdl_wire *w, enum mdl_wire_end how, const char *why)
 {
-    struct mdl_ctl_peer *p = mdl_wire_ctx(w);
     bool greeted = w != p->dialed;
     if (how == MDL_WIRE_NONSENSE) MDL_WARN(MDL_BOOT, "rank %u: rank %d: %s", p->ctl->rank, p->rank, why);
+    if (greeted && mdl_resume_cut(p, w, how)) return;
     if (greeted && !p->said_goodbye) {
         mdl_peer_lost(p, why); /* closes the wire */
         return;
@@ -336,5 +402,21 @@ static void on_end(struct mdl_wire *w, enum mdl_wire_end how, const char *why)
     char text[160];
     snprintf(text, sizeof(text), "%s", why);
     mdl_wire_close(w);
-    if (!greeted && !p->said_goodbye) try_again(p, text);
+    if (greeted || p->said_goodbye) return;
+    if (p->linked)
+        resume_failed(p, text);
+    else
+        try_again(p, text);
+}
+
+/* Of a link that was replaced, or never used, it says nothing. */
+static void on_end(struct mdl_wire *w, enum mdl_wire_end how, const char *why)
+{
+    struct mdl_ctl_peer *p = mdl_wire_ctx(w);
+    if (w == p->out || w == p->in || w == p->dialed) {
+        end_of_link(p, w, how, why);
+        return;
+    }
+    if (w == p->fresh) p->fresh = NULL;
+    mdl_resume_end_old(p, w);
 }

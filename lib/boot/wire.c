@@ -94,13 +94,14 @@ static void end(struct mdl_wire *w, enum mdl_wire_end how, const char *why)
 static void end_errno(struct mdl_wire *w, int err)
 {
     char text[160], reason[96];
-    if (err == ETIMEDOUT || err == EHOSTUNREACH || err == ENETUNREACH)
+    bool cut = err == ETIMEDOUT || err == EHOSTUNREACH || err == ENETUNREACH;
+    if (cut)
         snprintf(text, sizeof(text), "connection lost (%s): the network is cut, or the host is down",
                  strerror_r(err, reason, sizeof(reason)));
     else
         snprintf(text, sizeof(text), "connection closed (%s): the process died",
                  strerror_r(err, reason, sizeof(reason)));
-    end(w, MDL_WIRE_BROKEN, text);
+    end(w, cut ? MDL_WIRE_CUT : MDL_WIRE_BROKEN, text);
 }
 
 /* ---- receiving ---- */

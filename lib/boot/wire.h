@@ -13,7 +13,8 @@
 #include "lib/net/door.h"
 #include <stdatomic.h>
 
-enum mdl_wire_end { MDL_WIRE_CLOSED, MDL_WIRE_BROKEN, MDL_WIRE_NONSENSE };
+/* CUT: the kernel has had no answer for too long; BROKEN: any other error. */
+enum mdl_wire_end { MDL_WIRE_CLOSED, MDL_WIRE_BROKEN, MDL_WIRE_NONSENSE, MDL_WIRE_CUT };
 
 struct mdl_wire;
 struct mdl_wire_use {

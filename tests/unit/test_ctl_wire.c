@@ -347,6 +347,7 @@ static size_t lie(int type, uint8_t *p)
     if (type == MDL_FRAME_GATHER_UP || type == MDL_FRAME_GATHER_DOWN) mdl_chunk_write(&w, &chunk);
     if (type == MDL_FRAME_MISSING_UP || type == MDL_FRAME_MISSING_DOWN) mdl_missing_write(&w, &missing);
     if (type == MDL_FRAME_FAULT) mdl_trouble_write(&w, &trouble);
+    if (type == MDL_FRAME_RESUME || type == MDL_FRAME_BEAT) mdl_write_u64(&w, roll(3));
     for (uint32_t n = roll(3); n && w.len; n--) p[roll((uint32_t)w.len)] = (uint8_t)roll(256);
     if (roll(8) == 0 && w.len) w.len = roll((uint32_t)w.len);
     return w.len;
@@ -354,10 +355,10 @@ static size_t lie(int type, uint8_t *p)
 
 static void tell_lie(struct liars *l)
 {
-    static const uint8_t types[] = {MDL_FRAME_HELLO,       MDL_FRAME_BEAT,       MDL_FRAME_GATHER_UP,
-                                    MDL_FRAME_GATHER_DOWN, MDL_FRAME_MISSING_UP, MDL_FRAME_MISSING_DOWN,
-                                    MDL_FRAME_FAULT_SEEN,  MDL_FRAME_FAULT,      MDL_FRAME_GOODBYE,
-                                    MDL_CTL_USER,          MDL_FRAME_GATHER_UP,  MDL_FRAME_MISSING_UP};
+    static const uint8_t types[] = {
+        MDL_FRAME_HELLO,        MDL_FRAME_BEAT,       MDL_FRAME_GATHER_UP, MDL_FRAME_GATHER_DOWN, MDL_FRAME_MISSING_UP,
+        MDL_FRAME_MISSING_DOWN, MDL_FRAME_FAULT_SEEN, MDL_FRAME_FAULT,     MDL_FRAME_GOODBYE,     MDL_CTL_USER,
+        MDL_FRAME_GATHER_UP,    MDL_FRAME_MISSING_UP, MDL_FRAME_RESUME};
     uint8_t bytes[MDL_FRAME_BYTES + 2000];
     uint32_t i = roll(NEIGHBOURS);
     int type = roll(20) ? types[roll(sizeof(types) - (roll(4) ? 3 : 0))] : (int)roll(256);
