@@ -102,7 +102,7 @@ struct mdl_comm {
     struct mdl_message_slot *free_messages, *all_messages;
     char *stage; /* bounce buffers for single copy into reductions */
     size_t stage_bytes;
-    int spin, yield;
+    uint64_t spin_ns, yield_ns;
     bool holds_workers;
 
     /* asynchronous work, guarded by the queue's lock */

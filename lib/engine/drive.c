@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* The clock is read every so many idle turns while spinning, and at each sleep. */
-enum { CLOCK_TURNS = 64, SLEEP_MS_MAX = 100, MAX_BLAME = 16 };
+enum { CLOCK_TURNS = 64, SPIN_TURNS = 8, SLEEP_MS_MAX = 100, MAX_BLAME = 16 };
 #define ASK_AGAIN_NS MDL_NS_PER_S
 #define EXPLAIN_NS   (2 * MDL_NS_PER_S)
 #define GONE_NS      MDL_NS_PER_S /* how long what a rank sent before its goodbye may still be under way */
@@ -319,6 +319,20 @@ static void look_at_clock(struct mdl_driver *d)
     for (int i = 0; i < d->n; i++) check_deadlines(d->batches[i], now);
 }
 
+static void measure_quiet(struct mdl_driver *d)
+{
+    uint64_t now = mdl_now_ns();
+
+    if (!d->quiet_since_ns) d->quiet_since_ns = now;
+    d->quiet_ns = now - d->quiet_since_ns;
+}
+
+static void not_quiet(struct mdl_driver *d)
+{
+    d->turns = 0;
+    d->quiet_since_ns = d->quiet_ns = 0;
+}
+
 /* Nothing moved in this turn. */
 static void idle(struct mdl_driver *d)
 {
@@ -326,14 +340,16 @@ static void idle(struct mdl_driver *d)
 
     for (int i = 0; i < d->n; i++) {
         const struct mdl_comm *c = d->batches[i]->comm;
-        if ((uint64_t)c->spin < spin) spin = (uint64_t)c->spin;
-        if ((uint64_t)c->yield < yield) yield = (uint64_t)c->yield;
+        if (c->spin_ns < spin) spin = c->spin_ns;
+        if (c->yield_ns < yield) yield = c->yield_ns;
     }
     d->turns++;
     if (d->turns % CLOCK_TURNS == 0) look_at_clock(d);
-    if (d->n && d->turns <= spin) {
+    /* In time, not in turns: one turn may be a load or several system calls. */
+    if (d->turns % SPIN_TURNS == 0 || d->quiet_ns >= spin) measure_quiet(d);
+    if (d->n && d->quiet_ns < spin) {
         relax();
-    } else if (d->n && d->turns <= spin + yield) {
+    } else if (d->n && d->quiet_ns <= spin + yield) {
         sched_yield();
     } else if (!d->armed) {
         arm(d); /* one more turn follows: what came before the arming is seen in it */
@@ -375,7 +391,7 @@ medleyResult_t mdl_driver_add(struct mdl_driver *d, struct mdl_batch *b)
     if (d->armed) disarm(d);
     if (d->n == d->cap) MDL_TRY(grow(d));
     d->batches[d->n++] = b;
-    d->turns = 0;
+    not_quiet(d);
     return medleySuccess;
 }
 
@@ -399,7 +415,7 @@ int mdl_driver_turn(struct mdl_driver *d)
         return 0;
     }
     if (was_armed) disarm(d);
-    d->turns = 0;
+    not_quiet(d);
     for (int i = 0, keep = 0; finished && i < d->n; i++) {
         d->batches[keep] = d->batches[i];
         keep += !d->batches[i]->finished;

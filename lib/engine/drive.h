@@ -41,7 +41,7 @@ enum { MDL_DRIVER_FEW = 8 };
 struct mdl_driver {
     struct mdl_batch **batches;
     int n, cap;
-    uint64_t turns;
+    uint64_t turns, quiet_since_ns, quiet_ns; /* without an event; how long, as far as it was measured */
     bool armed;
     struct pollfd *fds;
     int nfds, fdcap;

@@ -14,11 +14,16 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 /* What one rank found out about one peer over one transport, as a byte in the exchange. */
 enum { STAGE_OK = 0x80 };
+
+/* How long a waiting thread spins and yields. A yield costs next to nothing where nobody else wants to run, and all
+ * where the rank that is waited for does: so spinning is short. */
+enum { SPIN_US = 20, YIELD_US = 500, CROWDED_YIELD_US = 200 };
 
 medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks, struct mdl_comm **out)
 {
@@ -301,12 +306,21 @@ static medleyResult_t agree(struct mdl_comm *c, medleyResult_t mine, uint64_t de
     return res;
 }
 
-/* Do the ranks of this host outnumber the processors that they may use together? */
+/* Do the ranks of this machine outnumber the processors that they may use together? Ranks that do not share memory,
+ * since MEDLEY_TRANSPORT or MEDLEY_HOST_ID keeps them apart, share the processors all the same. */
 static bool is_crowded(const struct mdl_comm *c)
 {
-    int h = c->team->host[c->rank];
+    const struct mdl_rank_facts *own = &c->facts[c->rank];
+    uint64_t cpus[MDL_FACTS_CPU_WORDS] = {0};
+    uint32_t here = 0, cores = 0;
 
-    return c->team->host_size[h] > (int)c->team->cores;
+    for (int r = 0; r < c->nranks; r++) {
+        if (strcmp(c->facts[r].host, own->host) != 0) continue;
+        here++;
+        for (int w = 0; w < MDL_FACTS_CPU_WORDS; w++) cpus[w] |= c->facts[r].cpus[w];
+    }
+    for (int w = 0; w < MDL_FACTS_CPU_WORDS; w++) cores += (uint32_t)__builtin_popcountll(cpus[w]);
+    return here > (cores > own->cores ? cores : own->cores);
 }
 
 static void set_limits(struct mdl_comm *c)
@@ -320,8 +334,8 @@ static void set_limits(struct mdl_comm *c)
         .max_channels = MDL_P2P_CHANNEL,
         .oneshot_bytes = c->cfg.oneshot,
     };
-    c->spin = c->cfg.spin >= 0 ? c->cfg.spin : crowded ? 0 : 3000;
-    c->yield = c->cfg.yield >= 0 ? c->cfg.yield : crowded ? 200 : 300;
+    c->spin_ns = 1000 * (uint64_t)(c->cfg.spin >= 0 ? c->cfg.spin : crowded ? 0 : SPIN_US);
+    c->yield_ns = 1000 * (uint64_t)(c->cfg.yield >= 0 ? c->cfg.yield : crowded ? CROWDED_YIELD_US : YIELD_US);
 }
 
 static void log_result(const struct mdl_comm *c)
