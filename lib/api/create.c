@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include "lib/api/create.h"
+#include "lib/base/thread.h"
 #include "lib/engine/transports.h"
 
 #include <stdlib.h>
@@ -114,7 +115,7 @@ static medleyResult_t start_background(struct mdl_create *cr)
     handle->has_thread = true;
     atomic_store_explicit(&handle->init, MDL_INIT_RUNNING, memory_order_relaxed);
     *cr->out = handle;
-    err = pthread_create(&handle->init_thread, NULL, background_main, cr);
+    err = mdl_thread_start(background_main, cr, &handle->init_thread);
     if (!err) return medleyInProgress;
     *cr->out = NULL;
     handle->has_thread = false;

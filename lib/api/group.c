@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include "lib/api/group.h"
+#include "lib/base/thread.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,7 +99,7 @@ static medleyResult_t run_jobs(void)
     mdl_list_each (it, &group.jobs) {
         struct mdl_job *job = mdl_container_of(it, struct mdl_job, link);
         if (res != medleySuccess || !is_first_of_comm(job)) continue;
-        int err = pthread_create(&threads[started], NULL, job_thread, job);
+        int err = mdl_thread_start(job_thread, job, &threads[started]);
         if (err) res = mdl_system_error(err, "cannot start a thread for a call in a group");
         if (res == medleySuccess) started++;
     }

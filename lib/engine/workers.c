@@ -6,11 +6,11 @@
 #include "config.h"
 
 #include "lib/engine/workers.h"
+#include "lib/base/thread.h"
 #include "lib/net/cpus.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -74,14 +74,10 @@ static void *worker_main(void *arg)
 /* With the lock. */
 static medleyResult_t start_one(const char *cpu_set)
 {
-    sigset_t all, old;
     int err;
 
     if (cpu_set) snprintf(pool.cpu_set, sizeof(pool.cpu_set), "%s", cpu_set);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    err = pthread_create(&pool.threads[pool.nthreads], NULL, worker_main, (void *)(uintptr_t)pool.generation);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    err = mdl_thread_start(worker_main, (void *)(uintptr_t)pool.generation, &pool.threads[pool.nthreads]);
     if (err) return mdl_system_error(err, "cannot start worker thread %d of MEDLEY_THREADS", pool.nthreads + 1);
     pthread_setname_np(pool.threads[pool.nthreads], "medley-worker");
     pool.nthreads++;

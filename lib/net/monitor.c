@@ -7,10 +7,10 @@
  * finds it in a known state; that a reactor belongs to the parent shows in its pid.
  */
 #include "config.h"
+#include "lib/base/thread.h"
 #include "lib/net/cpus.h"
 #include "lib/net/reactor_part.h"
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -65,19 +65,9 @@ static void *run(void *arg)
     return NULL;
 }
 
-static int create_thread(struct mdl_reactor *r)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int err = pthread_create(&r->thread, NULL, run, r);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return err;
-}
-
 static medleyResult_t start_thread(struct mdl_reactor *r)
 {
-    int err = create_thread(r);
+    int err = mdl_thread_start(run, r, &r->thread);
     if (err) return mdl_system_error(err, "the monitor thread cannot be started");
     pthread_mutex_lock(&r->lock);
     while (!r->started) pthread_cond_wait(&r->changed, &r->lock);
