@@ -199,7 +199,7 @@ static medleyResult_t start_send(struct mdl_tcp *t, int peer, const struct mdl_m
     MDL_TRY(check(t, peer, m));
     struct mdl_tcp_peer *p = mdl_tcp_peer_get(t, peer);
     if (!p) return medleyInvalidUsage;
-    if (p->lost || p->left) return gone(p);
+    if (p->lost || p->left || p->flow.bye_next) return gone(p);
     MDL_TRY(mdl_tcp_flow_send(&p->flow, m, req));
     if (!p->nlanes) {
         mdl_tcp_peer_need(p);

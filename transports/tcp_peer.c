@@ -280,11 +280,16 @@ static const char *what_happened(const struct mdl_tcp_lane *lane, int rc)
     return rc == MDL_TCP_BROKEN ? lane->bad : strerror(rc);
 }
 
-/* The peer has left. What it has sent has come, or never will. */
+/* The peer has left. What it has sent and has not come yet may be in a connection that is still on its way here: who
+ * dials may write, close and be gone while the handshake waits for its turn on this side. */
 static void end_of_peer(struct mdl_tcp_peer *p)
 {
     bool all = p->flow.seen_next == p->flow.bye_next;
-    if (p->left || (!all && p->nlanes)) return;
+    if (p->left) return;
+    if (!all) {
+        if (!p->nlanes) mdl_tcp_peer_need(p);
+        return;
+    }
     p->left = true;
     if (p->flow.active) mdl_tcp_peer_lose(p, "it has left the communicator");
 }

@@ -72,7 +72,7 @@ static uint64_t connect_peer(struct mdl_tcp_peer *p)
     if (dials(p)) {
         for (int i = 0; i < p->nrails; i++) dial_missing(p, i, &next);
         if (p->fallback && !p->nlanes) dial_missing(p, p->nrails, &next);
-    } else if (p->down_since_ns) {
+    } else if (p->down_since_ns && !p->flow.bye_next) {
         next = p->down_since_ns + OTHER_SIDE_NS;
     }
     return next;
@@ -80,7 +80,7 @@ static uint64_t connect_peer(struct mdl_tcp_peer *p)
 
 void mdl_tcp_peer_need(struct mdl_tcp_peer *p)
 {
-    if (p->nlanes || p->down_since_ns || p->lost || p->flow.bye_next) return;
+    if (p->nlanes || p->down_since_ns || p->lost || p->left) return;
     p->down_since_ns = p->t->now = mdl_now_ns();
     uint64_t next = connect_peer(p), lost = p->down_since_ns + dead_after_ns(p->t);
     mdl_tcp_tick_at(p->t, next < lost ? next : lost);
@@ -209,7 +209,9 @@ static uint64_t tick_peer(struct mdl_tcp_peer *p)
     }
     if (!p->nlanes && !mdl_tcp_flow_busy(&p->flow)) p->down_since_ns = 0;
     if (p->down_since_ns && now - p->down_since_ns >= dead_after_ns(p->t)) {
-        mdl_tcp_peer_lose(p, p->why[0] ? p->why : "no connection came");
+        const char *why = p->flow.bye_next ? "it has left the communicator, and the last that it sent did not come"
+                                           : "no connection came";
+        mdl_tcp_peer_lose(p, p->why[0] ? p->why : why);
         return UINT64_MAX;
     }
     next = connect_peer(p);

@@ -172,6 +172,79 @@ static void case_leave_full(struct rank *r)
     free(req);
 }
 
+/* What the faker of the next case sends as rank 0: `first` alone, or `first` and then the other frame. */
+static void fake_link(struct rank *r, const struct mdl_tcp_header *first, const struct mdl_tcp_header *other)
+{
+    struct mdl_tcp *t = r->ctx;
+    struct mdl_addr to;
+    struct mdl_reader in = {.p = r->w->address[1] + 8, .left = r->w->address_len[1] - 8};
+    struct mdl_dial_args args = {.door = t->door, .secret = &t->secret, .purpose = MDL_PURPOSE_TCP, .naddrs = 1};
+    uint8_t bytes[4 * MDL_TCP_HEADER_BYTES + 2 * MDL_TCP_ACK_BYTES] = {0};
+    struct mdl_link link;
+    size_t len = MDL_TCP_HEADER_BYTES + first->length;
+    CHECK(mdl_addr_read(&in, &to) == medleySuccess);
+    args.expect_rank = 1;
+    args.addrs = &to;
+    args.deadline_ns = mdl_now_ns() + 5 * MDL_NS_PER_S;
+    CHECK(mdl_dial_wait(&args, NULL, &link) == medleySuccess);
+    mdl_tcp_header_write(first, bytes);
+    if (other) mdl_tcp_header_write(other, bytes + len);
+    if (other) len += MDL_TCP_HEADER_BYTES + other->length;
+    CHECK(send(link.fd, bytes, len, MSG_NOSIGNAL) == (ssize_t)len);
+    close(link.fd);
+}
+
+/* Who leaves says so on every lane, and the lane that has the last message comes after the one that only says so: the
+ * handshake of one took longer. */
+static void case_late_lane(struct rank *r)
+{
+    struct mdl_request *req = request_new(r);
+    uint8_t got[8] = {1};
+    if (r->rank == 0) {
+        struct mdl_tcp_header bye = {.type = MDL_TCP_BYE, .dst = 1, .ack = 1, .number = 2, .length = MDL_TCP_ACK_BYTES};
+        struct mdl_tcp_header message = {
+            .type = MDL_TCP_EAGER, .dst = 1, .ack = 1, .seq = 1, .tag = 4, .total = 8, .length = 8};
+        fake_link(r, &bye, NULL);
+        while (!atomic_load(&r->w->words[0])) sched_yield();
+        fake_link(r, &message, &bye);
+    } else {
+        post_recv(r, 0, 0, got, 8, 4, req);
+        while (!peer_of(r, 0)->flow.bye_next || peer_of(r, 0)->nlanes) {
+            CHECK(turn(r) == medleySuccess);
+            sched_yield();
+        }
+        for (int i = 0; i < 100; i++) CHECK(turn(r) == medleySuccess);
+        CHECK(req->state == MDL_REQ_ACTIVE);
+        atomic_store(&r->w->words[0], 1);
+        wait_done(r, req);
+        CHECK(got[0] == 0); /* the faker's bytes are zeros */
+        CHECK(atomic_load(&r->w->lost[1][0]) == 0);
+        while (!peer_of(r, 0)->left) CHECK(turn(r) == medleySuccess);
+    }
+    barrier(r);
+    free(req);
+}
+
+/* It says that it has sent something, and that never comes: an error, in bounded time. */
+static void case_lying_goodbye(struct rank *r)
+{
+    struct mdl_request *req = request_new(r);
+    uint8_t byte;
+    if (r->rank == 0) {
+        struct mdl_tcp_header bye = {.type = MDL_TCP_BYE, .dst = 1, .ack = 1, .number = 2, .length = MDL_TCP_ACK_BYTES};
+        fake_link(r, &bye, NULL);
+    } else {
+        uint64_t start = mdl_now_ns();
+        post_recv(r, 0, 0, &byte, 1, 4, req);
+        wait_end(r, req);
+        CHECK(req->state == MDL_REQ_FAILED && req->result == medleyRemoteError);
+        CHECK(atomic_load(&r->w->lost[1][0]) == 1);
+        CHECK(mdl_now_ns() - start < 10 * MDL_NS_PER_S);
+    }
+    barrier(r);
+    free(req);
+}
+
 /* ---- ways that are closed or stuck: addresses that lead elsewhere ---- */
 
 /* Reopens with addresses of one's own making: port[r] in place of where rank r listens (0: as it is). */
@@ -396,6 +469,8 @@ static const struct test_case cases[] = {
     {"all_lanes_break", 2, BOTH, case_all_lanes_break, NULL, 60},
     {"small_while_breaking", 2, BOTH, case_small_while_breaking, NULL, 60},
     {"leave_full", 2, BOTH, case_leave_full, LO "MEDLEY_SOCKET_BUFFER=16K", 0},
+    {"late_lane", 2, BOTH, case_late_lane, LO "MEDLEY_DEAD_AFTER=20s", 0},
+    {"lying_goodbye", 2, BOTH, case_lying_goodbye, LO "MEDLEY_DEAD_AFTER=700ms", 0},
     {"other_way", 2, BOTH, case_other_way, LO, 0},
     {"no_way", 2, BOTH, case_no_way, LO "MEDLEY_DEAD_AFTER=1500ms", 0},
     {"stuck_lane", 2, BOTH, case_stuck_lane, LO, 60},
