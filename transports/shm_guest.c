@@ -80,17 +80,22 @@ static bool answer_hello(struct guest *g, uint64_t seq)
     return answer(g, &r, (int[]){h->fd, h->event_fd});
 }
 
-/* A descriptor of one of this process's segments, or -1. */
+/* A descriptor of one of this process's segments, or -1 and errno. */
 static int segment_fd(struct mdl_shm *s, uint64_t segment)
 {
-    return segment != 0 && s->args.segment_fd ? s->args.segment_fd(segment) : -1;
+    if (segment != 0 && s->args.segment_fd) return s->args.segment_fd(segment);
+    errno = ENOENT;
+    return -1;
 }
 
+/* Of a segment that is there, but for which no descriptor is left, the asker must keep its mapping: it may be using it.
+ */
 bool mdl_shm_segment_gone(struct mdl_shm *s, uint64_t segment)
 {
     int fd = segment_fd(s, segment);
+    bool gone = fd < 0 && errno == ENOENT;
     if (fd >= 0) close(fd);
-    return fd < 0;
+    return gone;
 }
 
 static bool answer_segment(struct guest *g, const struct mdl_shm_query *q)
@@ -99,6 +104,8 @@ static bool answer_segment(struct guest *g, const struct mdl_shm_query *q)
     r.gone = q->check != 0 && mdl_shm_segment_gone(g->ctx, q->check);
     int fd = segment_fd(g->ctx, q->segment);
     struct stat st;
+    if (fd < 0 && errno != ENOENT)
+        mdl_system_error(errno, "rank %d: no descriptor for rank %d to map a segment", g->ctx->args.rank, g->rank);
     if (fd >= 0 && fstat(fd, &st) == 0) {
         r.status = MDL_SHM_OK;
         r.nfds = 1;

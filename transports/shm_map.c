@@ -3,9 +3,9 @@
  * Peers' segments as addresses. The owner's monitor hands out the descriptor, whatever the owner is doing; the mapping
  * is kept until unmap or close.
  *
- * A mapping keeps its memory although the owner has freed the segment, so each question for a new segment also names
- * the mapping that was not used for longest, and the answer says whether that segment still exists: gone ones are
- * unmapped then. So the number of dead mappings stays bounded without messages of its own.
+ * A mapping keeps its memory although the owner has freed the segment, so whoever maps a new one also asks about the
+ * two that were not used for longest, and unmaps what does not exist any more. Two, because one new mapping is made
+ * meanwhile and some of the old ones live: so there are never many more dead ones than live ones.
  */
 #include "config.h"
 #include "lib/base/log.h"
@@ -71,12 +71,13 @@ static medleyResult_t no_segment(struct mdl_shm_peer *p, uint64_t segment)
 }
 
 /* Asks a peer in this process: its segments are ours. */
-static medleyResult_t fetch_here(struct mdl_shm_peer *p, uint64_t segment, uint64_t check, int *fd, uint64_t *len,
-                                 bool *gone)
+static medleyResult_t fetch_here(struct mdl_shm_peer *p, uint64_t segment, int *fd, uint64_t *len)
 {
     struct mdl_shm *s = p->ctx;
     struct stat st;
     int own = s->args.segment_fd ? s->args.segment_fd(segment) : -1;
+    if (own < 0 && s->args.segment_fd && errno != ENOENT)
+        return mdl_system_error(errno, "rank %d: no descriptor to map a segment of rank %d", s->args.rank, p->rank);
     if (own < 0) return no_segment(p, segment);
     if (fstat(own, &st) != 0) {
         medleyResult_t result = mdl_system_error(errno, "rank %d: size of a segment", s->args.rank);
@@ -85,29 +86,81 @@ static medleyResult_t fetch_here(struct mdl_shm_peer *p, uint64_t segment, uint6
     }
     *fd = own;
     *len = (uint64_t)st.st_size;
-    *gone = check != 0 && mdl_shm_segment_gone(s, check);
     return medleySuccess;
 }
 
-static medleyResult_t fetch(struct mdl_shm_peer *p, uint64_t segment, uint64_t check, int *fd, uint64_t *len,
-                            bool *gone)
+/* *fd -1: it has none, or `segment` is 0. */
+static medleyResult_t ask_segment(struct mdl_shm_peer *p, uint64_t segment, uint64_t check, struct mdl_shm_reply *r,
+                                  int *fd)
 {
-    if (p->same_process) return fetch_here(p, segment, check, fd, len, gone);
     struct mdl_shm_query q = {.type = MDL_SHM_ASK_SEGMENT, .seq = ++p->asked, .segment = segment, .check = check};
-    struct mdl_shm_reply r;
     int fds[MDL_SHM_REPLY_FDS];
     uint64_t deadline = mdl_now_ns() + (uint64_t)p->ctx->args.config->dead_after * MDL_NS_PER_MS;
     MDL_TRY(mdl_shm_ask(p, &q));
-    MDL_TRY(mdl_shm_hear(p, q.seq, deadline, &r, fds));
-    *gone = r.gone != 0;
+    MDL_TRY(mdl_shm_hear(p, q.seq, deadline, r, fds));
     if (fds[1] >= 0) close(fds[1]);
-    if (r.status != MDL_SHM_OK || fds[0] < 0) {
-        if (fds[0] >= 0) close(fds[0]);
-        return no_segment(p, segment);
+    if (r->status != MDL_SHM_OK && fds[0] >= 0) {
+        close(fds[0]);
+        fds[0] = -1;
     }
     *fd = fds[0];
+    return medleySuccess;
+}
+
+static struct map *oldest_of(struct mdl_shm_peer *p)
+{
+    return mdl_list_empty(&p->maps) ? NULL : mdl_container_of(p->maps.prev, struct map, link);
+}
+
+/* The answer about the mapping that was not used for longest. One that lives goes to the front: the next question is
+ * about another one. */
+static void settle(struct mdl_shm_peer *p, struct map *oldest, bool gone)
+{
+    if (oldest && gone) drop(p, oldest);
+    if (oldest && !gone) use(p, oldest);
+}
+
+static medleyResult_t look_at_oldest(struct mdl_shm_peer *p)
+{
+    struct map *oldest = oldest_of(p);
+    struct mdl_shm_reply r;
+    int fd;
+    if (!oldest) return medleySuccess;
+    if (p->same_process) {
+        settle(p, oldest, mdl_shm_segment_gone(p->ctx, oldest->segment));
+        return medleySuccess;
+    }
+    MDL_TRY(ask_segment(p, 0, oldest->segment, &r, &fd));
+    if (fd >= 0) close(fd);
+    settle(p, oldest, r.gone != 0);
+    return medleySuccess;
+}
+
+/* A descriptor of the segment; looks at an old mapping by the way. */
+static medleyResult_t fetch(struct mdl_shm_peer *p, uint64_t segment, int *fd, uint64_t *len)
+{
+    struct map *oldest = oldest_of(p);
+    struct mdl_shm_reply r;
+    if (p->same_process) {
+        MDL_TRY(look_at_oldest(p));
+        return fetch_here(p, segment, fd, len);
+    }
+    MDL_TRY(ask_segment(p, segment, oldest ? oldest->segment : 0, &r, fd));
+    settle(p, oldest, r.gone != 0);
+    if (*fd < 0) return no_segment(p, segment);
     *len = r.len;
     return medleySuccess;
+}
+
+static medleyResult_t map_new(struct mdl_shm_peer *p, uint64_t segment, struct map **map)
+{
+    int fd = -1;
+    uint64_t len = 0;
+    MDL_TRY(look_at_oldest(p));
+    MDL_TRY(fetch(p, segment, &fd, &len));
+    medleyResult_t result = keep(p, segment, fd, len, map);
+    close(fd);
+    return result;
 }
 
 medleyResult_t mdl_shm_map(void *ctx, int rank, uint64_t segment, void **addr, size_t *len)
@@ -117,20 +170,10 @@ medleyResult_t mdl_shm_map(void *ctx, int rank, uint64_t segment, void **addr, s
     if (!p) return mdl_error(medleyInvalidUsage, "rank %d shares no memory with rank %d", s->args.rank, rank);
     if (mdl_shm_told_to_stop(s)) return mdl_guard_refuse();
     struct map *m = find(p, segment);
-    if (m) {
+    if (m)
         use(p, m);
-    } else {
-        struct map *oldest = mdl_list_empty(&p->maps) ? NULL : mdl_container_of(p->maps.prev, struct map, link);
-        int fd = -1;
-        uint64_t size = 0;
-        bool gone = false;
-        MDL_TRY(fetch(p, segment, oldest ? oldest->segment : 0, &fd, &size, &gone));
-        if (oldest && gone) drop(p, oldest);
-        if (oldest && !gone) use(p, oldest); /* the next question is about another one */
-        medleyResult_t result = keep(p, segment, fd, size, &m);
-        close(fd);
-        if (result != medleySuccess) return result;
-    }
+    else
+        MDL_TRY(map_new(p, segment, &m));
     *addr = m->addr;
     *len = m->len;
     return medleySuccess;

@@ -88,7 +88,8 @@ struct mdl_transport_open {
     const char *name;                    /* of the communicator, for messages */
     const volatile uint32_t *abort_word; /* not 0: give up at once; looked at in every loop */
     int (*segment_fd)(uint64_t segment); /* [any thread] descriptor of one of this process's segments, owned by the
-                                            caller of it, or -1 */
+                                            caller of it, or -1 with an errno: ENOENT if there is none, any other
+                                            if it cannot be had now */
     /* [any thread] tells the engine that peer `rank` is dead or out of reach (end of file, reset, time-out): it becomes
      * the communicator's error. With code medleyInvalidUsage: it has closed its context although messages are
      * outstanding, perhaps because of an error that this rank has not heard of yet. */

@@ -27,7 +27,8 @@ void mdl_segment_destroy(struct mdl_segment *segment);
  * called for every buffer of every operation. */
 void mdl_mem_describe(const void *ptr, size_t len, struct mdl_mem *mem);
 
-/* A new descriptor (close-on-exec, owned by the caller) of a live segment, or -1. */
+/* A new descriptor (close-on-exec, owned by the caller) of a live segment, or -1 with an errno: ENOENT if there is none
+ * or it cannot be shared. */
 int mdl_segment_dup_fd(uint64_t id);
 
 /* Maps a segment from a received descriptor. The size is checked against the file; sealed or shrunk files are refused.

@@ -236,7 +236,10 @@ int mdl_registry_dup_fd(uint64_t id)
 {
     pthread_mutex_lock(&lock); /* remove waits for it, so the descriptor is not closed meanwhile */
     struct mdl_segment *segment = id ? find_id(id) : NULL;
-    int fd = segment && segment->fd >= 0 ? fcntl(segment->fd, F_DUPFD_CLOEXEC, LOWEST_FD) : -1;
+    bool shared = segment && segment->fd >= 0;
+    int fd = shared ? fcntl(segment->fd, F_DUPFD_CLOEXEC, LOWEST_FD) : -1;
+    int err = shared ? errno : ENOENT;
     pthread_mutex_unlock(&lock);
+    if (fd < 0) errno = err;
     return fd;
 }

@@ -7,6 +7,7 @@
 #include "tests/unit/deny.h"
 #include "tests/unit/unit.h"
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -246,7 +247,10 @@ START_TEST(a_duplicate_maps_the_same_memory)
     mdl_segment_destroy(s);
     ck_assert_str_eq(addr, "from the peer"); /* the pages live as long as someone maps them */
     ck_assert_int_eq(mdl_segment_dup_fd(id), -1);
+    ck_assert_int_eq(errno, ENOENT);
+    errno = 0;
     ck_assert_int_eq(mdl_segment_dup_fd(0), -1);
+    ck_assert_int_eq(errno, ENOENT);
     mdl_segment_unimport(addr, len);
     mdl_segment_unimport(NULL, len);
 }
