@@ -67,7 +67,10 @@ medleyResult_t mdl_create_run(struct mdl_create *cr)
     medleyResult_t res = connect_comm(cr);
 
     if (res == medleySuccess) {
-        if (!cr->background) *cr->out = cr->handle;
+        if (!cr->background) {
+            *cr->out = cr->handle;
+            cr->handle = NULL;
+        }
         return medleySuccess;
     }
     if (cr->background) {
@@ -89,6 +92,7 @@ static void create_free(struct mdl_job *job)
 {
     struct mdl_create *cr = mdl_container_of(job, struct mdl_create, job);
 
+    if (cr->handle && !cr->background) mdl_comm_dispose(cr->handle); /* it never ran: its group had failed before */
     free(cr->ids);
     free(cr->ranks);
     free(cr);
@@ -218,6 +222,7 @@ static medleyResult_t init_all(medleyComm_t *comms, int ndev)
     for (int r = 0; r < ndev && res == medleySuccess; r++) res = medleyCommInitRank(&comms[r], ndev, id, r);
     end = medleyGroupEnd();
     if (end == medleySuccess) return res;
+    mdl_boot_id_discard(&id); /* nobody else has it */
     for (int r = 0; r < ndev; r++) {
         if (comms[r]) (void)medleyCommAbort(comms[r]);
         comms[r] = NULL;

@@ -33,6 +33,9 @@ medleyResult_t mdl_boot_id_create(const struct mdl_config *cfg, medleyUniqueId *
                                                                                                      comm_key_file */
 medleyResult_t mdl_boot_id_check(const medleyUniqueId *id) MDL_MUST_USE; /* InvalidArgument if it is not one */
 
+/* Nobody will use the id that this process made, any more: ends its root now. [any thread but the reactor's] */
+void mdl_boot_id_discard(const medleyUniqueId *id);
+
 struct mdl_ctl;
 struct mdl_boot_args {
     const struct mdl_config *config; /* valid until mdl_ctl_close */

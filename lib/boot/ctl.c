@@ -350,6 +350,7 @@ static void destroy(struct mdl_ctl *ctl)
 {
     for (int i = 0; i < ctl->nroots; i++) mdl_root_release(ctl->roots[i]);
     free(ctl->roots);
+    mdl_root_reap(); /* of ids that expired unused */
     mdl_door_put(ctl->door);
     free_messages(&ctl->inbox);
     free_messages(&ctl->kept);

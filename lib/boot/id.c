@@ -323,3 +323,14 @@ medleyResult_t mdl_boot_id_create(const struct mdl_config *cfg, medleyUniqueId *
     sodium_memzero(&made, sizeof(made));
     return result;
 }
+
+void mdl_boot_id_discard(const medleyUniqueId *id)
+{
+    struct mdl_id parsed;
+    if (mdl_id_read(id, &parsed) != medleySuccess) return;
+    struct mdl_root *root = mdl_root_find(&parsed.secret);
+    sodium_memzero(&parsed, sizeof(parsed));
+    if (!root) return;
+    mdl_root_settle(root);
+    mdl_root_release(root);
+}

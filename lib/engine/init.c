@@ -8,6 +8,7 @@
 
 #include "lib/engine/exec.h"
 #include "lib/engine/facts.h"
+#include "lib/engine/queue.h"
 #include "lib/engine/quick.h"
 #include "lib/engine/transports.h"
 #include "lib/engine/workers.h"
@@ -66,6 +67,7 @@ void mdl_comm_free(struct mdl_comm *c)
     if (!c) return;
     mdl_transports_close(c);           /* no request is touched after it */
     if (c->ctl) mdl_ctl_close(c->ctl); /* no callback after it */
+    mdl_queue_collect();
     if (c->holds_workers) mdl_workers_release();
     mdl_run_free_all(c);
     while (c->all_messages) {

@@ -3,10 +3,10 @@
 #include "config.h"
 
 #include "lib/engine/queue.h"
+#include "lib/base/thread.h"
 #include "lib/net/cpus.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -20,7 +20,7 @@ static struct {
     int users; /* streams and queued batches */
     int wake_fd;
     _Atomic bool dirty; /* somebody queued something that the thread has not looked at */
-    bool placed; /* the thread was moved to some communicator's MEDLEY_CPU_SET */
+    bool placed;        /* the thread was moved to some communicator's MEDLEY_CPU_SET */
     struct mdl_list comms;
 } q = {.lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT, .wake_fd = -1};
 
@@ -158,16 +158,12 @@ static void *thread_main(void *arg)
 
 static medleyResult_t start_thread(void)
 {
-    sigset_t all, old;
     int err;
 
     q.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (q.wake_fd < 0) return mdl_system_error(errno, "cannot make an eventfd for the progress thread");
     q.stop = q.placed = false;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    err = pthread_create(&q.thread, NULL, thread_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    err = mdl_thread_start(thread_main, NULL, &q.thread);
     if (err) {
         close(q.wake_fd);
         q.wake_fd = -1;
@@ -269,8 +265,9 @@ bool mdl_queue_busy(const struct mdl_comm *c)
     return atomic_load_explicit((_Atomic uint32_t *)&c->queued, memory_order_acquire) != 0; /* pairs with retire */
 }
 
-/* Ends the thread if nothing needs it any more. */
-static void collect_thread(void)
+/* Ends the thread if nothing needs it any more. The last user may have been a batch of a stream that is long destroyed:
+ * it is the thread itself that retires it, so somebody else must look. */
+void mdl_queue_collect(void)
 {
     bool idle;
 
@@ -287,7 +284,7 @@ void mdl_queue_drain(struct mdl_comm *c)
     mdl_queue_lock();
     while (mdl_queue_busy(c)) mdl_queue_wait(0);
     mdl_queue_unlock();
-    collect_thread();
+    mdl_queue_collect();
 }
 
 void mdl_queue_cancel(struct mdl_comm *c)
@@ -303,5 +300,5 @@ void mdl_queue_cancel(struct mdl_comm *c)
     mdl_queue_poke();
     while (mdl_queue_busy(c)) mdl_queue_wait(0);
     mdl_queue_unlock();
-    collect_thread();
+    mdl_queue_collect();
 }

@@ -40,6 +40,7 @@ void mdl_queue_release(void); /* the last release ends the thread, once it has n
 medleyResult_t mdl_queue_submit(struct mdl_batch *b, void *const *streams, int n) MDL_MUST_USE;
 bool mdl_queue_busy(const struct mdl_comm *c); /* [any thread] has it queued work? */
 void mdl_queue_drain(struct mdl_comm *c);      /* waits until it has none */
+void mdl_queue_collect(void);                  /* ends the thread if nothing needs it any more; without the lock */
 void mdl_queue_cancel(struct mdl_comm *c);     /* the communicator has failed: drops what has not started, waits for the
                                                   rest, which is bounded */
 

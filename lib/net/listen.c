@@ -82,7 +82,7 @@ static int add_listener(struct mdl_door *door, const struct mdl_addr *addr, cons
     return 0;
 }
 
-static void open_unix(struct mdl_door *door)
+static int open_unix(struct mdl_door *door)
 {
     static const struct mdl_ports one_try = {0, 0};
     uint8_t name[MDL_ADDR_UNIX_BYTES];
@@ -92,6 +92,7 @@ static void open_unix(struct mdl_door *door)
     int err = add_listener(door, &addr, &one_try);
     door->has_unix = !err;
     if (err) MDL_INFO(MDL_NET, "no abstract Unix sockets here: %s", strerror(err));
+    return err;
 }
 
 /* Without loopback, unless that was asked for or nothing else is there. None at all where no interface is up, as in a
@@ -148,9 +149,9 @@ medleyResult_t mdl_door_open(struct mdl_door *door)
 {
     door->resume.fn = resume;
     MDL_TRY(open_tcp(door));
-    open_unix(door);
+    int err = open_unix(door);
     if (!door->nlisteners)
-        return mdl_error(medleySystemError, "nothing to listen on: no network interface is up, no Unix sockets");
+        return mdl_system_error(err, "nothing to listen on: no network interface is up, and no Unix socket");
     for (int i = 0; i < door->nlisteners; i++)
         MDL_TRY(mdl_reactor_watch(door->reactor, &door->listeners[i].watch, EPOLLIN));
     tell_addresses(door);
