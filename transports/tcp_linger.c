@@ -4,8 +4,8 @@
  *
  * A socket that is closed answers the peer's next frame with a reset, and the kernel then drops what it has not
  * delivered yet: messages that were done here would be lost there. So a socket first only stops sending, and is closed
- * when the peer's kernel has everything or the peer has closed too. Mostly that is at once; what takes longer than
- * some milliseconds is left to the monitor, which holds such sockets for a bounded time.
+ * when the peer's kernel has everything or the peer has closed too. Mostly that is at once; what takes longer
+ * than a millisecond or two is left to the monitor, which holds such sockets for a bounded time.
  */
 #include "config.h"
 #include "lib/base/clock.h"
@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { HERE_MS = 5, LOOK_MS = 10, LATEST_S = 30, DISCARDS = 64 };
+enum { HERE_MS = 1, LOOK_MS = 10, LATEST_S = 30, DISCARDS = 64 };
 
 struct leaving {
     struct mdl_reactor *reactor;
