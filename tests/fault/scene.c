@@ -72,6 +72,18 @@ bool scene_long(void)
     return text && *text && strcmp(text, "0") != 0;
 }
 
+bool scene_sanitized(void) { return SANITIZED > 1; }
+
+int scene_rounds(int n)
+{
+    const char *text = getenv("MDL_CHECK_SHORT");
+
+    if (scene_long()) return n * 10;
+    if (text && *text) n /= 10;
+    n = (int)(n / SANITIZED);
+    return n > 0 ? n : 1;
+}
+
 void *scene_shared(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

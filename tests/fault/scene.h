@@ -28,6 +28,10 @@ void scene_sleep_ms(double ms);
  * at least 1. What a test promises is promised at 1. */
 double scene_slack(void);
 bool scene_long(void); /* MDL_LONG=1: more of everything */
+bool scene_sanitized(void);
+
+/* `n` rounds, or fewer with MDL_CHECK_SHORT or a sanitizer, or ten times as many with MDL_LONG. */
+int scene_rounds(int n);
 
 void *scene_shared(size_t bytes); /* zeroed memory that forked children share; never freed */
 
