@@ -8,10 +8,12 @@
 #ifndef MDL_ENGINE_ASK_H_
 #define MDL_ENGINE_ASK_H_
 
+#include "lib/boot/boot.h"
 #include "lib/engine/call.h"
 
 enum { MDL_QUESTION_BYTES = 16 + 5 * 8 + MDL_CALL_WIRE_BYTES, MDL_ANSWER_BYTES = 24 + MDL_CALL_WIRE_BYTES };
 enum { MDL_ASK_HOPS = 16 };
+enum { MDL_MSG_ASK = MDL_CTL_USER, MDL_MSG_ANSWER, MDL_MSG_AUDIT }; /* types of control messages */
 
 struct mdl_question {
     uint8_t hops;  /* questions before it in the chain */

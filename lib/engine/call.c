@@ -30,10 +30,10 @@ uint64_t mdl_call_hash_table(const size_t *counts, int n)
     return h;
 }
 
-uint64_t mdl_call_tag(const struct mdl_call *c, uint64_t seq)
+uint64_t mdl_call_tag(const struct mdl_call *c, uint64_t seq, uint64_t before)
 {
     bool p2p = c->coll == medleyCollSend || c->coll == medleyCollRecv;
-    uint64_t h = mix(seq, p2p ? medleyCollSend : c->coll);
+    uint64_t h = mix(mix(before, seq), p2p ? medleyCollSend : c->coll);
 
     h = mix(h, (uint64_t)c->dtype | (uint64_t)c->op << 8 | (uint64_t)(c->flags & MDL_LINE_PREMUL) << 16);
     if (!p2p) h = mix(h, (uint64_t)(uint32_t)c->root);
@@ -75,7 +75,9 @@ void mdl_call_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES])
         snprintf(text, MDL_CALL_TEXT_BYTES, "Barrier()");
         return;
     }
-    if (v)
+    if (c->coll == medleyCollAlltoAllV) /* its counts differ from rank to rank */
+        at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%s", name, type);
+    else if (v)
         at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(counts #%08x, %s", name, (unsigned)c->table, type);
     else
         at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%llu x %s", name, (unsigned long long)c->count, type);

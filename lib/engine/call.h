@@ -9,8 +9,10 @@
 enum { MDL_CALL_WIRE_BYTES = 24, MDL_CALL_TEXT_BYTES = 160 };
 
 bool mdl_call_same(const struct mdl_call *a, const struct mdl_call *b); /* do they match as one collective? */
-uint64_t mdl_call_tag(const struct mdl_call *c, uint64_t seq);          /* for messages: never 0 */
-void mdl_call_write(struct mdl_writer *w, const struct mdl_call *c);    /* signature only, without buffers */
+/* What goes with the messages of a call, so that another call's are refused: never 0. `before`: the tag of the
+ * collective before, so that a difference shows in all that follows; 0 for point-to-point messages. */
+uint64_t mdl_call_tag(const struct mdl_call *c, uint64_t seq, uint64_t before);
+void mdl_call_write(struct mdl_writer *w, const struct mdl_call *c); /* signature only, without buffers */
 void mdl_call_read(struct mdl_reader *r, struct mdl_call *c);
 void mdl_call_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES]); /* "AllReduce(1024 x float, sum)" */
 

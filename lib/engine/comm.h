@@ -13,6 +13,7 @@
 #include "lib/engine/call.h"
 #include "lib/engine/diary.h"
 #include "lib/engine/program.h"
+#include "lib/net/reactor.h"
 #include "lib/topo/team.h"
 #include <medley/plugin.h>
 #include <pthread.h>
@@ -59,7 +60,6 @@ struct mdl_comm {
     int rank, nranks;
     bool blocking;
     struct mdl_ctl *ctl;
-    struct mdl_reactor *reactor;
 
     /* [any thread] failure: the first wins. abort_word is looked at in every loop */
     _Atomic uint32_t abort_word;
@@ -88,7 +88,7 @@ struct mdl_comm {
     struct mdl_transport_use *map_transport;
 
     /* execution */
-    uint64_t coll_seq;
+    uint64_t coll_seq, history; /* history: the tag of the newest collective, which covers all before it */
     _Atomic uint64_t *p2p_seq; /* [any thread] may read */
     uint64_t *p2p_posted;      /* [2 * nranks] each: sends to, receives from; numbered, handed to the transport */
     struct mdl_program_cache cache;
@@ -121,6 +121,11 @@ struct mdl_comm {
     int nshrunk;
 
     struct mdl_diary diary;      /* [any thread] */
+    struct {
+        bool on;
+        struct mdl_timer timer; /* the reactor's, with `told`: number of the newest collective that was told */
+        uint64_t told;
+    } audit; /* audit.c */
     struct mdl_waiting {         /* [any thread] see diag.c */
         _Atomic uint32_t number; /* of the wait in hand; grows when something moves */
         _Atomic uint64_t whom;   /* packed: a rank that this one waits for, and in which entry of the diary; 0: none */
@@ -160,6 +165,7 @@ void mdl_comm_on_fault(void *comm, medleyResult_t code, int origin, const char *
 struct mdl_op;
 void mdl_diag_attach(struct mdl_comm *c);
 void mdl_diag_ask(struct mdl_comm *c, const struct mdl_op *op, int peer);
+void mdl_diag_ask_past(struct mdl_comm *c, int peer); /* about every collective that the diary still has */
 void mdl_diag_waits(struct mdl_comm *c, const struct mdl_op *op, int peer); /* tells who asks: this rank waits for it */
 void mdl_diag_moved(struct mdl_comm *c);                                    /* no longer */
 int mdl_diag_late(struct mdl_comm *c); /* the rank that is known to hold up the wait in hand, or -1 */
@@ -167,5 +173,9 @@ int mdl_diag_late(struct mdl_comm *c); /* the rank that is known to hold up the 
 int mdl_diag_cause(struct mdl_comm *c, char *text, size_t bytes);
 void mdl_diag_mismatch(struct mdl_comm *c, uint64_t seq, int rank_a, const struct mdl_call *a, int rank_b,
                        const struct mdl_call *b);
+
+/* audit.c */
+void mdl_audit_start(struct mdl_comm *c);
+void mdl_audit_stop(struct mdl_comm *c);
 
 #endif

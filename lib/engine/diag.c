@@ -17,8 +17,6 @@
 
 #include <stdio.h>
 
-enum { MSG_ASK = MDL_CTL_USER, MSG_ANSWER };
-
 /* What is known of the end of the chain. */
 enum { CAUSE_NONE, CAUSE_ASKED, CAUSE_LATE };
 
@@ -95,13 +93,13 @@ static void ask(struct mdl_comm *c, const struct mdl_question *q, int peer)
     if (get_cause(c).state != CAUSE_LATE) set_cause(c, q->wait, CAUSE_ASKED, peer);
     mdl_question_write(q, bytes);
     mdl_ctl_watch_peer(c->ctl, peer); /* its silence shall be noticed, whatever the tree's neighbours see */
-    (void)mdl_ctl_send(c->ctl, peer, MSG_ASK, bytes, sizeof(bytes)); /* a peer that is gone is reported by the control
+    (void)mdl_ctl_send(c->ctl, peer, MDL_MSG_ASK, bytes, sizeof(bytes)); /* a peer that is gone is reported by the control
                                                                         plane */
 }
 
-void mdl_diag_ask(struct mdl_comm *c, const struct mdl_op *op, int peer)
+static void ask_about(struct mdl_comm *c, uint64_t seq, const struct mdl_call *call, int peer)
 {
-    struct mdl_question q = {.subject = c->rank, .wait = wait_number(c), .seq = op->seq, .call = op->call};
+    struct mdl_question q = {.subject = c->rank, .wait = wait_number(c), .seq = seq, .call = *call};
 
     if (peer == c->rank) return;
     q.drops = atomic_load_explicit(&c->diary.drops, memory_order_relaxed);
@@ -109,6 +107,18 @@ void mdl_diag_ask(struct mdl_comm *c, const struct mdl_op *op, int peer)
     q.sends = atomic_load_explicit(&c->p2p_seq[peer], memory_order_relaxed);
     q.recvs = atomic_load_explicit(&c->p2p_seq[c->nranks + peer], memory_order_relaxed);
     ask(c, &q, peer);
+}
+
+void mdl_diag_ask(struct mdl_comm *c, const struct mdl_op *op, int peer) { ask_about(c, op->seq, &op->call, peer); }
+
+void mdl_diag_ask_past(struct mdl_comm *c, int peer)
+{
+    uint64_t last = atomic_load_explicit(&c->diary.coll_seq, memory_order_acquire);
+    uint64_t seq = last > MDL_DIARY_ENTRIES ? last - MDL_DIARY_ENTRIES : 0;
+    struct mdl_diary_note note;
+
+    while (++seq <= last)
+        if (mdl_diary_find(&c->diary, seq, &note)) ask_about(c, seq, &note.call, peer);
 }
 
 static void on_answer(void *comm, int src, const uint8_t *payload, size_t len)
@@ -244,7 +254,7 @@ static void answer(struct mdl_comm *c, int src, const struct mdl_question *q)
         a.state = MDL_ANSWER_LATE;
     }
     mdl_answer_write(&a, bytes);
-    (void)mdl_ctl_send(c->ctl, src, MSG_ANSWER, bytes, sizeof(bytes));
+    (void)mdl_ctl_send(c->ctl, src, MDL_MSG_ANSWER, bytes, sizeof(bytes));
 }
 
 static void on_ask(void *comm, int src, const uint8_t *payload, size_t len)
@@ -266,6 +276,6 @@ static void on_ask(void *comm, int src, const uint8_t *payload, size_t len)
 
 void mdl_diag_attach(struct mdl_comm *c)
 {
-    mdl_ctl_handle(c->ctl, MSG_ASK, on_ask, c);
-    mdl_ctl_handle(c->ctl, MSG_ANSWER, on_answer, c);
+    mdl_ctl_handle(c->ctl, MDL_MSG_ASK, on_ask, c);
+    mdl_ctl_handle(c->ctl, MDL_MSG_ANSWER, on_answer, c);
 }

@@ -6,7 +6,7 @@
 
 static bool is_p2p(uint8_t coll) { return coll == medleyCollSend || coll == medleyCollRecv; }
 
-uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *c, uint64_t seq, uint64_t now_ns)
+uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *c, uint64_t seq, uint64_t tag, uint64_t now_ns)
 {
     uint64_t number = atomic_load_explicit(&d->next, memory_order_relaxed);
     struct mdl_diary_entry *e = &d->entry[number % MDL_DIARY_ENTRIES];
@@ -19,6 +19,7 @@ uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *c, uint64_t
         seq,
         now_ns,
         MDL_DIARY_STARTED,
+        tag,
     };
 
     atomic_store_explicit(&e->stamp, stamp + 1, memory_order_relaxed);
@@ -58,6 +59,7 @@ static bool read_entry(const struct mdl_diary *d, uint64_t number, struct mdl_di
     };
     note->seq = w[3];
     note->when_ns = w[4];
+    note->tag = w[6];
     note->state = (enum mdl_diary_state)w[5];
     return true;
 }

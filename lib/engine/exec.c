@@ -7,8 +7,12 @@
 
 #include "lib/engine/exec.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A larger difference of tags is that of two calls. */
+#define COUNT_LIMIT ((uint64_t)1 << 48)
 
 static struct mdl_request *request_of(const struct mdl_run *run, uint32_t inst)
 {
@@ -55,6 +59,26 @@ static void count_traffic(struct mdl_comm *c, const struct mdl_inst *in, size_t 
     atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + bytes, memory_order_relaxed);
 }
 
+/* AlltoAllV: what this rank's row says of the messages to or from a peer. */
+static size_t pair_count(const struct mdl_op *op, int peer, bool send)
+{
+    return op->tables[(send ? 0 : 2 * (size_t)op->comm->nranks) + (size_t)peer];
+}
+
+/* Each rank knows its own row of an AlltoAllV only. So the tags of its messages tell the count of the pair, and the
+ * first one is sent even without elements: else a difference would pass, or leave one side waiting for ever. */
+static uint64_t message_tag(const struct mdl_op *op, int peer, bool send)
+{
+    return op->call.coll == medleyCollAlltoAllV ? op->tag + pair_count(op, peer, send) : op->tag;
+}
+
+static bool sends_empty(const struct mdl_run *run)
+{
+    medleyColl_t coll = run->op->call.coll;
+
+    return coll == medleyCollBarrier || (coll == medleyCollAlltoAllV && run->start == 0);
+}
+
 /* Posts a SEND or RECV. InProgress: the transport has no room now. */
 static medleyResult_t post_message(struct mdl_run *run, uint32_t i, int *events)
 {
@@ -68,14 +92,15 @@ static medleyResult_t post_message(struct mdl_run *run, uint32_t i, int *events)
     medleyResult_t res;
 
     MDL_TRY(mdl_place_resolve(run, send ? &run->prog->plan->refs[in->src] : &in->dst, &place));
-    if (place.bytes == 0 && run->op->call.coll != medleyCollBarrier) { /* both sides know the length and leave the
-                                                                          message out */
+    if (place.bytes == 0 && !sends_empty(run)) { /* both sides know the length and leave the message out */
         posted(run, i);
         done(run, i, events);
         return medleySuccess;
     }
-    msg =
-        (struct mdl_message){.ptr = place.ptr, .len = place.bytes, .tag = run->op->tag, .channel = channel_of(run, in)};
+    msg = (struct mdl_message){.ptr = place.ptr,
+                               .len = place.bytes,
+                               .tag = message_tag(run->op, (int)in->peer, send),
+                               .channel = channel_of(run, in)};
     memset(req, 0, sizeof(*req));
     res = send ? t->ops->send(t->ctx, (int)in->peer, &msg, req) : t->ops->recv(t->ctx, (int)in->peer, &msg, req);
     if (res == medleyRemoteError) run->op->suspect = (int)in->peer;
@@ -121,6 +146,33 @@ static medleyResult_t start_ready(struct mdl_run *run, int *events)
     return medleySuccess;
 }
 
+/* Did the peer make the same call, with another count for this rank? */
+static bool is_wrong_count(const struct mdl_run *run, uint32_t i)
+{
+    const struct mdl_request *req = request_of(run, i);
+
+    return run->op->call.coll == medleyCollAlltoAllV && run->prog->plan->insts[i].op == MDL_OP_RECV &&
+           req->result == medleyInvalidUsage && req->peer_tag - run->op->tag < COUNT_LIMIT;
+}
+
+static medleyResult_t fail_counts(struct mdl_run *run, uint32_t i)
+{
+    const struct mdl_inst *in = &run->prog->plan->insts[i];
+    const struct mdl_op *op = run->op;
+    struct mdl_comm *c = op->comm;
+    const char *host = mdl_ctl_host(c->ctl, (int)in->peer);
+    char call[MDL_CALL_TEXT_BYTES], text[MDL_ERROR_TEXT_BYTES];
+
+    mdl_call_text(&op->call, call);
+    snprintf(text, sizeof(text),
+             "mismatched counts: rank %u (host %s) sends %llu elements to rank %d (host %s) in %s #%llu, which expects "
+             "%zu; sendcounts[j] of rank i must equal recvcounts[i] of rank j",
+             in->peer, host, (unsigned long long)(request_of(run, i)->peer_tag - op->tag), c->rank,
+             mdl_ctl_host(c->ctl, c->rank), call, (unsigned long long)op->seq, pair_count(op, (int)in->peer, false));
+    mdl_comm_fail(c, medleyInvalidUsage, (int)in->peer, text, true);
+    return medleyInvalidUsage;
+}
+
 static medleyResult_t check_message(struct mdl_run *run, uint32_t i)
 {
     const struct mdl_request *req = request_of(run, i);
@@ -128,6 +180,7 @@ static medleyResult_t check_message(struct mdl_run *run, uint32_t i)
     if (req->state == MDL_REQ_DONE) return medleySuccess;
     if (req->state != MDL_REQ_FAILED) return medleyInProgress;
     run->op->suspect = (int)run->prog->plan->insts[i].peer;
+    if (is_wrong_count(run, i)) return fail_counts(run, i);
     return req->result == medleySuccess ? medleyInternalError : req->result;
 }
 

@@ -66,6 +66,7 @@ void mdl_comm_free(struct mdl_comm *c)
 {
     if (!c) return;
     mdl_transports_close(c);           /* no request is touched after it */
+    mdl_audit_stop(c);
     if (c->ctl) mdl_ctl_close(c->ctl); /* no callback after it */
     mdl_queue_collect();
     if (c->holds_workers) mdl_workers_release();
@@ -394,6 +395,7 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     res = agree(c, res, deadline_ns, "all ranks are connected");
     if (res == medleySuccess) {
         set_limits(c);
+        mdl_audit_start(c);
         log_result(c);
     }
 free_blobs:

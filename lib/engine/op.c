@@ -164,8 +164,8 @@ static void publish(struct mdl_op *op)
     struct mdl_comm *c = op->comm;
 
     op->seq = ++c->coll_seq;
-    op->tag = mdl_call_tag(&op->call, op->seq);
-    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->issued_ns);
+    op->tag = c->history = mdl_call_tag(&op->call, op->seq, c->history);
+    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag, op->issued_ns);
     op->lines_seen = 0;
     op->state = MDL_STATE_LINES;
     if (!c->use_board) return;
@@ -252,7 +252,8 @@ static medleyResult_t choose(struct mdl_op *op)
 
     MDL_TRY(mdl_program_get(&c->cache, &args, &coll, &op->program));
     op->window = op->program->choice.window;
-    op->nwindows = op->call.coll == medleyCollBarrier ? 1 : longest / op->window + (longest % op->window != 0);
+    op->nwindows = longest / op->window + (longest % op->window != 0);
+    if (op->nwindows == 0) op->nwindows = 1; /* a barrier, or an AlltoAllV that sends nothing: see exec.c */
     op->windows_left = op->nwindows;
     op->next_window = 0;
     atomic_store_explicit(&c->last_algo, op->program->plan->algo, memory_order_relaxed);
@@ -288,7 +289,7 @@ static medleyResult_t start_collective(struct mdl_op *op)
     if (nothing_to_do(op)) {
         /* dropped: it takes no number, but is counted, so that a peer that did not drop it finds out */
         mdl_diary_drop(&op->comm->diary);
-        op->diary = mdl_diary_start(&op->comm->diary, &op->call, 0, op->issued_ns);
+        op->diary = mdl_diary_start(&op->comm->diary, &op->call, 0, 0, op->issued_ns);
         finish(op, medleySuccess);
         return medleySuccess;
     }
@@ -360,8 +361,8 @@ static medleyResult_t start_message(struct mdl_op *op)
     MDL_TRY(take_message_slot(c, &op->message));
     op->seq = atomic_load_explicit(seq, memory_order_relaxed) + 1;
     atomic_store_explicit(seq, op->seq, memory_order_relaxed);
-    op->tag = mdl_call_tag(&op->call, op->seq);
-    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->issued_ns);
+    op->tag = mdl_call_tag(&op->call, op->seq, 0);
+    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag, op->issued_ns);
     op->state = MDL_STATE_LINES; /* to be posted */
     return medleySuccess;
 }
@@ -420,12 +421,13 @@ static void begin_doubt(struct mdl_op *op, medleyResult_t res)
     op->state = MDL_STATE_DOUBT;
     op->doubt = res;
     op->give_up_ns = mdl_now_ns() + (res == medleyInvalidUsage ? EXPLAIN_NS : EXPLAIN_GONE_NS);
+    snprintf(c->doubt_text, sizeof(c->doubt_text), "%s", mdl_error_text());
     if (res == medleyInvalidUsage) {
+        if (!is_p2p(op)) mdl_diag_ask_past(c, op->suspect); /* this call among them */
         mdl_diag_ask(c, op, op->suspect);
         return;
     }
     mdl_ctl_watch_peer(c->ctl, op->suspect);
-    snprintf(c->doubt_text, sizeof(c->doubt_text), "%s", mdl_error_text());
 }
 
 /* Another rank called something else, or is gone. In the first case both sides ask each other. The explanation arrives
@@ -441,8 +443,8 @@ static medleyResult_t step_doubt(struct mdl_op *op)
     mdl_call_text(&op->call, call);
     if (op->doubt == medleyInvalidUsage)
         snprintf(text, sizeof(text),
-                 "rank %d called %s but rank %d (host %s) called something else that does not match", c->rank, call,
-                 op->suspect, host);
+                 "rank %d called %s #%llu but rank %d (host %s) called something else that does not match: %.200s",
+                 c->rank, call, (unsigned long long)op->seq, op->suspect, host, c->doubt_text);
     else
         snprintf(text, sizeof(text), "rank %d (host %s) %s: %.200s; rank %d was in %s #%llu", op->suspect, host,
                  gone ? "has destroyed its communicator and will not take part" : "is lost", c->doubt_text, c->rank,

@@ -242,6 +242,35 @@ static int mismatch_message(struct ranks_world *w, int rank, medleyComm_t comm)
     return failed_with(rank, comm, res == medleySuccess ? async : res, medleyInvalidUsage, "1000", "2000");
 }
 
+/* Two ranks that both take themselves for the root have nothing to wait for: the audit finds them out. */
+static int mismatch_root(struct ranks_world *w, int rank, medleyComm_t comm)
+{
+    static _Thread_local int a[1000];
+    const struct timespec pause = {.tv_nsec = 1000000};
+    double until = seconds() + 5 * time_factor();
+    medleyResult_t async = medleyBroadcast(a, a, 1000, medleyInt32, rank == 1, comm, NULL);
+
+    for (; async == medleySuccess && seconds() < until; nanosleep(&pause, NULL))
+        OK(medleyCommGetAsyncError(comm, &async));
+    return failed_with(rank, comm, async, medleyInvalidUsage, "root 0", "root 1");
+}
+
+static int mismatch_alltoallv(struct ranks_world *w, int rank, medleyComm_t comm)
+{
+    static _Thread_local int a[64 * 7], b[64 * 7];
+    size_t send[64], recv[64];
+    const struct timespec pause = {.tv_nsec = 1000000};
+    double until = seconds() + 5 * time_factor();
+    medleyResult_t async;
+
+    for (int r = 0; r < w->nranks; r++) send[r] = recv[r] = 7;
+    if (rank == 0) send[1] = 0; /* rank 1 expects 7 */
+    async = medleyAlltoAllV(a, send, NULL, b, recv, NULL, medleyInt32, comm, NULL);
+    for (; async == medleySuccess && seconds() < until; nanosleep(&pause, NULL))
+        OK(medleyCommGetAsyncError(comm, &async));
+    return failed_with(rank, comm, async, medleyInvalidUsage, "rank 0 (host ", "expects 7");
+}
+
 static int mismatch_order(struct ranks_world *w, int rank, medleyComm_t comm)
 {
     static _Thread_local int a[200000], b[200000];
@@ -380,6 +409,8 @@ static const struct {
     {"mismatch_zero", mismatch_zero, true, false, 0},
     {"mismatch_message", mismatch_message, true, false, 0},
     {"mismatch_order", mismatch_order, true, false, 0},
+    {"mismatch_root", mismatch_root, true, false, 0},
+    {"mismatch_alltoallv", mismatch_alltoallv, true, false, 0},
     {"kill_and_shrink", kill_and_shrink, true, true, 1},
 };
 enum { SCENES = sizeof(scenes) / sizeof(scenes[0]) };
