@@ -270,10 +270,35 @@ static void drop_all(void)
     mdl_list_each (it, &group.entries) free_entry(mdl_container_of(it, struct entry, link));
 }
 
+/* ---- a thread that ends inside a group ---- */
+
+static pthread_key_t leaving;
+static pthread_once_t leaving_once = PTHREAD_ONCE_INIT;
+static bool leaving_known;
+
+static void leave(void *unused)
+{
+    (void)unused;
+    if (group.depth == 0) return;
+    group.depth = 0;
+    drop_all();
+}
+
+static void leaving_init(void) { leaving_known = pthread_key_create(&leaving, leave) == 0; }
+
+/* Makes `leave` run at the end of this thread. Without it, which takes a process with too many keys, what an open group
+ * holds would be lost; nothing else. */
+static void watch_thread(void)
+{
+    pthread_once(&leaving_once, leaving_init);
+    if (leaving_known && !pthread_getspecific(leaving)) (void)pthread_setspecific(leaving, &group);
+}
+
 medleyResult_t medleyGroupStart(void)
 {
     MDL_TRY(mdl_process_check());
     if (group.depth == 0) {
+        watch_thread();
         mdl_list_init(&group.entries);
         mdl_list_init(&group.jobs);
         group.error = medleySuccess;
