@@ -12,6 +12,7 @@
 /* A call's arguments as the user gave them. */
 struct args {
     const char *name;
+    const char *buffer; /* the name of both buffers, where one argument stands for them */
     medleyColl_t coll;
     const void *in;
     void *out;
@@ -28,6 +29,12 @@ static bool reduces(medleyColl_t coll)
 {
     return coll == medleyCollAllReduce || coll == medleyCollReduce || coll == medleyCollReduceScatter ||
            coll == medleyCollReduceScatterV;
+}
+
+static bool has_root(medleyColl_t coll)
+{
+    return coll == medleyCollReduce || coll == medleyCollBroadcast || coll == medleyCollGather ||
+           coll == medleyCollScatter || coll == medleyCollSend || coll == medleyCollRecv;
 }
 
 static bool is_v(medleyColl_t coll) { return coll >= medleyCollAllGatherV && coll <= medleyCollAlltoAllV; }
@@ -83,37 +90,44 @@ static medleyResult_t check_buffer(const struct args *a, const char *which, cons
     return medleySuccess;
 }
 
-static medleyResult_t check_table(const struct args *a, const char *which, const void *p, const size_t *counts,
-                                  const size_t *displs, int n, size_t elem)
+/* A buffer and the table of its slots. */
+struct table {
+    const char *buffer, *table;
+    const void *p;
+    const size_t *counts, *displs;
+};
+
+static medleyResult_t check_table(const struct args *a, struct table t, int n, size_t elem)
 {
     size_t packed = 0;
 
-    if (!counts) return mdl_error(medleyInvalidArgument, "%s: the %s counts are NULL", a->name, which);
+    if (!t.counts) return mdl_error(medleyInvalidArgument, "%s: %s is NULL", a->name, t.table);
     for (int r = 0; r < n; r++) {
-        size_t at = displs ? displs[r] : packed;
-        if (counts[r] > SIZE_MAX / 2 / elem || at > SIZE_MAX / 2 / elem - counts[r])
-            return mdl_error(medleyInvalidArgument,
-                             "%s: %s count %zu at displacement %zu of rank %d does not fit into memory", a->name, which,
-                             counts[r], at, r);
-        if (counts[r] && !p)
-            return mdl_error(medleyInvalidArgument, "%s: %s is NULL but rank %d has %zu elements", a->name, which, r,
-                             counts[r]);
-        packed += counts[r];
+        size_t at = t.displs ? t.displs[r] : packed;
+        if (t.counts[r] > SIZE_MAX / 2 / elem || at > SIZE_MAX / 2 / elem - t.counts[r])
+            return mdl_error(medleyInvalidArgument, "%s: %s[%d] = %zu at displacement %zu does not fit into memory",
+                             a->name, t.table, r, t.counts[r], at);
+        if (t.counts[r] && !t.p)
+            return mdl_error(medleyInvalidArgument, "%s: %s is NULL but the slot of rank %d has %zu elements", a->name,
+                             t.buffer, r, t.counts[r]);
+        packed += t.counts[r];
     }
-    if (p && (uintptr_t)p % elem)
-        return mdl_error(medleyInvalidArgument, "%s: %s = %p is not aligned to its %zu-byte elements", a->name, which,
-                         p, elem);
+    if (t.p && (uintptr_t)t.p % elem)
+        return mdl_error(medleyInvalidArgument, "%s: %s = %p is not aligned to its %zu-byte elements", a->name,
+                         t.buffer, t.p, elem);
     return medleySuccess;
 }
 
 static medleyResult_t check_tables(const struct args *a, const struct mdl_comm *c, size_t elem)
 {
     const void *in = a->coll == medleyCollAllGatherV && a->out_counts && a->out_counts[c->rank] == 0 ? "" : a->in;
+    const char *sends = a->coll == medleyCollAlltoAllV ? "sendcounts" : "recvcounts";
 
     if (a->coll != medleyCollAllGatherV)
-        MDL_TRY(check_table(a, "sendbuff", a->in, a->in_counts, a->in_displs, c->nranks, elem));
+        MDL_TRY(check_table(a, (struct table){"sendbuff", sends, a->in, a->in_counts, a->in_displs}, c->nranks, elem));
     if (a->coll != medleyCollReduceScatterV)
-        MDL_TRY(check_table(a, "recvbuff", a->out, a->out_counts, a->out_displs, c->nranks, elem));
+        MDL_TRY(check_table(a, (struct table){"recvbuff", "recvcounts", a->out, a->out_counts, a->out_displs},
+                            c->nranks, elem));
     if (a->coll == medleyCollAllGatherV && a->count != a->out_counts[c->rank])
         return mdl_error(medleyInvalidArgument, "%s: sendcount %zu differs from recvcounts[%d] = %zu", a->name,
                          a->count, c->rank, a->out_counts[c->rank]);
@@ -133,7 +147,7 @@ static medleyResult_t check(const struct args *a, const struct mdl_comm *c)
     if ((int)a->dtype < 0 || a->dtype >= medleyNumTypes)
         return mdl_error(medleyInvalidArgument, "%s: %d is not a datatype", a->name, (int)a->dtype);
     elem = mdl_dtype_size(a->dtype);
-    if (a->root != -1 && (a->root < 0 || a->root >= c->nranks))
+    if (has_root(a->coll) && (a->root < 0 || a->root >= c->nranks))
         return mdl_error(medleyInvalidArgument, "%s: %s %d is not a rank of 0..%d", a->name,
                          a->coll >= medleyCollSend ? "peer" : "root", a->root, c->nranks - 1);
     MDL_TRY(check_op(a, c));
@@ -141,8 +155,8 @@ static medleyResult_t check(const struct args *a, const struct mdl_comm *c)
         return mdl_error(medleyInvalidArgument, "%s: stream %p was not made by medleyStreamCreate", a->name, a->stream);
     if (is_v(a->coll)) return check_tables(a, c, elem);
     shape(a, c, &in, &out);
-    MDL_TRY(check_buffer(a, "sendbuff", a->in, in, elem));
-    return check_buffer(a, "recvbuff", a->out, out, elem);
+    MDL_TRY(check_buffer(a, a->buffer ? a->buffer : "sendbuff", a->in, in, elem));
+    return check_buffer(a, a->buffer ? a->buffer : "recvbuff", a->out, out, elem);
 }
 
 static void fill_table(size_t *counts, size_t *displs, const size_t *c, const size_t *d, int n)
@@ -246,9 +260,6 @@ medleyResult_t medleyAllReduce(const void *sendbuff, void *recvbuff, size_t coun
                                 .stream = stream});
 }
 
-/* -1 means "no root" inside, so a root of -1 from the user is turned into another invalid one. */
-static int given_root(int root) { return root == -1 ? -2 : root; }
-
 medleyResult_t medleyReduce(const void *sendbuff, void *recvbuff, size_t count, medleyDataType_t datatype,
                             medleyRedOp_t op, int root, medleyComm_t comm, void *stream)
 {
@@ -259,7 +270,7 @@ medleyResult_t medleyReduce(const void *sendbuff, void *recvbuff, size_t count, 
                                 .count = count,
                                 .dtype = datatype,
                                 .op = op,
-                                .root = given_root(root),
+                                .root = root,
                                 .comm = comm,
                                 .stream = stream});
 }
@@ -273,7 +284,7 @@ medleyResult_t medleyBroadcast(const void *sendbuff, void *recvbuff, size_t coun
                                 .out = recvbuff,
                                 .count = count,
                                 .dtype = datatype,
-                                .root = given_root(root),
+                                .root = root,
                                 .comm = comm,
                                 .stream = stream});
 }
@@ -281,7 +292,16 @@ medleyResult_t medleyBroadcast(const void *sendbuff, void *recvbuff, size_t coun
 medleyResult_t medleyBcast(void *buff, size_t count, medleyDataType_t datatype, int root, medleyComm_t comm,
                            void *stream)
 {
-    return medleyBroadcast(buff, buff, count, datatype, root, comm, stream);
+    return issue(&(struct args){.name = "medleyBcast",
+                                .buffer = "buff",
+                                .coll = medleyCollBroadcast,
+                                .in = buff,
+                                .out = buff,
+                                .count = count,
+                                .dtype = datatype,
+                                .root = root,
+                                .comm = comm,
+                                .stream = stream});
 }
 
 medleyResult_t medleyAllGather(const void *sendbuff, void *recvbuff, size_t sendcount, medleyDataType_t datatype,
@@ -336,7 +356,7 @@ medleyResult_t medleyGather(const void *sendbuff, void *recvbuff, size_t count, 
                                 .out = recvbuff,
                                 .count = count,
                                 .dtype = datatype,
-                                .root = given_root(root),
+                                .root = root,
                                 .comm = comm,
                                 .stream = stream});
 }
@@ -350,7 +370,7 @@ medleyResult_t medleyScatter(const void *sendbuff, void *recvbuff, size_t count,
                                 .out = recvbuff,
                                 .count = count,
                                 .dtype = datatype,
-                                .root = given_root(root),
+                                .root = root,
                                 .comm = comm,
                                 .stream = stream});
 }
@@ -424,7 +444,7 @@ medleyResult_t medleySend(const void *sendbuff, size_t count, medleyDataType_t d
                                 .in = sendbuff,
                                 .count = count,
                                 .dtype = datatype,
-                                .root = given_root(peer),
+                                .root = peer,
                                 .comm = comm,
                                 .stream = stream});
 }
@@ -437,7 +457,7 @@ medleyResult_t medleyRecv(void *recvbuff, size_t count, medleyDataType_t datatyp
                                 .out = recvbuff,
                                 .count = count,
                                 .dtype = datatype,
-                                .root = given_root(peer),
+                                .root = peer,
                                 .comm = comm,
                                 .stream = stream});
 }
