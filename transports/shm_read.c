@@ -17,21 +17,32 @@
 
 static bool is_refusal(int err) { return err == EPERM || err == EACCES || err == ENOSYS; }
 
+static medleyResult_t check_nonce(struct mdl_shm_peer *p, uint64_t nonce)
+{
+    if (nonce == p->nonce) return medleySuccess;
+    return mdl_error(medleyRemoteError, "rank %d: rank %d (pid %u) has aborted, left or died while its memory was read",
+                     p->ctx->args.rank, p->rank, p->told_pid);
+}
+
+/* What its probe word holds now; 0 if it cannot be read. */
+static uint64_t read_probe(const struct mdl_shm_peer *p)
+{
+    uint64_t nonce = 0;
+    struct iovec to = {&nonce, sizeof(nonce)}, from = {(void *)(uintptr_t)p->probe, sizeof(nonce)};
+    return process_vm_readv(p->pid, &to, 1, &from, 1, 0) == (ssize_t)sizeof(nonce) ? nonce : 0;
+}
+
+/* A rank that has aborted may free its buffers, and does so after its probe word has changed: memory that is not there
+ * is the caller's mistake only if that word still stands. */
 static medleyResult_t read_failed(struct mdl_shm_peer *p, int err, uint64_t remote, size_t len)
 {
     if (is_refusal(err)) return medleyInvalidUsage;
     if (err == ESRCH)
         return mdl_error(medleyRemoteError, "rank %d: rank %d (pid %u) is gone: its memory cannot be read",
                          p->ctx->args.rank, p->rank, p->told_pid);
+    if (err == EFAULT && read_probe(p) != p->nonce) return check_nonce(p, 0);
     return mdl_system_error(err, "rank %d: reading %zu bytes at %#llx of rank %d (pid %u)", p->ctx->args.rank, len,
                             (unsigned long long)remote, p->rank, p->told_pid);
-}
-
-static medleyResult_t check_nonce(struct mdl_shm_peer *p, uint64_t nonce)
-{
-    if (nonce == p->nonce) return medleySuccess;
-    return mdl_error(medleyRemoteError, "rank %d: rank %d (pid %u) has aborted, left or died while its memory was read",
-                     p->ctx->args.rank, p->rank, p->told_pid);
 }
 
 /* Reads of less than was asked for go on behind what came: the kernel stops early only at memory that is not there,
