@@ -4,17 +4,20 @@
 
 #include "tests/api/scenes.h"
 
+#include <fnmatch.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { IDS = 8, SECONDS = 60 };
+enum { IDS = 8, SECONDS = 20 };
 
 static struct shared {
     medleyUniqueId id[IDS];
     int state[IDS]; /* 0: not yet, 1: there, 2: it failed */
 } * shared;
+
+const struct api_scene *api_current;
 
 bool api_says(medleyComm_t comm, const char *part)
 {
@@ -87,6 +90,7 @@ static int run_scene(const struct api_scene *s, int n, bool threads)
     if (threads && s->flags & PROCESSES) return 0;
     if (s->flags & ALONE) n = 1;
     memset(shared, 0, sizeof(*shared));
+    api_current = s;
     failed = ranks_run(n, threads, rank_main, (void *)(uintptr_t)s, (int)(SECONDS * scene_slack()), NULL);
     printf("%s %s (%d ranks as %s), %.1f s\n", failed ? "FAIL" : "ok", s->name, n, threads ? "threads" : "processes",
            scene_now() - start);
@@ -110,7 +114,7 @@ int api_main(int argc, char **argv, const struct api_scene *scenes, int n)
     shared = scene_shared(sizeof(*shared));
     for (int s = 0; s < n; s++) {
         bool chosen = optind == argc;
-        for (int a = optind; a < argc; a++) chosen |= strcmp(argv[a], scenes[s].name) == 0;
+        for (int a = optind; a < argc; a++) chosen |= fnmatch(argv[a], scenes[s].name, 0) == 0;
         if (!chosen) continue;
         ran++;
         failed += run_scene(&scenes[s], nranks, threads);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The table of scenes of a program of this folder, and what the scenes share. A scene is a function that every rank
- * runs, on a communicator that is made for it; `test_x [-t] [-n ranks] [name...]` runs those named, or all, with ranks
- * as processes or (-t) as threads.
+ * runs, on a communicator that is made for it; `test_x [-t] [-n ranks] [name...]` runs those named (patterns as of a
+ * shell), or all, with ranks as processes or (-t) as threads.
  */
 #ifndef TESTS_API_SCENES_H_
 #define TESTS_API_SCENES_H_
@@ -22,7 +22,10 @@ struct api_scene {
     const char *name;
     int (*run)(struct ranks_world *w, int rank, medleyComm_t comm);
     int flags;
+    const void *arg; /* for the scene */
 };
+
+extern const struct api_scene *api_current; /* the one that is run */
 
 /* What main returns. */
 int api_main(int argc, char **argv, const struct api_scene *scenes, int n);

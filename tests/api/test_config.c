@@ -232,13 +232,13 @@ static int disagreement(struct ranks_world *w, int rank, medleyComm_t comm)
 }
 
 static const struct api_scene scenes[] = {
-    {"sizes", sizes, BARE | ALONE},
-    {"integers", integers, BARE | ALONE},
-    {"texts", texts, BARE | ALONE},
-    {"short_lived", short_lived, BARE},
-    {"over_environment", over_environment, BARE | PROCESSES},
-    {"unreachable", unreachable, BARE},
-    {"disagreement", disagreement, BARE},
+    {"sizes", sizes, BARE | ALONE, NULL},
+    {"integers", integers, BARE | ALONE, NULL},
+    {"texts", texts, BARE | ALONE, NULL},
+    {"short_lived", short_lived, BARE, NULL},
+    {"over_environment", over_environment, BARE | PROCESSES, NULL},
+    {"unreachable", unreachable, BARE, NULL},
+    {"disagreement", disagreement, BARE, NULL},
 };
 
 int main(int argc, char **argv) { return api_main(argc, argv, scenes, sizeof(scenes) / sizeof(scenes[0])); }

@@ -415,22 +415,22 @@ static int left_open(struct ranks_world *w, int rank, medleyComm_t comm)
 }
 
 static const struct api_scene scenes[] = {
-    {"nested", nested, 0},
-    {"unsupported", unsupported, 0},
-    {"mixed", mixed, 0},
-    {"mixed_streams", mixed_streams, 0},
-    {"init_several", init_several, BARE},
-    {"init_one_fails", init_one_fails, BARE},
-    {"all_to_all", all_to_all, 0},
-    {"many", many, 0},
-    {"plain", plain, 0},
-    {"crossed", crossed, 0},
-    {"send_to_self_alone", send_to_self_alone, 0},
-    {"invalid_argument", invalid_argument, 0},
-    {"which_calls", which_calls, 0},
-    {"fault_in_group", fault_in_group, 0},
-    {"gone_at_end", gone_at_end, 0},
-    {"left_open", left_open, 0},
+    {"nested", nested, 0, NULL},
+    {"unsupported", unsupported, 0, NULL},
+    {"mixed", mixed, 0, NULL},
+    {"mixed_streams", mixed_streams, 0, NULL},
+    {"init_several", init_several, BARE, NULL},
+    {"init_one_fails", init_one_fails, BARE, NULL},
+    {"all_to_all", all_to_all, 0, NULL},
+    {"many", many, 0, NULL},
+    {"plain", plain, 0, NULL},
+    {"crossed", crossed, 0, NULL},
+    {"send_to_self_alone", send_to_self_alone, 0, NULL},
+    {"invalid_argument", invalid_argument, 0, NULL},
+    {"which_calls", which_calls, 0, NULL},
+    {"fault_in_group", fault_in_group, 0, NULL},
+    {"gone_at_end", gone_at_end, 0, NULL},
+    {"left_open", left_open, 0, NULL},
 };
 
 int main(int argc, char **argv) { return api_main(argc, argv, scenes, sizeof(scenes) / sizeof(scenes[0])); }

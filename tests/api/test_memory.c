@@ -454,11 +454,11 @@ static int huge(struct ranks_world *w, int rank, medleyComm_t comm)
 }
 
 static const struct api_scene scenes[] = {
-    {"allocate", allocate, BARE | ALONE}, {"kinds", kinds, 0},
-    {"sub_ranges", sub_ranges, 0},        {"registration", registration, GONE},
-    {"windows", windows, GONE},           {"premul_types", premul_types, 0},
-    {"premul_rules", premul_rules, 0},    {"in_place", in_place, 0},
-    {"unaligned", unaligned, 0},          {"huge", huge, 0},
+    {"allocate", allocate, BARE | ALONE, NULL}, {"kinds", kinds, 0, NULL},
+    {"sub_ranges", sub_ranges, 0, NULL},        {"registration", registration, GONE, NULL},
+    {"windows", windows, GONE, NULL},           {"premul_types", premul_types, 0, NULL},
+    {"premul_rules", premul_rules, 0, NULL},    {"in_place", in_place, 0, NULL},
+    {"unaligned", unaligned, 0, NULL},          {"huge", huge, 0, NULL},
 };
 
 int main(int argc, char **argv) { return api_main(argc, argv, scenes, sizeof(scenes) / sizeof(scenes[0])); }

@@ -397,17 +397,17 @@ static int many_streams(struct ranks_world *w, int rank, medleyComm_t comm)
 }
 
 static const struct api_scene scenes[] = {
-    {"arguments", arguments, 0},
-    {"order", order, 0},
-    {"behind_gate", behind_gate, 0},
-    {"crossed", crossed, 0},
-    {"events", events, 0},
-    {"chain", chain, 0},
-    {"destroy_busy", destroy_busy, 0},
-    {"error_propagates", error_propagates, 0},
-    {"abort_busy", abort_busy, 0},
-    {"non_blocking", non_blocking, 0},
-    {"many_streams", many_streams, 0},
+    {"arguments", arguments, 0, NULL},
+    {"order", order, 0, NULL},
+    {"behind_gate", behind_gate, 0, NULL},
+    {"crossed", crossed, 0, NULL},
+    {"events", events, 0, NULL},
+    {"chain", chain, 0, NULL},
+    {"destroy_busy", destroy_busy, 0, NULL},
+    {"error_propagates", error_propagates, 0, NULL},
+    {"abort_busy", abort_busy, 0, NULL},
+    {"non_blocking", non_blocking, 0, NULL},
+    {"many_streams", many_streams, 0, NULL},
 };
 
 int main(int argc, char **argv) { return api_main(argc, argv, scenes, sizeof(scenes) / sizeof(scenes[0])); }
