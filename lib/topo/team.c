@@ -15,6 +15,7 @@ enum {
     LOCAL_ALPHA_NS = 400,
     LOCAL_BETA_PS = 150,
     GET_BETA_PS = 120,
+    CROWDED_GET = 3, /* times that where ranks share processors, as measured: three and four ranks on two cores */
     COPY_BETA_PS = 100,
     REDUCE_BETA_PS = 100,
     NET_ALPHA_NS = 12000,
@@ -72,6 +73,13 @@ static bool all_near(const struct team_box *box, const struct mdl_team_facts *fa
     return true;
 }
 
+static bool is_crowded(const struct mdl_team *t)
+{
+    for (int h = 0; h < t->nhosts; h++)
+        if (t->host_size[h] > (int)t->cores) return true;
+    return false;
+}
+
 static void set_speeds(struct mdl_team *t, const struct mdl_team_facts *facts)
 {
     uint32_t mbps = UINT32_MAX;
@@ -88,7 +96,7 @@ static void set_speeds(struct mdl_team *t, const struct mdl_team_facts *facts)
     if (t->rails == 0) t->rails = 1;
     t->local_alpha = LOCAL_ALPHA_NS;
     t->local_beta = LOCAL_BETA_PS;
-    t->get_beta = GET_BETA_PS;
+    t->get_beta = GET_BETA_PS * (is_crowded(t) ? CROWDED_GET : 1);
     t->copy_beta = COPY_BETA_PS;
     t->reduce_beta = REDUCE_BETA_PS;
     t->net_alpha = NET_ALPHA_NS;
