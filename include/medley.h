@@ -469,10 +469,12 @@ typedef struct {
     uint64_t recv_bytes; /* payload that came from it */
     uint64_t retries;    /* pieces sent again or moved to another link */
     char transport[16];  /* "self", "shm", "tcp"; empty if never used */
+    uint64_t reserved[4];
 } medleyPeerStats_t;
 
 typedef struct {
-    size_t size;                            /* set by the caller: sizeof(medleyCommStats_t) */
+    size_t size;                            /* set by the caller: sizeof(medleyCommStats_t); what a later version has
+                                               more than the library comes back as 0 */
     medleyCollStats_t coll[medleyNumColls]; /* indexed by medleyColl_t */
     uint64_t fallbacks;                     /* times a slower path was taken because the better one was refused */
     uint64_t plans_built, plans_reused;     /* plan cache */

@@ -112,6 +112,18 @@ static void advance(struct mdl_tcp_lane *lane, size_t n)
     }
 }
 
+/* The errno of a socket call as the result of a lane. What lies with the user's memory would befall every other lane
+ * too, for ever. */
+static int failed(struct mdl_tcp_lane *lane, int err, const char *what)
+{
+    if (err != EFAULT) return err;
+    lane->fatal = mdl_error(medleyInvalidArgument,
+                            "rank %d: a buffer of an operation with rank %d cannot be %s: it was unmapped or freed "
+                            "before the operation ended, or never was that large",
+                            lane->flow->rank, lane->flow->peer, what);
+    return MDL_TCP_FATAL;
+}
+
 int mdl_tcp_lane_write(struct mdl_tcp_lane *lane)
 {
     struct iovec iov[2 * MDL_TCP_BATCH];
@@ -121,7 +133,7 @@ int mdl_tcp_lane_write(struct mdl_tcp_lane *lane)
         struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)gather(lane, iov, &total)};
         ssize_t n = sendmsg(lane->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) return errno;
+        if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) return failed(lane, errno, "read");
         if (n > 0) advance(lane, (size_t)n);
         if (n < 0 || (size_t)n < total) {
             lane->blocked = true;
@@ -222,7 +234,7 @@ static int read_once(struct mdl_tcp_lane *lane, uint8_t *scratch, size_t scratch
         ssize_t n = lane->in_payload ? read_payload(lane, scratch, scratch_bytes, &wanted) : read_header(lane, &wanted);
         if (n == 0) return MDL_TCP_EOF;
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) return errno;
+        if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) return failed(lane, errno, "written");
         *got += n < 0 ? 0 : (size_t)n;
         *drained = n < 0 || (size_t)n < wanted;
         return 0;

@@ -174,6 +174,16 @@ medleyResult_t medleyCommGetInfo(const medleyComm_t comm, int rank, medleyRankIn
     return medleySuccess;
 }
 
+/* What travels through shared memory is counted by who reads it, where the other side can see it. */
+static uint64_t read_bytes(const struct mdl_comm *c, int reader, int from)
+{
+    const struct mdl_team *t = c->team;
+
+    if (!c->use_board || reader == from || t->host[reader] != t->host[from]) return 0;
+    return atomic_load_explicit(mdl_board_read_bytes(&c->board, t->local[reader], t->local[from]),
+                                memory_order_relaxed);
+}
+
 static void fill_peer(const struct mdl_comm *c, int r, medleyPeerStats_t *p)
 {
     const struct mdl_transport_use *t = &c->transport[c->via[r]];
@@ -182,8 +192,8 @@ static void fill_peer(const struct mdl_comm *c, int r, medleyPeerStats_t *p)
     *p = (medleyPeerStats_t){
         .rank = r,
         .wait_ns = atomic_load_explicit(&c->peers[r].wait_ns, memory_order_relaxed),
-        .sent_bytes = atomic_load_explicit(&c->peers[r].sent, memory_order_relaxed),
-        .recv_bytes = atomic_load_explicit(&c->peers[r].received, memory_order_relaxed),
+        .sent_bytes = atomic_load_explicit(&c->peers[r].sent, memory_order_relaxed) + read_bytes(c, r, c->rank),
+        .recv_bytes = atomic_load_explicit(&c->peers[r].received, memory_order_relaxed) + read_bytes(c, c->rank, r),
     };
     t->ops->link(t->ctx, r, &link);
     p->retries = link.retries;
@@ -213,7 +223,7 @@ medleyResult_t medleyCommGetStats(medleyComm_t comm, medleyCommStats_t *stats)
 {
     struct mdl_comm *c;
 
-    if (!stats || stats->size != sizeof(*stats))
+    if (!stats || stats->size < sizeof(*stats))
         return mdl_handle_refuse(
             comm, mdl_error(medleyInvalidArgument,
                             "medleyCommGetStats: stats is NULL or its size is not set to sizeof(medleyCommStats_t)"));
@@ -223,6 +233,8 @@ medleyResult_t medleyCommGetStats(medleyComm_t comm, medleyCommStats_t *stats)
     MDL_TRY(mdl_handle_enter(comm, &c));
     if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING || !c->team)
         return mdl_handle_return(comm, mdl_error(medleyInvalidUsage, "the communicator is still being made"));
+    if (stats->size > sizeof(*stats)) /* of a later version */
+        memset((char *)stats + sizeof(*stats), 0, stats->size - sizeof(*stats));
     fill_stats(c, stats, stats->npeers);
     mdl_handle_leave(comm);
     return medleySuccess;

@@ -20,9 +20,14 @@ static inline void meet(void)
 #endif
 }
 
+static size_t counts_offset(int nranks)
+{
+    return SIGNAL_OFFSET + (size_t)MDL_MAX_CHANNELS * (size_t)nranks * SIGNAL_BYTES;
+}
+
 static size_t scratch_offset(int nranks)
 {
-    size_t end = SIGNAL_OFFSET + (size_t)MDL_MAX_CHANNELS * (size_t)nranks * SIGNAL_BYTES;
+    size_t end = counts_offset(nranks) + (size_t)nranks * sizeof(uint64_t);
 
     return (end + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
 }
@@ -31,7 +36,9 @@ size_t mdl_board_bytes(int nranks, size_t scratch_bytes) { return scratch_offset
 
 medleyResult_t mdl_board_create(struct mdl_board *b, int nranks, size_t scratch_bytes)
 {
-    *b = (struct mdl_board){.scratch_offset = scratch_offset(nranks), .scratch_bytes = scratch_bytes};
+    *b = (struct mdl_board){.counts_offset = counts_offset(nranks),
+                            .scratch_offset = scratch_offset(nranks),
+                            .scratch_bytes = scratch_bytes};
     return mdl_segment_create(mdl_board_bytes(nranks, scratch_bytes), true, false, &b->own);
 }
 

@@ -4,6 +4,7 @@
  * - two published lines (for odd and even collectives): what this rank calls and where its buffers are, each with room
  *   for a small payload behind it;
  * - signal counters: slot (channel, source) is written by that source only, read by the owner;
+ * - for each rank of the host, how many bytes the owner has read from that one's memory: nobody else sees it;
  * - the scratch that plans of the host read and write by reference.
  *
  * Invariant: a rank publishes the line of collective s only when it has finished s-1, and reads everybody's line s
@@ -45,7 +46,7 @@ struct mdl_board {
     int nlocal, me;     /* ranks of this host, own index among them */
     void **base;        /* [nlocal] mapped boards, own included */
     uint64_t *consumed; /* [channel * nlocal + source] signals that were waited for */
-    size_t scratch_offset, scratch_bytes;
+    size_t counts_offset, scratch_offset, scratch_bytes;
 };
 
 /* The segment, before it is known who is local: for at most `nranks` sources. */
@@ -68,6 +69,19 @@ bool mdl_board_consume(struct mdl_board *b, int i, uint32_t channel); /* takes o
 static inline void *mdl_board_payload(const struct mdl_board *b, int i, uint64_t seq)
 {
     return (char *)b->base[i] + (seq & 1) * MDL_BOARD_LINE_ROOM + MDL_LINE_BYTES;
+}
+
+/* Bytes that local rank `reader` has read from local rank i. Written by the reader only. */
+static inline _Atomic uint64_t *mdl_board_read_bytes(const struct mdl_board *b, int reader, int i)
+{
+    return (_Atomic uint64_t *)((char *)b->base[reader] + b->counts_offset) + i;
+}
+
+static inline void mdl_board_count_read(const struct mdl_board *b, int i, size_t bytes)
+{
+    _Atomic uint64_t *n = mdl_board_read_bytes(b, b->me, i);
+
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + bytes, memory_order_relaxed);
 }
 
 static inline void *mdl_board_scratch(const struct mdl_board *b, int i)

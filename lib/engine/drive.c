@@ -323,7 +323,10 @@ static void measure_quiet(struct mdl_driver *d)
 {
     uint64_t now = mdl_now_ns();
 
-    if (!d->quiet_since_ns) d->quiet_since_ns = now;
+    if (!d->quiet_since_ns) {
+        d->quiet_since_ns = now;
+        look_at_clock(d); /* the wait is charged from here on */
+    }
     d->quiet_ns = now - d->quiet_since_ns;
 }
 

@@ -24,7 +24,7 @@ enum { STAGE_OK = 0x80 };
 
 /* How long a waiting thread spins and yields. A yield costs next to nothing where nobody else wants to run, and all
  * where the rank that is waited for does: so spinning is short. */
-enum { SPIN_US = 20, YIELD_US = 500, CROWDED_YIELD_US = 200 };
+enum { SPIN_US = 3, YIELD_US = 500, CROWDED_YIELD_US = 200 };
 
 medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks, struct mdl_comm **out)
 {

@@ -208,6 +208,13 @@ static struct mdl_reduce reduce_of(const struct mdl_run *run, const struct mdl_i
     };
 }
 
+static void count_read(const struct mdl_op *op, const struct mdl_place *src)
+{
+    const struct mdl_comm *c = op->comm;
+
+    if (src->rank != c->rank) mdl_board_count_read(&c->board, c->team->local[src->rank], src->bytes);
+}
+
 medleyResult_t mdl_place_copy(struct mdl_run *run, const struct mdl_inst *in)
 {
     const struct mdl_ref *ref = &run->prog->plan->refs[in->src];
@@ -221,6 +228,7 @@ medleyResult_t mdl_place_copy(struct mdl_run *run, const struct mdl_inst *in)
                          dst.count);
     if (src.count == 0) return medleySuccess;
     if (!dst.ptr) return mdl_error(medleyInternalError, "plan %s writes unmapped memory", run->prog->plan->algo);
+    count_read(op, &src);
     if (in->flags & MDL_INST_PREMUL) {
         mdl_premul(op->call.dtype, dst.ptr, src.ptr, &op->scalar, src.count);
     } else if (ref->acc != in->dst.acc || ((in->flags & MDL_INST_FINAL) && op->call.op == medleyAvg)) {
@@ -299,6 +307,7 @@ medleyResult_t mdl_place_reduce(struct mdl_run *run, const struct mdl_inst *in)
         acc |= (uint64_t)ref->acc << s;
         srcs[s] = places[s].ptr;
         nget += !places[s].ptr;
+        count_read(run->op, &places[s]);
     }
     if (nget) return reduce_fetching(run, in, &dst, places, acc, nget);
     reduce_all(run, &r, &dst, srcs, acc, (int)in->nsrc);

@@ -73,8 +73,11 @@ void mdl_quick_put(const struct mdl_op *op)
 }
 
 /* Where rank `rank` put its part number `part`. In one host the local numbers are the ranks. */
-static const char *part_of(const struct mdl_op *op, int rank, int part)
+static const char *take_part(const struct mdl_op *op, int rank, int part)
 {
+    const struct mdl_comm *c = op->comm;
+
+    if (rank != c->rank) mdl_board_count_read(&c->board, rank, op->count * op->elem);
     return (const char *)mdl_board_payload(&op->comm->board, rank, op->seq) +
            (size_t)part * op->count * payload_elem(op);
 }
@@ -92,7 +95,7 @@ static void fold(const struct mdl_op *op, int part)
         .divisor = (uint32_t)c->nranks,
     };
 
-    for (int i = 0; i < c->nranks; i++) srcs[i] = part_of(op, i, part);
+    for (int i = 0; i < c->nranks; i++) srcs[i] = take_part(op, i, part);
     mdl_reduce(&r, op->out, srcs, op->premul ? UINT64_MAX : 0, c->nranks, op->count);
 }
 
@@ -100,7 +103,8 @@ static void collect(const struct mdl_op *op, int part)
 {
     size_t bytes = op->count * op->elem;
 
-    for (int i = 0; i < op->comm->nranks; i++) memcpy((char *)op->out + (size_t)i * bytes, part_of(op, i, part), bytes);
+    for (int i = 0; i < op->comm->nranks; i++)
+        memcpy((char *)op->out + (size_t)i * bytes, take_part(op, i, part), bytes);
 }
 
 void mdl_quick_take(const struct mdl_op *op)
@@ -113,7 +117,7 @@ void mdl_quick_take(const struct mdl_op *op)
     case medleyCollReduceScatter: fold(op, me); break;
     case medleyCollAllGather: collect(op, 0); break;
     case medleyCollAlltoAll: collect(op, me); break;
-    case medleyCollScatter: memcpy(op->out, part_of(op, root, me), bytes); break;
+    case medleyCollScatter: memcpy(op->out, take_part(op, root, me), bytes); break;
     case medleyCollReduce:
         if (root == me) fold(op, 0);
         break;
@@ -121,7 +125,7 @@ void mdl_quick_take(const struct mdl_op *op)
         if (root == me) collect(op, 0);
         break;
     case medleyCollBroadcast:
-        if (root != me || op->out != op->in) memcpy(op->out, part_of(op, root, 0), bytes);
+        if (root != me || op->out != op->in) memcpy(op->out, take_part(op, root, 0), bytes);
         break;
     default: break; /* a barrier is over when all lines are there */
     }

@@ -382,6 +382,10 @@ static int statistics(struct ranks_world *w, int rank, medleyComm_t comm)
     CHECK(s.npeers == w->nranks);
     CHECK(s.coll[medleyCollAllReduce].calls == 2);
     CHECK(s.coll[medleyCollAllReduce].bytes == 2 * sizeof(a));
+    for (int r = 0, sum = 0; r < w->nranks; r++) { /* whatever the algorithm, an all-reduce takes and gives data */
+        sum += peers[r].sent_bytes > before[r].sent_bytes && peers[r].recv_bytes > before[r].recv_bytes;
+        if (r == w->nranks - 1) CHECK(sum > 0);
+    }
     for (int r = 0; r < w->nranks; r++) *(r == 1 ? &for_late : &for_others) += peers[r].wait_ns - before[r].wait_ns;
     printf("rank %d spent %.3f s: waited %.3f s for the late one, %.3f s for others\n", rank, spent,
            (double)for_late / 1e9, (double)for_others / 1e9);
