@@ -99,8 +99,8 @@ static medleyResult_t check_list(const char *var, const char *list, const char *
         for (int t = 0; mdl_transports[t]; t++) known |= strcmp(mdl_transports[t]->name, word) == 0;
         if (!known && !mdl_transport_listed(extra, word))
             return mdl_error(medleyInvalidArgument,
-                             "%s names \"%s\", which is not a transport of this build; there are self, shm and tcp",
-                             var, word);
+                             "%s names \"%s\", which is not known here; there are self, shm, tcp%s%s", var, word,
+                             extra[0] ? "," : "", extra);
         list += n;
     }
     return medleySuccess;
