@@ -113,7 +113,7 @@ int api_main(int argc, char **argv, const struct api_scene *scenes, int n)
     }
     shared = scene_shared(sizeof(*shared));
     for (int s = 0; s < n; s++) {
-        bool chosen = optind == argc;
+        bool chosen = optind == argc && !(scenes[s].flags & BY_NAME);
         for (int a = optind; a < argc; a++) chosen |= fnmatch(argv[a], scenes[s].name, 0) == 0;
         if (!chosen) continue;
         ran++;

@@ -11,11 +11,12 @@
 #include "tests/fault/scene.h"
 
 enum {
-    BARE = 1,      /* comm is NULL: the scene makes its own */
-    FATAL = 2,     /* the communicator has failed at the end, on all ranks: it is aborted */
-    GONE = 4,      /* the scene has destroyed or aborted it */
-    ALONE = 8,     /* one rank, whatever -n says */
-    PROCESSES = 16 /* not with ranks as threads: it changes what a process has once */
+    BARE = 1,       /* comm is NULL: the scene makes its own */
+    FATAL = 2,      /* the communicator has failed at the end, on all ranks: it is aborted */
+    GONE = 4,       /* the scene has destroyed or aborted it */
+    ALONE = 8,      /* one rank, whatever -n says */
+    PROCESSES = 16, /* not with ranks as threads: it changes what a process has once */
+    BY_NAME = 32    /* only if it is named */
 };
 
 struct api_scene {
