@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "lib/engine/board.h"
+#include "lib/base/log.h"
 
 #include <stdlib.h>
 
@@ -36,10 +37,22 @@ size_t mdl_board_bytes(int nranks, size_t scratch_bytes) { return scratch_offset
 
 medleyResult_t mdl_board_create(struct mdl_board *b, int nranks, size_t scratch_bytes)
 {
+    size_t len = mdl_board_bytes(nranks, scratch_bytes);
+
     *b = (struct mdl_board){.counts_offset = counts_offset(nranks),
                             .scratch_offset = scratch_offset(nranks),
                             .scratch_bytes = scratch_bytes};
-    return mdl_segment_create(mdl_board_bytes(nranks, scratch_bytes), true, false, &b->own);
+    MDL_TRY(mdl_segment_create(len, true, false, &b->own));
+    if (!mdl_segment_is_limited(b->own)) return medleySuccess;
+    /* Without memfd it is a file: its pages must be there before anybody touches them. */
+    mdl_segment_destroy(b->own);
+    b->own = NULL;
+    if (mdl_segment_create(len, false, false, &b->own) == medleySuccess) return medleySuccess;
+    MDL_WARN(MDL_MEM,
+             "the board stays private, and all goes in messages: lower MEDLEY_MEMORY_BUDGET (%zu bytes), allow "
+             "memfd_create, or make room in /dev/shm or $TMPDIR",
+             scratch_bytes);
+    return mdl_segment_create_private(len, &b->own);
 }
 
 medleyResult_t mdl_board_attach(struct mdl_board *b, int nlocal, int me)

@@ -65,7 +65,7 @@ medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks
 void mdl_comm_free(struct mdl_comm *c)
 {
     if (!c) return;
-    mdl_transports_close(c);           /* no request is touched after it */
+    mdl_transports_close(c); /* no request is touched after it */
     mdl_audit_stop(c);
     if (c->ctl) mdl_ctl_close(c->ctl); /* no callback after it */
     mdl_queue_collect();
@@ -259,6 +259,9 @@ static medleyResult_t make_team(struct mdl_comm *c, const uint8_t *rows)
             if (!(c->transport[t].ops->caps & MDL_CAP_SAME_HOST)) continue;
             for (int p = 0; p < c->nranks; p++)
                 row[p] |= reach_of(c, rows, t, r, p) & (MDL_REACH_SEND | MDL_REACH_MAP | MDL_REACH_GET);
+            /* a board that cannot be shared has segment 0 */
+            for (int p = 0; p < c->nranks; p++)
+                if (!c->facts[r].board_segment || !c->facts[p].board_segment) row[p] &= (uint8_t)~MDL_REACH_MAP;
         }
         tf[r].cores = shared_cores(c, r, row);
     }
@@ -374,7 +377,7 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     if (res == medleySuccess && (!mine || !all))
         res = mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
     if (res == medleySuccess) {
-        c->facts[c->rank].board_segment = c->board.own->id;
+        c->facts[c->rank].board_segment = c->board.own->fd >= 0 ? c->board.own->id : 0;
         c->facts[c->rank].board_bytes = c->board.own->len;
         res = write_blob(c, mine);
     }

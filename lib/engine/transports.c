@@ -214,10 +214,11 @@ medleyResult_t mdl_transports_check_required(struct mdl_comm *c)
             return refuse(c, "shm", r, "of the same host name cannot hand each other memory");
         if (mdl_transport_listed(need, "tcp") && strcmp(via, "tcp") != 0)
             return refuse(c, "tcp", r, "use another transport");
-        if (strcmp(via, "shm") != 0) continue;
+        if (strcmp(via, "shm") != 0 && !local) continue;
         if (mdl_transport_listed(need, "cma") && !(use->reach[r] & MDL_REACH_GET))
             return refuse(c, "cma", r, "may not read each other's memory (process_vm_readv is denied or MEDLEY_CMA=0)");
-        if (mdl_transport_listed(need, "map") && !(use->reach[r] & MDL_REACH_MAP))
+        if (mdl_transport_listed(need, "map") &&
+            (!(use->reach[r] & MDL_REACH_MAP) || !c->facts[r].board_segment || !c->facts[c->rank].board_segment))
             return refuse(c, "map", r, "cannot map each other's memory");
     }
     return medleySuccess;

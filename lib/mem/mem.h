@@ -21,7 +21,12 @@ struct mdl_segment {
 /* Zeroed, page-aligned. `sparse`: pages are backed when touched (else reserved now, so that a full file system is an
  * error here and no SIGBUS later). huge: ask for huge pages. */
 medleyResult_t mdl_segment_create(size_t len, bool sparse, bool huge, struct mdl_segment **segment) MDL_MUST_USE;
+/* The same, but nobody can share it: what is left when every place is too small. */
+medleyResult_t mdl_segment_create_private(size_t len, struct mdl_segment **segment) MDL_MUST_USE;
 void mdl_segment_destroy(struct mdl_segment *segment);
+
+/* Is it a file on a file system of limited size? Then touching a page of a sparse one may be SIGBUS. */
+bool mdl_segment_is_limited(const struct mdl_segment *segment);
 
 /* The segment that holds all of [ptr, ptr + len), as a description; kind HOST with segment 0 if there is none. Cheap:
  * called for every buffer of every operation. */

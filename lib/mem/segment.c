@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -263,6 +264,27 @@ free_record:
 medleyResult_t mdl_segment_create(size_t len, bool sparse, bool huge, struct mdl_segment **segment)
 {
     return create(len, sparse, huge, false, segment);
+}
+
+medleyResult_t mdl_segment_create_private(size_t len, struct mdl_segment **segment)
+{
+    struct mdl_segment *made = calloc(1, sizeof(*made));
+    if (!made) return mdl_system_error(ENOMEM, "a segment's record");
+    int err = take_ordinary(len, false, made);
+    medleyResult_t result = err ? mdl_system_error(err, "%zu bytes of memory", len) : mdl_registry_add(made, false);
+    if (result == medleySuccess)
+        *segment = made;
+    else if (err)
+        free(made);
+    else
+        give_back(made);
+    return result;
+}
+
+bool mdl_segment_is_limited(const struct mdl_segment *segment)
+{
+    struct statfs fs;
+    return segment->fd >= 0 && fstatfs(segment->fd, &fs) == 0 && fs.f_blocks != 0; /* a memfd has no limit: 0 blocks */
 }
 
 void mdl_segment_destroy(struct mdl_segment *segment)
