@@ -32,6 +32,12 @@ if command -v mpirun.openmpi >/dev/null 2>&1; then
       "$perf_program" $args
     MEDLEY_PERF_CORRUPT=1 timeout 60 $mpi -n 2 "$perf_program" $args >"$work/out" 2>"$work/err" </dev/null
     [ $? = 1 ] || { show; fail "wrong data under Open MPI: exit status"; }
+    # Without PMIx, but with an address of the user's: what Open MPI says of rank and size is enough.
+    launched '2 ranks in 2 processes started by Open MPI' $mpi -n 2 env -u PMIX_NAMESPACE MEDLEY_COMM_ID=127.0.0.1:$((20000 + ($$ * 7 + 3) % 10000)) \
+      "$perf_program" $args
+    timeout 60 $mpi -n 2 env -u PMIX_NAMESPACE "$perf_program" $args >"$work/out" 2>"$work/err" </dev/null
+    [ $? = 3 ] || { show; fail "Open MPI without PMIx: exit status"; }
+    said err 'Open MPI started 2 processes but offers no way to hand the id around.*MEDLEY_COMM_ID' "Open MPI without PMIx"
   else
     echo "not tried: Open MPI, for want of PMIx"
   fi
@@ -70,6 +76,17 @@ torch 1 127.0.0.1
 [ $first = 0 ] && [ $second = 0 ] || { show; fail "torchrun's variables: exit status $first and $second"; }
 said out '2 ranks in 2 processes started by torchrun' "torchrun's variables"
 [ ! -s "$work/out.1" ] || fail "rank 1 printed"
+
+# What srun sets without PMIx or PMI: the root is the first host of the step, at a port of the job's own.
+for rank in 1 0; do
+  env SLURM_JOB_ID=$$ SLURM_STEP_ID=0 SLURM_PROCID=$rank SLURM_STEP_NUM_TASKS=2 SLURM_LOCALID=$rank SLURM_NODEID=0 \
+    SLURM_STEP_TASKS_PER_NODE=2 SLURM_STEP_NODELIST=localhost timeout -k 5 60 "$perf_program" $args \
+    >"$work/out.$rank" 2>"$work/err.$rank" </dev/null &
+  [ $rank = 0 ] || other=$!
+done
+wait $! && wait "$other" || { cat "$work"/out.? "$work"/err.?; fail "srun's variables"; }
+cp "$work/out.0" "$work/out"
+said out '2 ranks in 2 processes started by srun' "srun's variables"
 
 # Off loopback an address alone lets nobody in: the key is asked for.
 torch 2 192.0.2.1
