@@ -42,6 +42,8 @@ struct mdl_tcp_peer {
     bool dirty;      /* in t->dirty */
     bool lost, left; /* no further traffic: failed, or said goodbye */
     bool fallback;   /* every rail has failed: dial any address */
+    bool met;        /* there has been a lane */
+    bool told;       /* that there is none yet */
     unsigned violations;
     struct mdl_list link, dirty_link;
     struct mdl_tcp_flow flow;

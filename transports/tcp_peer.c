@@ -150,6 +150,7 @@ medleyResult_t mdl_tcp_peer_adopt(struct mdl_tcp_peer *p, const struct mdl_link 
         return rc;
     }
     install(p, lane);
+    p->met = true;
     t->events++;
     mdl_tcp_peer_touch(p);
     MDL_INFO(MDL_NET, "rank %d: TCP lane %d to rank %d is up (%s, %s)", t->rank, slot, p->rank,

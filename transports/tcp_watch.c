@@ -3,11 +3,13 @@
  * Time: who dials when, which lane is stuck, which peer is lost.
  *
  * The lower rank dials; the higher one does too if there is still no lane after a second (one direction of a network
- * may be closed). A dead lane is dialled again, with growing pauses, while the others carry on. A lane is called stuck
- * when the peer acknowledges nothing of it but has acknowledged what others were given much later, or when it does not
- * answer a probe that others answer; silence of all lanes proves nothing, because a peer that computes does not read. A
- * network that is silent shows in the kernel: data is under way and no acknowledgement has come for the time after
- * which a rank counts as dead.
+ * may be closed). As long as the lower one has never had a lane it waits for that: the higher one needs none before it
+ * makes its call, and that it is late is no fault. It finds out, and tells, if there is no way at all. A dead lane is
+ * dialled again, with growing pauses, while the others carry on. A lane is called stuck when the peer acknowledges
+ * nothing of it but has acknowledged what others were given much later, or when it does not answer a probe that others
+ * answer; silence of all lanes proves nothing, because a peer that computes does not read. A network that is silent
+ * shows in the kernel: data is under way and no acknowledgement has come for the time after which a rank counts as
+ * dead.
  */
 #include "config.h"
 #include "lib/base/clock.h"
@@ -23,7 +25,7 @@
 #define CHECK_NS      (50 * MDL_NS_PER_MS)
 #define PROBE_NS      (200 * MDL_NS_PER_MS)
 #define MAX_PROBE_NS  (3 * MDL_NS_PER_S)
-#define OTHER_SIDE_NS MDL_NS_PER_S /* the higher rank waits so long for the lower one to dial */
+#define OTHER_SIDE_NS MDL_NS_PER_S /* at most, the higher rank waits so long for the lower one to dial */
 enum { STUCK_FACTOR = 10, MAX_OWN_LANES = MDL_TCP_MAX_LANES / 2 };
 
 void mdl_tcp_tick_at(struct mdl_tcp *t, uint64_t at_ns)
@@ -32,6 +34,12 @@ void mdl_tcp_tick_at(struct mdl_tcp *t, uint64_t at_ns)
 }
 
 static uint64_t dead_after_ns(const struct mdl_tcp *t) { return (uint64_t)t->cfg->dead_after * MDL_NS_PER_MS; }
+
+static uint64_t other_side_ns(const struct mdl_tcp *t)
+{
+    uint64_t quarter = dead_after_ns(t) / 4;
+    return quarter < OTHER_SIDE_NS ? quarter : OTHER_SIDE_NS;
+}
 
 /* ---- lanes that are missing ---- */
 
@@ -61,7 +69,7 @@ static bool dials(const struct mdl_tcp_peer *p)
     if (p->t->rank < p->rank) return true;
     for (int i = 0; i <= p->nrails; i++)
         if (p->rails[i].lanes) return true;
-    return p->down_since_ns && p->t->now - p->down_since_ns >= OTHER_SIDE_NS;
+    return p->down_since_ns && p->t->now - p->down_since_ns >= other_side_ns(p->t);
 }
 
 static uint64_t connect_peer(struct mdl_tcp_peer *p)
@@ -73,7 +81,7 @@ static uint64_t connect_peer(struct mdl_tcp_peer *p)
         for (int i = 0; i < p->nrails; i++) dial_missing(p, i, &next);
         if (p->fallback && !p->nlanes) dial_missing(p, p->nrails, &next);
     } else if (p->down_since_ns && !p->flow.bye_next) {
-        next = p->down_since_ns + OTHER_SIDE_NS;
+        next = p->down_since_ns + other_side_ns(p->t);
     }
     return next;
 }
@@ -199,16 +207,28 @@ void mdl_tcp_peer_lose(struct mdl_tcp_peer *p, const char *why)
     if (p->t->peer_lost) p->t->peer_lost(p->t->engine, p->rank, p->left ? medleyInvalidUsage : medleyRemoteError, text);
 }
 
+/* Down for so long that the peer is lost, unless it can still be expected to dial. */
+static bool given_up(struct mdl_tcp_peer *p)
+{
+    if (!p->down_since_ns || p->t->now - p->down_since_ns < dead_after_ns(p->t)) return false;
+    if (p->met || p->t->rank > p->rank) return true;
+    if (!p->told)
+        MDL_WARN(MDL_NET, "rank %d cannot connect to rank %d and waits until that one does: %s", p->t->rank, p->rank,
+                 p->why[0] ? p->why : "no answer");
+    p->told = true;
+    return false;
+}
+
 static uint64_t tick_peer(struct mdl_tcp_peer *p)
 {
-    uint64_t now = p->t->now, next;
+    uint64_t now = p->t->now, next, lost;
     if (p->lost || p->left) return UINT64_MAX;
     if (p->nlanes) {
         probe(p);
         check_lanes(p);
     }
     if (!p->nlanes && !mdl_tcp_flow_busy(&p->flow)) p->down_since_ns = 0;
-    if (p->down_since_ns && now - p->down_since_ns >= dead_after_ns(p->t)) {
+    if (given_up(p)) {
         const char *why = p->flow.bye_next ? "it has left the communicator, and the last that it sent did not come"
                                            : "no connection came";
         mdl_tcp_peer_lose(p, p->why[0] ? p->why : why);
@@ -216,8 +236,8 @@ static uint64_t tick_peer(struct mdl_tcp_peer *p)
     }
     next = connect_peer(p);
     if (p->flow.base != p->flow.next && now + CHECK_NS < next) next = now + CHECK_NS;
-    if (p->down_since_ns && p->down_since_ns + dead_after_ns(p->t) < next)
-        next = p->down_since_ns + dead_after_ns(p->t);
+    lost = p->down_since_ns + dead_after_ns(p->t);
+    if (p->down_since_ns && (p->met || !p->told) && lost < next) next = lost;
     return next;
 }
 

@@ -307,6 +307,14 @@ static void case_other_way(struct rank *r)
     free(req);
 }
 
+/* The lower rank cannot connect, and the higher one is not there for longer than a silent one may be. */
+static void case_late_other_way(struct rank *r)
+{
+    if (r->rank == 1) usleep(1500 * 1000);
+    case_other_way(r);
+}
+
+/* The higher rank finds out; the lower one cannot know that the other is not merely late. */
 static void case_no_way(struct rank *r)
 {
     int fd;
@@ -319,12 +327,17 @@ static void case_no_way(struct rank *r)
         post_send(r, 0, 0, &byte, 1, 0, req);
     else
         post_recv(r, 1, 0, &byte, 1, 0, req);
-    wait_end(r, req);
-    CHECK(req->state == MDL_REQ_FAILED && req->result == medleyRemoteError);
-    CHECK(atomic_load(&r->w->lost[r->rank][1 - r->rank]) == 1);
-    CHECK(mdl_now_ns() - start < 10 * MDL_NS_PER_S);
-    struct mdl_message m = {.ptr = &byte, .len = 1};
-    CHECK(r->tr->send(r->ctx, 1 - r->rank, &m, req) == medleyRemoteError);
+    while (atomic_load(&r->w->lost[1][0]) == 0) {
+        CHECK(turn(r) == medleySuccess);
+        CHECK(mdl_now_ns() - start < 10 * MDL_NS_PER_S);
+    }
+    CHECK(atomic_load(&r->w->lost[0][1]) == 0 && atomic_load(&r->w->lost[1][0]) == 1);
+    if (r->rank == 1) {
+        struct mdl_message m = {.ptr = &byte, .len = 1};
+        CHECK(req->state == MDL_REQ_FAILED && req->result == medleyRemoteError);
+        CHECK(r->tr->send(r->ctx, 0, &m, req) == medleyRemoteError);
+    }
+    rank_close(r);
     close(fd);
     free(req);
 }
@@ -472,6 +485,7 @@ static const struct test_case cases[] = {
     {"late_lane", 2, BOTH, case_late_lane, LO "MEDLEY_DEAD_AFTER=20s", 0},
     {"lying_goodbye", 2, BOTH, case_lying_goodbye, LO "MEDLEY_DEAD_AFTER=700ms", 0},
     {"other_way", 2, BOTH, case_other_way, LO, 0},
+    {"late_other_way", 2, BOTH, case_late_other_way, LO "MEDLEY_DEAD_AFTER=1s", 0},
     {"no_way", 2, BOTH, case_no_way, LO "MEDLEY_DEAD_AFTER=1500ms", 0},
     {"stuck_lane", 2, BOTH, case_stuck_lane, LO, 60},
     {"nonsense", 3, BOTH, case_nonsense, LO, 60},
