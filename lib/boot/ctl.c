@@ -282,6 +282,7 @@ static void say_goodbye(void *arg)
     struct mdl_ctl *ctl = arg;
     struct mdl_frame goodbye = {.type = MDL_FRAME_GOODBYE};
     empty_inbox(&ctl->inbox_task);
+    mdl_fault_leave(ctl);
     ctl->closing = true;
     ctl->on_lost = NULL;
     ctl->args.on_fault = NULL;

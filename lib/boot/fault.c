@@ -4,7 +4,9 @@
  *
  * A rank that learns of a fault tells its tree neighbours, once each, and each says FAULT_SEEN. Where a neighbour is
  * gone, or has not said it in time (it may be stopped), the rank tells that one's neighbours itself, and so on around
- * any number of dead nodes. Who hears it a second time only acknowledges, so the cost stays near one message per edge.
+ * any number of dead nodes. A rank that leaves with a fault that somebody has not said to have seen goes around at
+ * once: else those behind a cut would only learn that it has left. Who hears it a second time only acknowledges, so the
+ * cost stays near one message per edge.
  */
 #include "config.h"
 #include "lib/base/clock.h"
@@ -44,10 +46,9 @@ static void tell(struct mdl_ctl *ctl, uint32_t rank)
         send_fault(p);
 }
 
-/* Goes around those that have not answered. */
-static void on_retry(struct mdl_timer *timer)
+/* Goes around those that have not answered; false: there are none. */
+static bool go_around(struct mdl_ctl *ctl)
 {
-    struct mdl_ctl *ctl = mdl_container_of(timer, struct mdl_ctl, fault.retry);
     bool any = false;
     mdl_list_each (it, &ctl->known) {
         struct mdl_ctl_peer *p = mdl_container_of(it, struct mdl_ctl_peer, link);
@@ -55,7 +56,13 @@ static void on_retry(struct mdl_timer *timer)
         detour(p);
         any = true;
     }
-    if (any && !ctl->closing) mdl_reactor_timer(ctl->reactor, timer, mdl_now_ns() + SEEN_MS * MDL_NS_PER_MS);
+    return any;
+}
+
+static void on_retry(struct mdl_timer *timer)
+{
+    struct mdl_ctl *ctl = mdl_container_of(timer, struct mdl_ctl, fault.retry);
+    if (go_around(ctl) && !ctl->closing) mdl_reactor_timer(ctl->reactor, timer, mdl_now_ns() + SEEN_MS * MDL_NS_PER_MS);
 }
 
 static void flood(struct mdl_ctl *ctl)
@@ -103,6 +110,11 @@ void mdl_fault_linked(struct mdl_ctl_peer *p)
 void mdl_fault_gone(struct mdl_ctl_peer *p)
 {
     if (p->ctl->fault.set && p->fault_sent) detour(p);
+}
+
+void mdl_fault_leave(struct mdl_ctl *ctl)
+{
+    if (ctl->fault.set) (void)go_around(ctl);
 }
 
 void mdl_fault_fini(struct mdl_ctl *ctl) { mdl_reactor_timer_cancel(ctl->reactor, &ctl->fault.retry); }
