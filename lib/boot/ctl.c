@@ -122,6 +122,7 @@ void mdl_ctl_dispatch(struct mdl_ctl *ctl, int src, const struct mdl_frame *fram
     case MDL_FRAME_GATHER_DOWN:
     case MDL_FRAME_MISSING_UP:
     case MDL_FRAME_MISSING_DOWN: mdl_gather_frame(ctl, (uint32_t)src, frame, payload); break;
+    case MDL_FRAME_CALL: mdl_call_frame(ctl, (uint32_t)src, payload, frame->length); break;
     case MDL_FRAME_FAULT:
     case MDL_FRAME_FAULT_SEEN: mdl_fault_frame(ctl, (uint32_t)src, frame, payload); break;
     default:

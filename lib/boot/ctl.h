@@ -51,7 +51,7 @@ struct mdl_ctl_peer {
     struct mdl_list kept;       /* sent, from number kept_from on: may have to be sent again */
     uint64_t kept_from;
     struct mdl_timer retry;
-    int tries;
+    int tries, calls;
     struct mdl_list queue;
     uint64_t heard_ns; /* last sign of life; 0: none yet */
     struct mdl_watch pid_watch;
@@ -194,6 +194,11 @@ void mdl_resume_watch(struct mdl_ctl_peer *p, uint64_t now);
 /* Has `w` ended for the network's sake? Then the peer is looked for anew, and the wire is closed. */
 bool mdl_resume_cut(struct mdl_ctl_peer *p, struct mdl_wire *w, enum mdl_wire_end how);
 void mdl_resume_fini(struct mdl_ctl_peer *p);
+
+/* call.c */
+uint64_t mdl_call_patience_ns(const struct mdl_ctl *ctl);    /* with a dial, before the other side is called */
+void mdl_call_back(struct mdl_ctl_peer *p, const char *why); /* it could not be dialed */
+void mdl_call_frame(struct mdl_ctl *ctl, uint32_t src, const uint8_t *payload, size_t len);
 
 /* beat.c */
 void mdl_beat_start(struct mdl_ctl *ctl);

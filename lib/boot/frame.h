@@ -32,6 +32,7 @@ enum mdl_frame_type {
     MDL_FRAME_FAULT = 23,
     MDL_FRAME_FAULT_SEEN = 24,
     MDL_FRAME_RESUME = 25,
+    MDL_FRAME_CALL = 26,
 };
 enum { MDL_FRAME_FORWARDED = 1 /* JOIN: by another root */, MDL_FRAME_ANSWER = 1 /* BEAT: wants one back */ };
 

@@ -208,6 +208,7 @@ static void use_link(struct mdl_ctl_peer *p, struct mdl_wire *w)
     const struct mdl_link *link = mdl_wire_link(w);
     p->heard_ns = mdl_now_ns();
     p->linked = true;
+    p->calls = 0;
     if (link->local.sa.ss_family == AF_UNIX) mdl_beat_watch_process(p, link->fd);
     if (p->out) {
         p->in = w;
@@ -240,6 +241,19 @@ static void resume_failed(struct mdl_ctl_peer *p, const char *why)
         mdl_reactor_timer(p->ctl->reactor, &p->retry, now + RETRY_MS * MDL_NS_PER_MS);
 }
 
+static void dial_failed(struct mdl_ctl_peer *p, medleyResult_t result, const char *why)
+{
+    bool remote = result == medleyRemoteError || result == medleyTimeout;
+    if (p->linked)
+        resume_failed(p, why);
+    else if (remote && !p->neighbour && p->ctl->complete)
+        mdl_call_back(p, why);
+    else if (result == medleyRemoteError)
+        try_again(p, why); /* it may have left because of a fault that is still on its way to this rank */
+    else
+        mdl_peer_lost(p, why);
+}
+
 static void on_dialed(void *ctx, medleyResult_t result, const char *why, const struct mdl_link *link)
 {
     struct mdl_ctl_peer *p = ctx;
@@ -254,14 +268,7 @@ static void on_dialed(void *ctx, medleyResult_t result, const char *why, const s
     p->dialed_ns = mdl_now_ns();
     if (!p->linked) p->heard_ns = p->dialed_ns;
     if (result == medleySuccess) return;
-    if (p->linked) {
-        resume_failed(p, why);
-        return;
-    }
-    if (result == medleyRemoteError)
-        try_again(p, why); /* it may have left because of a fault that is still on its way to this rank */
-    else
-        mdl_peer_lost(p, why);
+    dial_failed(p, result, why);
 }
 
 /* Abstract Unix names mean something only where their rank and this one are in one place. */
@@ -282,6 +289,7 @@ static void dial_member(struct mdl_ctl_peer *p, struct mdl_member *m)
     struct mdl_secret secret;
     uint64_t now = mdl_now_ns(), since = p->linked ? p->heard_ns : now;
     uint64_t patience = since + (uint64_t)ctl->cfg.dead_after * MDL_NS_PER_MS;
+    if (!p->neighbour && !p->linked) patience = now + mdl_call_patience_ns(ctl);
     mdl_secret_derive(&ctl->base, "control", m->service, &secret);
     struct mdl_dial_args args = {
         .door = ctl->door,
@@ -403,10 +411,7 @@ static void end_of_link(struct mdl_ctl_peer *p, struct mdl_wire *w, enum mdl_wir
     snprintf(text, sizeof(text), "%s", why);
     mdl_wire_close(w);
     if (greeted || p->said_goodbye) return;
-    if (p->linked)
-        resume_failed(p, text);
-    else
-        try_again(p, text);
+    dial_failed(p, medleyRemoteError, text);
 }
 
 /* Of a link that was replaced, or never used, it says nothing. */

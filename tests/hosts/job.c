@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A job of ranks on the hosts of MDL_TEST_NETNS, whose links are looked at: job [-n ranks] [-i interfaces] [-d seconds]
- * [-e text]. Ranks on one host must be linked by shared memory, all others by TCP, over exactly these interfaces
- * (comma-separated, sorted) if -i is given. With -e no communicator may come about, and every rank's error has the
- * text, or one of several with | between them. All of it within -d seconds (on an idle machine).
+ * [-e text] [-l seconds]. Ranks on one host must be linked by shared memory, all others by TCP, over exactly these
+ * interfaces (comma-separated, sorted) if -i is given. With -e no communicator may come about, and every rank's error
+ * has the text, or one of several with | between them. With -l the last rank is late. All of it within -d seconds (on
+ * an idle machine).
  */
 #include "config.h"
 
@@ -18,7 +19,7 @@ enum { COUNT = 1 << 18, MAX_RANKS = 16 };
 
 struct job {
     int ranks;
-    double seconds;
+    double seconds, late;
     const char *interfaces, *error;
 };
 
@@ -146,6 +147,7 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
         if (refused(w, rank, job)) return 1;
     } else {
         OK(ranks_comm(w, rank, NULL, &comm));
+        if (rank == n - 1) scene_sleep_ms(job->late * 1e3);
         if (compute(comm, rank, n, COUNT, in, out) || check_links(comm, rank, n)) return 1;
         if (job->interfaces && wait_links(comm, rank, n, job, in, out)) return 1;
         OK(medleyCommDestroy(comm));
@@ -163,11 +165,12 @@ int main(int argc, char **argv)
     struct job job = {.ranks = 2, .seconds = 5};
     int opt, failed;
 
-    while ((opt = getopt(argc, argv, "n:i:d:e:")) != -1) {
+    while ((opt = getopt(argc, argv, "n:i:d:e:l:")) != -1) {
         switch (opt) {
         case 'n': job.ranks = atoi(optarg); break;
         case 'i': job.interfaces = optarg; break;
         case 'd': job.seconds = strtod(optarg, NULL); break;
+        case 'l': job.late = strtod(optarg, NULL); break;
         case 'e': job.error = optarg; break;
         default: return 2;
         }

@@ -101,6 +101,8 @@ for how in drop reject; do
   shut b 1 $how
   try "b lets no connection of a in ($how)" -d 12
   on b nft list table inet wall | grep -q 'packets [1-9]' || fail "a did not try to reach b"
+  # A rank beyond the wall is late, and is asked why: it is waited for all the same.
+  MEDLEY_DEAD_AFTER=1500ms try "a late rank behind that ($how)" -d 15 -l 3
   undrop b
 done
 # Rank 0 on a cannot connect to b at all.

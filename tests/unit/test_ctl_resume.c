@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Control links that are replaced: a plane whose neighbour is played by the test, which counts what is sent again; and
+ * Control links that are replaced: a plane whose neighbour is played by the test, which counts what is sent again (and
+ * passes on calls to ranks that cannot be dialed); and
  * ranks whose sockets go deaf (a socket filter drops all that comes), as if their network were cut, while they send to
  * each other.
  */
@@ -21,7 +22,7 @@ static void drop_log(medleyLogLevel_t level, const char *subsystem, const char *
 enum { SELF = 1, OTHER = 5, NRANKS = 22 };
 
 struct link {
-    int fd;
+    int fd, rank;
     uint64_t out, in;
 };
 
@@ -52,11 +53,11 @@ static void accept_inside(void *arg)
 {
     struct link *l = arg;
     int pair[2];
-    struct mdl_link link = {.peer_rank = OTHER};
+    struct mdl_link link = {.peer_rank = l->rank};
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     ck_assert_int_eq(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
     link.fd = pair[0];
-    *l = (struct link){.fd = pair[1]};
+    *l = (struct link){.fd = pair[1], .rank = l->rank};
     mdl_peer_accept(ctl, &link);
 }
 
@@ -106,7 +107,7 @@ static void say(struct link *l, int type, int flags, const void *payload, size_t
     struct mdl_frame f = {.type = (uint8_t)type,
                           .flags = (uint16_t)flags,
                           .length = (uint32_t)len,
-                          .src = OTHER,
+                          .src = (uint32_t)l->rank,
                           .dst = SELF,
                           .seq = l->out++};
     mdl_frame_write(bytes, &f);
@@ -123,12 +124,15 @@ static void say_count(struct link *l, int type, int flags, uint64_t count)
 
 static void say_message(struct link *l, uint8_t number) { say(l, TYPE, 0, &number, 1); }
 
-static void new_link(struct link *l)
+static void link_of(struct link *l, int rank)
 {
     uint8_t payload[64];
+    l->rank = rank;
     mdl_reactor_call(ctl->reactor, accept_inside, l);
     ck_assert_uint_eq(expect(l, MDL_FRAME_HELLO, payload), 0);
 }
+
+static void new_link(struct link *l) { link_of(l, OTHER); }
 
 static void send_number(uint8_t number) { ck_assert_int_eq(mdl_ctl_send(ctl, OTHER, TYPE, &number, 1), medleySuccess); }
 
@@ -227,6 +231,50 @@ START_TEST(nonsense_resumptions)
 }
 END_TEST
 
+/* ---- calls ---- */
+
+static void say_call(struct link *l, uint32_t from, uint32_t target)
+{
+    uint8_t payload[8];
+    mdl_put_u32(payload, from);
+    mdl_put_u32(payload + 4, target);
+    say(l, MDL_FRAME_CALL, 0, payload, sizeof(payload));
+}
+
+static void expect_call(struct link *l, uint32_t from, uint32_t target)
+{
+    uint8_t payload[64];
+    ck_assert_uint_eq(expect(l, MDL_FRAME_CALL, payload), 8);
+    ck_assert_uint_eq(mdl_get_u32(payload), from);
+    ck_assert_uint_eq(mdl_get_u32(payload + 4), target);
+}
+
+START_TEST(calls_travel_along_the_tree)
+{
+    struct link top, child;
+    plane_open();
+    link_of(&top, 0);
+    link_of(&child, OTHER);
+    say_call(&top, 3, 21); /* below OTHER */
+    expect_call(&child, 3, 21);
+    say_call(&child, 21, 2);
+    expect_call(&top, 21, 2);
+    /* Back, to nobody, and from nobody: dropped. What comes after them is the next that is heard. */
+    say_call(&child, 2, 21);
+    say_call(&child, 2, NRANKS);
+    say_call(&child, NRANKS, 2);
+    say(&child, MDL_FRAME_CALL, 0, "1234567", 7);
+    say_call(&child, 21, 4);
+    expect_call(&top, 21, 4);
+    say_call(&top, 3, OTHER);
+    expect_call(&child, 3, OTHER);
+    ck_assert_int_eq(atomic_load(&self.faults), 0);
+    mdl_ctl_close(ctl);
+    close(top.fd);
+    close(child.fd);
+}
+END_TEST
+
 /* ---- ranks whose sockets go deaf ---- */
 
 enum { WORLD = 3, CUTS = 3 };
@@ -316,4 +364,4 @@ START_TEST(deaf_sockets)
 END_TEST
 
 UNIT_MAIN("ctl_resume", what_is_missing_is_sent_again, a_second_link_is_no_resumption, heartbeats_tell_what_was_taken,
-          nonsense_resumptions, deaf_sockets)
+          nonsense_resumptions, calls_travel_along_the_tree, deaf_sockets)

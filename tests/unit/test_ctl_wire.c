@@ -358,7 +358,7 @@ static void tell_lie(struct liars *l)
     static const uint8_t types[] = {
         MDL_FRAME_HELLO,        MDL_FRAME_BEAT,       MDL_FRAME_GATHER_UP, MDL_FRAME_GATHER_DOWN, MDL_FRAME_MISSING_UP,
         MDL_FRAME_MISSING_DOWN, MDL_FRAME_FAULT_SEEN, MDL_FRAME_FAULT,     MDL_FRAME_GOODBYE,     MDL_CTL_USER,
-        MDL_FRAME_GATHER_UP,    MDL_FRAME_MISSING_UP, MDL_FRAME_RESUME};
+        MDL_FRAME_GATHER_UP,    MDL_FRAME_MISSING_UP, MDL_FRAME_RESUME,      MDL_FRAME_CALL};
     uint8_t bytes[MDL_FRAME_BYTES + 2000];
     uint32_t i = roll(NEIGHBOURS);
     int type = roll(20) ? types[roll(sizeof(types) - (roll(4) ? 3 : 0))] : (int)roll(256);
