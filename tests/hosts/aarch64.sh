@@ -4,6 +4,7 @@
 # and the bits of all-reduces. The cross build is kept in build-aarch64, so that a second run compiles only what changed.
 . "${srcdir:-.}/tests/lib.sh"
 [ "$(uname -m)" = x86_64 ] || skip "this machine is no x86-64"
+grep -q -e '-fsanitize=' "$build/GNUmakefile" 2>/dev/null && skip "in a sanitizer build it would find nothing more"
 need aarch64-linux-gnu-gcc
 need qemu-aarch64-static
 need make
