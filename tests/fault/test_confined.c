@@ -47,6 +47,7 @@ struct confinement {
     bool fails;                /* no communicator, but an error */
     bool threads;              /* the ranks are threads */
     bool plain;                /* nothing from medleyMemAlloc, for which there is no room */
+    bool bare;                 /* a sanitizer itself could not work */
     const char *algo, *memory; /* MEDLEY_ALGO, MEDLEY_MEMORY_BUDGET */
 };
 #define NONE ((rlim_t)-2)
@@ -201,6 +202,10 @@ static int confined_scene(const struct scene *s, unsigned seed)
 {
     int status = 0;
 
+    if (((const struct confinement *)s->arg)->bare && scene_sanitized()) {
+        printf("skipped: a sanitizer cannot work in this confinement\n");
+        return 0;
+    }
     if (ranks_finish(ranks_start(1, confined_main, (void *)(uintptr_t)s->arg), 2 * WATCHDOG_S, &status) == 0) return 0;
     return status == SKIPPED ? 0 : 1;
 }
@@ -287,7 +292,8 @@ static const struct confinement
     c_memfd_enosys = {.ways = ALL_WAYS, .calls = {MEMFD(ENOSYS)}},
     c_all_eperm = {.ways = MAPPED | SHM, .refused = "cma", .calls = {READV(EPERM), PIDFD(EPERM), MEMFD(EPERM)}},
     c_all_enosys = {.ways = MAPPED | SHM, .refused = "cma", .calls = {READV(ENOSYS), PIDFD(ENOSYS), MEMFD(ENOSYS)}},
-    c_affinity = {.ways = ALL_WAYS,
+    c_affinity = {.bare = true,
+                  .ways = ALL_WAYS,
                   .calls = {{.call = SYS_sched_setaffinity, .err = EPERM},
                             {.call = SYS_sched_getaffinity, .err = EPERM}}},
     c_eventfd = {.fails = true, .calls = {{.call = SYS_eventfd2, .err = EPERM}}},
@@ -309,7 +315,7 @@ static const struct confinement
     c_files = {.ways = ALL_WAYS, .resource = RLIMIT_NOFILE, .limit = 64},
     c_memlock = {.ways = ALL_WAYS, .resource = RLIMIT_MEMLOCK, .limit = NONE},
     c_fsize = {.ways = 0, .refused = "shm", .resource = RLIMIT_FSIZE, .limit = 1},
-    c_threads = {.fails = true, .nobody = true, .resource = RLIMIT_NPROC, .limit = 1};
+    c_threads = {.bare = true, .fails = true, .nobody = true, .resource = RLIMIT_NPROC, .limit = 1};
 
 int main(int argc, char **argv)
 {

@@ -40,8 +40,9 @@ struct actor {
     struct ranks_world *w;
     const struct plot *plot;
     int rank;
-    medleyComm_t comm; /* the parent, or NULL */
-    int *in, *out;     /* [COUNT] */
+    medleyComm_t comm;  /* the parent, or NULL */
+    int *in, *out;      /* [COUNT] */
+    struct census bare; /* before the first call */
 };
 
 /* In shared memory: how an id comes to the other ranks. A slot is written again when all ranks have long read it. */
@@ -325,8 +326,15 @@ static int unused_round(struct actor *a, int round)
 /* Ids that nobody uses, any more, live for twice MEDLEY_INIT_TIMEOUT; the next user of the library buries them. */
 static int expire(struct actor *a)
 {
-    scene_sleep_ms(250 * scene_slack());
-    return all_round(a, 1);
+    double until = scene_now() + 10 * scene_slack();
+    struct census now;
+
+    do {
+        scene_sleep_ms(30);
+        if (all_round(a, 1)) return 1;
+        census_take(&now);
+    } while (now.fds > a->bare.fds && scene_now() < until);
+    return 0;
 }
 
 /* ---- an actor ---- */
@@ -349,11 +357,11 @@ static int counted_play(struct actor *a)
     /* Both parts end with an even round: object_round then lets the progress thread end. */
     int rounds = (scene_rounds(a->plot->rounds) + 1) & ~1, warm = rounds > 200 ? 41 : (rounds / 5 + 2) | 1;
     bool counts = !a->plot->threads || a->rank == 0, same = true;
-    struct census bare, before;
+    struct census before;
     medleyComm_t comm = NULL;
     int rank = a->rank;
 
-    census_take(&bare);
+    census_take(&a->bare);
     ranks_meet(a->w, 0);
     if (a->plot->parent && make_comm(a, 0, NULL, &a->comm)) return 1;
     if (play_rounds(a, 1, warm) || (a->plot->expire && expire(a))) return 1;
@@ -366,7 +374,7 @@ static int counted_play(struct actor *a)
     ranks_meet(a->w, 4);
     if (a->plot->parent) OK(medleyCommDestroy(a->comm));
     ranks_meet(a->w, 5);
-    if (counts) same &= census_back_to(&bare, &any, "in the end");
+    if (counts) same &= census_back_to(&a->bare, &any, "in the end");
     ranks_meet(a->w, 6);
     return !same;
 }
