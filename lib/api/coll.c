@@ -180,7 +180,8 @@ static medleyResult_t copy_tables(struct mdl_op *op, const struct args *a)
     if (!op->tables) return mdl_error(medleySystemError, "out of memory for count tables");
     fill_table(op->tables, op->tables + n, ic, a->in_displs, (int)n);
     fill_table(op->tables + 2 * n, op->tables + 3 * n, oc, a->out_displs, (int)n);
-    op->call.count = 0;
+    op->call.count = 0; /* what all ranks know: all elements together */
+    for (size_t r = 0; r < n && a->coll != medleyCollAlltoAllV; r++) op->call.count += ic[r];
     /* AlltoAllV: every rank has its own row, so nothing can be compared */
     op->call.table = a->coll == medleyCollAlltoAllV ? 0 : mdl_call_hash_table(ic, (int)n);
     return medleySuccess;

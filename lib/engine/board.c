@@ -28,7 +28,7 @@ static size_t counts_offset(int nranks)
 
 static size_t scratch_offset(int nranks)
 {
-    size_t end = counts_offset(nranks) + (size_t)nranks * sizeof(uint64_t);
+    size_t end = counts_offset(nranks) + ((size_t)nranks + 1) * sizeof(uint64_t);
 
     return (end + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
 }
@@ -39,7 +39,8 @@ medleyResult_t mdl_board_create(struct mdl_board *b, int nranks, size_t scratch_
 {
     size_t len = mdl_board_bytes(nranks, scratch_bytes);
 
-    *b = (struct mdl_board){.counts_offset = counts_offset(nranks),
+    *b = (struct mdl_board){.counts = nranks,
+                            .counts_offset = counts_offset(nranks),
                             .scratch_offset = scratch_offset(nranks),
                             .scratch_bytes = scratch_bytes};
     MDL_TRY(mdl_segment_create(len, true, false, &b->own));

@@ -18,7 +18,7 @@
 #include "lib/plan/plan.h"
 #include <stdatomic.h>
 
-enum { MDL_LINE_BYTES = 64, MDL_LINE_WORDS = 7, MDL_BOARD_LINE_ROOM = 16384 };
+enum { MDL_LINE_BYTES = 64, MDL_LINE_WORDS = 7, MDL_BOARD_LINE_ROOM = 32768 };
 enum { MDL_BOARD_PAYLOAD_BYTES = MDL_BOARD_LINE_ROOM - MDL_LINE_BYTES };
 
 /* Signature and buffers of one call: exactly what the line carries. */
@@ -43,6 +43,7 @@ struct mdl_line {
 
 struct mdl_board {
     struct mdl_segment *own;
+    int counts;         /* read counters: one for each rank there may be in the host */
     int nlocal, me;     /* ranks of this host, own index among them */
     void **base;        /* [nlocal] mapped boards, own included */
     uint64_t *consumed; /* [channel * nlocal + source] signals that were waited for */
@@ -82,6 +83,12 @@ static inline void mdl_board_count_read(const struct mdl_board *b, int i, size_t
     _Atomic uint64_t *n = mdl_board_read_bytes(b, b->me, i);
 
     atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + bytes, memory_order_relaxed);
+}
+
+/* Has local rank i destroyed its communicator in good order? Behind the counts. */
+static inline _Atomic uint64_t *mdl_board_left(const struct mdl_board *b, int i)
+{
+    return (_Atomic uint64_t *)((char *)b->base[i] + b->counts_offset) + b->counts;
 }
 
 static inline void *mdl_board_scratch(const struct mdl_board *b, int i)

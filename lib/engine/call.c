@@ -78,7 +78,8 @@ void mdl_call_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES])
     if (c->coll == medleyCollAlltoAllV) /* its counts differ from rank to rank */
         at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%s", name, type);
     else if (v)
-        at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(counts #%08x, %s", name, (unsigned)c->table, type);
+        at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%llu in all, counts #%08x, %s", name, (unsigned long long)c->count,
+                      (unsigned)c->table, type);
     else
         at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%llu x %s", name, (unsigned long long)c->count, type);
     if (reduces) at += snprintf(text + at, MDL_CALL_TEXT_BYTES - (size_t)at, ", %s", op);

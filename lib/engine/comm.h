@@ -89,8 +89,8 @@ struct mdl_comm {
 
     /* execution */
     uint64_t coll_seq, history; /* history: the tag of the newest collective, which covers all before it */
-    _Atomic uint64_t *p2p_seq; /* [any thread] may read */
-    uint64_t *p2p_posted;      /* [2 * nranks] each: sends to, receives from; numbered, handed to the transport */
+    _Atomic uint64_t *p2p_seq;  /* [any thread] may read */
+    uint64_t *p2p_posted;       /* [2 * nranks] each: sends to, receives from; numbered, handed to the transport */
     struct mdl_program_cache cache;
     struct mdl_choose_limits limits;
     struct mdl_call *calls; /* [nlocal] lines of the collective in hand */
@@ -120,12 +120,12 @@ struct mdl_comm {
     } * shrunk;
     int nshrunk;
 
-    struct mdl_diary diary;      /* [any thread] */
+    struct mdl_diary diary; /* [any thread] */
     struct {
         bool on;
         struct mdl_timer timer; /* the reactor's, with `told`: number of the newest collective that was told */
         uint64_t told;
-    } audit; /* audit.c */
+    } audit;                     /* audit.c */
     struct mdl_waiting {         /* [any thread] see diag.c */
         _Atomic uint32_t number; /* of the wait in hand; grows when something moves */
         _Atomic uint64_t whom;   /* packed: a rank that this one waits for, and in which entry of the diary; 0: none */
@@ -153,7 +153,8 @@ void mdl_comm_let_go(struct mdl_comm *parent, struct mdl_comm *child);
 void mdl_comm_fail_children(struct mdl_comm *parent, const char *text);
 void mdl_comm_fail_here(struct mdl_comm *c, medleyResult_t code); /* with the calling thread's last error as text */
 void mdl_comm_wake(struct mdl_comm *c);
-void mdl_fault_attach(struct mdl_comm *c); /* handlers on the control plane */
+void mdl_fault_attach(struct mdl_comm *c);
+void mdl_fault_detach(struct mdl_comm *c); /* handlers on the control plane */
 
 /* init.c: c->cfg, rank, nranks are set; the control plane is joined or derived by the caller */
 medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks, struct mdl_comm **c) MDL_MUST_USE;

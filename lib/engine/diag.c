@@ -84,6 +84,8 @@ int mdl_diag_cause(struct mdl_comm *c, char *text, size_t bytes)
     return cause.rank;
 }
 
+static void compare_message(struct mdl_comm *c, const struct mdl_question *a);
+
 /* ---- asking ---- */
 
 static void ask(struct mdl_comm *c, const struct mdl_question *q, int peer)
@@ -101,7 +103,10 @@ static void ask_about(struct mdl_comm *c, uint64_t seq, const struct mdl_call *c
 {
     struct mdl_question q = {.subject = c->rank, .wait = wait_number(c), .seq = seq, .call = *call};
 
-    if (peer == c->rank) return;
+    if (peer == c->rank) { /* a message to oneself */
+        if (mdl_call_is_message(call)) compare_message(c, &q);
+        return;
+    }
     q.drops = atomic_load_explicit(&c->diary.drops, memory_order_relaxed);
     q.coll_seq = atomic_load_explicit(&c->diary.coll_seq, memory_order_relaxed);
     q.sends = atomic_load_explicit(&c->p2p_seq[peer], memory_order_relaxed);

@@ -108,14 +108,24 @@ static void doing_text(const struct mdl_comm *c, char *text, size_t bytes)
              (unsigned long long)note.seq);
 }
 
-/* A rank that has said goodbye is no fault yet: it may have done all that it owed us. Whoever still waits for it finds
- * out (drive.c). */
+/* A rank with which this one had no control link says its goodbye by the board alone. */
+static bool has_left(const struct mdl_comm *c, int rank)
+{
+    const struct mdl_team *t = c->team;
+
+    if (atomic_load_explicit(&c->gone[rank], memory_order_relaxed)) return true;
+    return c->use_board && t->host[rank] == t->host[c->rank] &&
+           atomic_load_explicit(mdl_board_left(&c->board, t->local[rank]), memory_order_relaxed);
+}
+
+/* A rank that has said goodbye, on the control plane or to a transport, is no fault yet: it may have done all that it
+ * owed us. Whoever still waits for it finds out (drive.c). */
 static void lost(void *comm, int rank, bool said_goodbye, const char *why)
 {
     struct mdl_comm *c = comm;
     char text[MDL_ERROR_TEXT_BYTES], doing[MDL_CALL_TEXT_BYTES + 64];
 
-    if (said_goodbye) {
+    if (said_goodbye || has_left(c, rank)) {
         atomic_store_explicit(&c->gone[rank], 1, memory_order_relaxed);
         return;
     }
@@ -125,3 +135,11 @@ static void lost(void *comm, int rank, bool said_goodbye, const char *why)
 }
 
 void mdl_fault_attach(struct mdl_comm *c) { mdl_ctl_on_lost(c->ctl, lost, c); }
+
+static void ignore(void *ctx, int rank, bool said_goodbye, const char *why) {}
+
+/* The transports, and with them the boards, are about to go. */
+void mdl_fault_detach(struct mdl_comm *c)
+{
+    if (c->ctl) mdl_ctl_on_lost(c->ctl, ignore, NULL);
+}

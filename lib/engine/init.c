@@ -65,6 +65,9 @@ medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks
 void mdl_comm_free(struct mdl_comm *c)
 {
     if (!c) return;
+    if (c->use_board && !mdl_comm_failed(c))
+        atomic_store_explicit(mdl_board_left(&c->board, c->board.me), 1, memory_order_relaxed);
+    mdl_fault_detach(c);
     mdl_transports_close(c); /* no request is touched after it */
     mdl_audit_stop(c);
     if (c->ctl) mdl_ctl_close(c->ctl); /* no callback after it */
