@@ -374,12 +374,24 @@ static int questions(struct ranks_world *w, int rank, medleyComm_t comm)
     return 0;
 }
 
+/* A new thread has no error yet; then its own. */
+static void *error_of_thread(void *comm)
+{
+    medleyRankInfo_t info = {.size = sizeof(info)};
+
+    if (medleyGetLastError(NULL)[0]) return comm;
+    if (medleyCommGetInfo(comm, 111, &info) != medleyInvalidArgument) return comm;
+    return strstr(medleyGetLastError(NULL), "111") ? NULL : comm;
+}
+
 /* The words of an error: of each communicator its own, of each thread its own. */
 static int last_error(struct ranks_world *w, int rank, medleyComm_t comm)
 {
     medleyComm_t other;
     medleyRankInfo_t info = {.size = sizeof(info)};
     const char *kept;
+    pthread_t thread;
+    void *failed;
     int v;
 
     CHECK(medleyGetLastError(comm)[0] == 0);
@@ -394,6 +406,9 @@ static int last_error(struct ranks_world *w, int rank, medleyComm_t comm)
     CHECK(strstr(kept, "count is NULL")); /* valid until the next call of medleyGetLastError */
     OK(medleyCommCount(comm, &v));
     CHECK(api_says(NULL, "99")); /* success clears nothing */
+    CHECK(pthread_create(&thread, NULL, error_of_thread, other) == 0);
+    pthread_join(thread, &failed);
+    CHECK(!failed && api_says(NULL, "99") && api_says(other, "111"));
     OK(medleyCommDestroy(other));
     (void)w;
     return 0;
@@ -495,6 +510,28 @@ static int split_config(struct ranks_world *w, int rank, medleyComm_t comm)
     OK(medleyCommDestroy(grandchild));
     OK(medleyCommDestroy(child));
     return 0;
+}
+
+/* A child that cannot be made: an error on all its ranks, and the parent is as it was. */
+static int split_fails(struct ranks_world *w, int rank, medleyComm_t comm)
+{
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    medleyComm_t c = BAD;
+    medleyResult_t state;
+
+    (void)w;
+    config.deterministic = rank == 1;
+    FAILS(medleyCommSplit(comm, 0, rank, &c, &config), medleyInvalidUsage, "MEDLEY_DETERMINISTIC");
+    CHECK(c == NULL);
+    CHECK(api_works(rank, comm) == 0);
+    config = (medleyConfig_t)MEDLEY_CONFIG_INITIALIZER;
+    config.transports = "self";
+    c = BAD;
+    CHECK(medleyCommSplit(comm, 0, rank, &c, &config) != medleySuccess);
+    CHECK(c == NULL && api_says(NULL, "MEDLEY_TRANSPORT is self"));
+    OK(medleyCommGetAsyncError(comm, &state));
+    CHECK(state == medleySuccess);
+    return api_works(rank, comm);
 }
 
 /* ---- shrink and revoke ---- */
@@ -697,6 +734,7 @@ static const struct api_scene scenes[] = {
     {"split_invalid", split_invalid, 0, NULL},
     {"split_nested", split_nested, 0, NULL},
     {"split_keys", split_keys, 0, NULL},
+    {"split_fails", split_fails, 0, NULL},
     {"split_config", split_config, 0, NULL},
     {"shrink_invalid", shrink_invalid, 0, NULL},
     {"shrink_default", shrink_default, 0, NULL},
