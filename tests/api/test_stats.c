@@ -167,7 +167,7 @@ static int wait_time(struct ranks_world *w, int rank, medleyComm_t comm)
     medleyPeerStats_t before[64], after[64];
     medleyCommStats_t s;
     int late = w->nranks - 1, *in = calloc(8, BYTES), *out = calloc(8, BYTES);
-    double ms = 400 * scene_slack();
+    double ms = 400 * (scene_slack() < 4 ? scene_slack() : 4);
 
     for (int k = 0; k < 3; k++) {
         uint64_t for_late = 0, for_others = 0;
