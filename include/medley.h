@@ -25,6 +25,11 @@
  *
  * Results are bit-identical on every rank.
  *
+ * Processes. Calls in a child that was forked after the first call return medleyInvalidUsage and disturb nobody; the
+ * child may exec, and what is forked before the first call is a process like any other. Descriptors are close-on-exec,
+ * no signal's action or mask changes, and Medley's threads block all signals. exit with live communicators is allowed:
+ * for the peers the rank has died. The shared library stays mapped after dlclose.
+ *
  * What a stream means
  *
  *   communicator  stream                   the call returns        the operation runs

@@ -176,7 +176,7 @@ static bool process_over(const struct census *a, const struct census *b, const s
 {
     bool more = over("descriptors", a->fds, b->fds, 0, what, say);
 
-    more |= over("threads", a->threads, b->threads, 0, what, say);
+    more |= over("threads", a->threads, b->threads, scene_sanitized() ? 1 : 0, what, say); /* it may start its own */
     more |= over("mappings", a->mappings, b->mappings, m->mappings, what, say);
     more |= over("KiB resident", a->resident_kib, b->resident_kib, m->resident_kib, what, say);
     return over("bytes of heap", a->heap_bytes, b->heap_bytes, m->heap_bytes, what, say) || more;
