@@ -291,8 +291,8 @@ static void say_goodbye(void *arg)
     mdl_beat_stop(ctl);
     mdl_list_each (it, &ctl->known) {
         struct mdl_ctl_peer *p = mdl_container_of(it, struct mdl_ctl_peer, link);
-        if (p->out) mdl_wire_send(p->out, &goodbye, NULL, 0, NULL);
-        if (p->in) mdl_wire_send(p->in, &goodbye, NULL, 0, NULL);
+        struct mdl_wire *wires[MDL_CTL_WIRES]; /* the end of any of them, without it, may look like a death */
+        for (int i = mdl_peer_wires(p, wires); i-- > 0;) mdl_wire_send(wires[i], &goodbye, NULL, 0, NULL);
     }
 }
 
@@ -335,8 +335,8 @@ static void close_inside(void *arg)
     mdl_fault_fini(ctl);
     mdl_list_each (it, &ctl->known) {
         struct mdl_ctl_peer *p = mdl_container_of(it, struct mdl_ctl_peer, link);
-        if (p->out) mdl_wire_finish(p->out);
-        if (p->in) mdl_wire_finish(p->in);
+        struct mdl_wire *wires[MDL_CTL_WIRES];
+        for (int i = mdl_peer_wires(p, wires); i-- > 0;) mdl_wire_finish(wires[i]);
         mdl_peer_destroy(p);
     }
     mdl_reactor_unpost(ctl->reactor, &ctl->inbox_task);

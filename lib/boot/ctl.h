@@ -19,6 +19,7 @@ enum {
     MDL_CTL_KEPT_BYTES = 4 << 20,    /* messages whose type nobody handles yet */
     MDL_CTL_QUEUED_BYTES = 64 << 20, /* messages that have not left yet */
     MDL_CTL_OLD_WIRES = 8,
+    MDL_CTL_WIRES = MDL_CTL_OLD_WIRES + 3,
 };
 
 /* A message on its way: in the inbox, in the queue of a peer without a link, or kept for a handler. */
@@ -174,7 +175,9 @@ void mdl_peer_lost(struct mdl_ctl_peer *p, const char *why);
 void mdl_peer_goodbye(struct mdl_ctl_peer *p);
 void mdl_peer_wanted(struct mdl_ctl_peer *p); /* tells that it has left, once */
 void mdl_peer_destroy(struct mdl_ctl_peer *p);
-bool mdl_peer_is_wanted(const struct mdl_ctl_peer *p); /* its silence matters */
+bool mdl_peer_is_wanted(const struct mdl_ctl_peer *p);                                  /* its silence matters */
+int mdl_peer_wires(const struct mdl_ctl_peer *p, struct mdl_wire *list[MDL_CTL_WIRES]); /* those that may be in use
+                                                                                           there */
 void mdl_peer_beat(struct mdl_ctl_peer *p, int flags);
 void mdl_peer_flush(struct mdl_ctl_peer *p);      /* sends what is queued */
 void mdl_peer_redial(struct mdl_ctl_peer *p);     /* also while there is a link */

@@ -34,6 +34,17 @@ bool mdl_peer_is_wanted(const struct mdl_ctl_peer *p)
     return p->neighbour || p->watched || !mdl_list_empty(&p->kept);
 }
 
+int mdl_peer_wires(const struct mdl_ctl_peer *p, struct mdl_wire *list[MDL_CTL_WIRES])
+{
+    struct mdl_wire *const now[] = {p->out, p->in, p->fresh};
+    int n = 0;
+    for (int i = 0; i < 3; i++)
+        if (now[i]) list[n++] = now[i];
+    for (int i = 0; i < MDL_CTL_OLD_WIRES; i++)
+        if (p->old[i]) list[n++] = p->old[i];
+    return n;
+}
+
 /* ---- life ---- */
 
 static bool is_neighbour(uint32_t a, uint32_t b)
