@@ -241,7 +241,8 @@ MEDLEY_API medleyResult_t medleyCommInitRankScalable(medleyComm_t *comm, int nra
 MEDLEY_API medleyResult_t medleyCommInitAll(medleyComm_t *comms, int ndev, const int *devlist);
 
 /* Collective. Ranks that give the same `color` (>= 0) form a new communicator, ordered by `key`, then by rank in
- * `comm`. With MEDLEY_SPLIT_NOCOLOR *newcomm becomes NULL. `config` NULL: the parent's. ncclCommSplit. */
+ * `comm`. With MEDLEY_SPLIT_NOCOLOR *newcomm becomes NULL. `config` NULL: the parent's. If the new communicator cannot
+ * be made, `comm` stays usable; if not all ranks call this within the init deadline, it has failed. ncclCommSplit. */
 MEDLEY_API medleyResult_t medleyCommSplit(medleyComm_t comm, int color, int key, medleyComm_t *newcomm,
                                           medleyConfig_t *config);
 

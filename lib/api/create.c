@@ -248,6 +248,16 @@ medleyResult_t medleyGetUniqueId(medleyUniqueId *id)
 
 /* ---- from a parent ---- */
 
+medleyResult_t mdl_comm_exchange(struct mdl_comm *c, const uint8_t *mine, size_t len, uint8_t *all, const char *what)
+{
+    uint64_t deadline = mdl_now_ns() + (uint64_t)c->cfg.init_timeout * MDL_NS_PER_MS;
+    medleyResult_t res = mdl_ctl_allgather(c->ctl, mine, len, all, deadline, what);
+
+    if (res == medleySuccess) return res;
+    mdl_comm_fail_here(c, res);
+    return mdl_comm_fault(c);
+}
+
 struct split_entry {
     int color, key, rank;
 };
@@ -263,7 +273,6 @@ static int by_key(const void *a, const void *b)
 /* Exchanges colors and keys; *ranks are the members of our color in order. */
 static medleyResult_t gather_colors(struct mdl_comm *p, int color, int key, int **ranks, int *n, int *me)
 {
-    uint64_t deadline = mdl_now_ns() + (uint64_t)p->cfg.init_timeout * MDL_NS_PER_MS;
     uint8_t mine[8], *all = malloc(8 * (size_t)p->nranks);
     struct split_entry *list = malloc((size_t)p->nranks * sizeof(*list));
     int *out = malloc((size_t)p->nranks * sizeof(*out)), count = 0;
@@ -273,7 +282,7 @@ static medleyResult_t gather_colors(struct mdl_comm *p, int color, int key, int 
 
     mdl_put_u32(mine, (uint32_t)color);
     mdl_put_u32(mine + 4, (uint32_t)key);
-    if (res == medleySuccess) res = mdl_ctl_allgather(p->ctl, mine, sizeof(mine), all, deadline, "colors of a split");
+    if (res == medleySuccess) res = mdl_comm_exchange(p, mine, sizeof(mine), all, "colors of a split");
     for (int r = 0; res == medleySuccess && r < p->nranks; r++) {
         if ((int32_t)mdl_get_u32(all + 8 * r) != color) continue;
         list[count++] = (struct split_entry){.color = color, .key = (int32_t)mdl_get_u32(all + 8 * r + 4), .rank = r};

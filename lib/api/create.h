@@ -31,4 +31,8 @@ struct mdl_create {
 medleyResult_t mdl_create_run(struct mdl_create *cr) MDL_MUST_USE;
 void mdl_comm_dispose(medleyComm_t handle); /* closes, frees the communicator, recycles the shell */
 
+/* All ranks of `c` exchange `len` bytes. A failure is fatal to it: no later exchange would find together. */
+medleyResult_t mdl_comm_exchange(struct mdl_comm *c, const uint8_t *mine, size_t len, uint8_t *all,
+                                 const char *what) MDL_MUST_USE;
+
 #endif

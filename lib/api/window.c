@@ -6,7 +6,7 @@
  */
 #include "config.h"
 
-#include "lib/api/group.h"
+#include "lib/api/create.h"
 #include "lib/mem/mem.h"
 
 #include <stdlib.h>
@@ -118,7 +118,6 @@ static medleyResult_t map_windows(struct mdl_comm *c, const uint8_t *segments)
 
 static medleyResult_t register_window(struct mdl_comm *c, void *buff, size_t size, medleyWindow_t *win)
 {
-    uint64_t deadline = mdl_now_ns() + (uint64_t)c->cfg.init_timeout * MDL_NS_PER_MS;
     uint8_t mine[8], *all = malloc(8 * (size_t)c->nranks);
     struct mdl_mem mem = {0};
     struct medleyWindow *w = NULL;
@@ -128,7 +127,7 @@ static medleyResult_t register_window(struct mdl_comm *c, void *buff, size_t siz
     mdl_mem_describe(buff, size, &mem);
     mdl_put_u64(mine, mem.segment);
     res = do_register(c, buff, size, &w);
-    if (res == medleySuccess) res = mdl_ctl_allgather(c->ctl, mine, sizeof(mine), all, deadline, "a window");
+    if (res == medleySuccess) res = mdl_comm_exchange(c, mine, sizeof(mine), all, "a window");
     if (res == medleySuccess) res = map_windows(c, all);
     if (res == medleySuccess)
         *win = w;
