@@ -534,6 +534,35 @@ static int split_fails(struct ranks_world *w, int rank, medleyComm_t comm)
     return api_works(rank, comm);
 }
 
+/* One rank does not take part, for want of a right argument or since it calls something else: when the deadline has
+ * passed the communicator has failed on all, with words that name who was missing. */
+static int split_alone(struct ranks_world *w, int rank, medleyComm_t comm)
+{
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER, wrong = MEDLEY_CONFIG_INITIALIZER;
+    medleyComm_t p, c = BAD;
+    medleyResult_t res;
+
+    wrong.threads = -1;
+    config.init_timeout_ms = (int)(400 * scene_slack());
+    for (int k = 0; k < 3; k++) {
+        OK(medleyCommSplit(comm, 0, rank, &p, &config));
+        if (rank == 1 && k == 0) FAILS(medleyCommSplit(p, 0, 0, &c, &wrong), medleyInvalidArgument, "threads");
+        if (rank == 1)
+            res = k ? medleyBarrier(p, NULL) : api_state_after(p, medleySuccess, 20);
+        else if (k == 2)
+            res = medleyCommWindowRegister(p, w, 64, &(medleyWindow_t){NULL}, 0);
+        else
+            res = medleyCommSplit(p, 0, rank, &c, NULL);
+        CHECK(res == medleyTimeout);
+        CHECK(api_says(p, k == 2 ? "'a window'" : "'colors of a split'"));
+        CHECK(medleyBarrier(p, NULL) == medleyTimeout);
+        CHECK(medleyCommSplit(p, 0, rank, &c, NULL) == medleyTimeout && c == NULL);
+        ranks_meet(w, 1 + k);
+        OK(medleyCommDestroy(p));
+    }
+    return api_works(rank, comm);
+}
+
 /* ---- shrink and revoke ---- */
 
 static int shrink_invalid(struct ranks_world *w, int rank, medleyComm_t comm)
@@ -735,6 +764,7 @@ static const struct api_scene scenes[] = {
     {"split_nested", split_nested, 0, NULL},
     {"split_keys", split_keys, 0, NULL},
     {"split_fails", split_fails, 0, NULL},
+    {"split_alone", split_alone, 0, NULL},
     {"split_config", split_config, 0, NULL},
     {"shrink_invalid", shrink_invalid, 0, NULL},
     {"shrink_default", shrink_default, 0, NULL},
