@@ -94,11 +94,15 @@ static void expect_message(struct link *l, uint8_t number)
     ck_assert_int_eq(payload[0], number);
 }
 
-static void expect_count(struct link *l, int type, uint64_t count)
+/* Byte by byte, as docs/wire.md has it. */
+static void expect_count(struct link *l, int type, uint8_t count)
 {
+    const uint8_t golden[8] = {count};
     uint8_t payload[64];
-    ck_assert_uint_eq(expect(l, type, payload), 8);
-    ck_assert_uint_eq(mdl_get_u64(payload), count);
+    ck_assert_int_eq(MDL_FRAME_BEAT, 17);
+    ck_assert_int_eq(MDL_FRAME_RESUME, 25);
+    ck_assert_uint_eq(expect(l, type, payload), sizeof(golden));
+    ck_assert_mem_eq(payload, golden, sizeof(golden));
 }
 
 static void say(struct link *l, int type, int flags, const void *payload, size_t len)
@@ -246,12 +250,13 @@ static void say_call(struct link *l, uint32_t from, uint32_t target)
     say(l, MDL_FRAME_CALL, 0, payload, sizeof(payload));
 }
 
-static void expect_call(struct link *l, uint32_t from, uint32_t target)
+static void expect_call(struct link *l, uint8_t from, uint8_t target)
 {
+    const uint8_t golden[8] = {from, 0, 0, 0, target};
     uint8_t payload[64];
-    ck_assert_uint_eq(expect(l, MDL_FRAME_CALL, payload), 8);
-    ck_assert_uint_eq(mdl_get_u32(payload), from);
-    ck_assert_uint_eq(mdl_get_u32(payload + 4), target);
+    ck_assert_int_eq(MDL_FRAME_CALL, 26);
+    ck_assert_uint_eq(expect(l, MDL_FRAME_CALL, payload), sizeof(golden));
+    ck_assert_mem_eq(payload, golden, sizeof(golden));
 }
 
 START_TEST(calls_travel_along_the_tree)
