@@ -10,9 +10,9 @@
  * What every call has in common
  *
  * Errors. A call returns medleySuccess or an error. medleyInvalidArgument has no effect: the communicator stays usable,
- * and inside a group it is returned at once and again by medleyGroupEnd. Every other error is fatal to the
- * communicator: every later call on it returns that error until it is destroyed, aborted or shrunk, on every rank.
- * medleyGetLastError says what happened, where, and what to do.
+ * and inside a group it is returned at once and, if a group could have held the call, again by medleyGroupEnd. Every
+ * other error is fatal to the communicator: every later call on it returns that error until it is destroyed, aborted or
+ * shrunk, on every rank. medleyGetLastError says what happened, where, and what to do.
  *
  * Counts are in elements, never bytes, and are size_t: counts over 2^32 work. A buffer needs the alignment of its
  * element. A count of 0 is allowed: collectives with nothing to move return at once (every rank must still make the
@@ -430,15 +430,20 @@ MEDLEY_API medleyResult_t medleyStreamSynchronize(void *stream);
 MEDLEY_API medleyResult_t medleyStreamQuery(void *stream);
 
 /* What is queued on `stream` after this starts only when `event` has happened, as last recorded at this call. An event
- * that was never recorded has happened. */
+ * that was never recorded has happened. If the event stands behind an operation that failed, `stream` has failed with it:
+ * what is queued still runs, so that other ranks are not left waiting, and Synchronize and Query return the error. */
 MEDLEY_API medleyResult_t medleyStreamWaitEvent(void *stream, void *event);
 
 MEDLEY_API medleyResult_t medleyEventCreate(void **event);
 MEDLEY_API medleyResult_t medleyEventDestroy(void *event);
 MEDLEY_API medleyResult_t medleyEventRecord(void *event, void *stream);
-MEDLEY_API medleyResult_t medleyEventQuery(void *event); /* medleySuccess, medleyInProgress or an error */
 
-/* Waits for the event, at most timeout_ms milliseconds (negative: without limit), then medleyTimeout. */
+/* medleySuccess, medleyInProgress, or the error of the stream when the event happened: the first since the stream's last
+ * Synchronize. */
+MEDLEY_API medleyResult_t medleyEventQuery(void *event);
+
+/* Waits for the event, at most timeout_ms milliseconds (negative: without limit), then medleyTimeout. Otherwise returns
+ * what Query does. */
 MEDLEY_API medleyResult_t medleyEventSynchronize(void *event, int timeout_ms);
 
 /* ---- statistics (Medley only) ---- */

@@ -118,6 +118,31 @@ static medleyResult_t check_table(const struct args *a, struct table t, int n, s
     return medleySuccess;
 }
 
+/* Bytes from the start of a buffer to the end of its last slot. The tables have been checked. */
+static size_t span(const size_t *counts, const size_t *displs, int n, size_t elem)
+{
+    size_t packed = 0, end = 0;
+
+    for (int r = 0; r < n; packed += counts[r++]) {
+        size_t at = displs ? displs[r] : packed;
+        if (counts[r] && at + counts[r] > end) end = at + counts[r];
+    }
+    return end * elem;
+}
+
+/* Every rank's slots would be overwritten before they have been sent. */
+static medleyResult_t check_apart(const struct args *a, const struct mdl_comm *c, size_t elem)
+{
+    uintptr_t in = (uintptr_t)a->in, out = (uintptr_t)a->out;
+    size_t sends = span(a->in_counts, a->in_displs, c->nranks, elem),
+           recvs = span(a->out_counts, a->out_displs, c->nranks, elem);
+
+    if (c->nranks == 1 || !sends || !recvs || in + sends <= out || out + recvs <= in) return medleySuccess;
+    return mdl_error(medleyInvalidArgument,
+                     "%s: sendbuff (%zu bytes from %p) and recvbuff (%zu bytes from %p) overlap: it has no in-place form",
+                     a->name, sends, a->in, recvs, a->out);
+}
+
 static medleyResult_t check_tables(const struct args *a, const struct mdl_comm *c, size_t elem)
 {
     const void *in = a->coll == medleyCollAllGatherV && a->out_counts && a->out_counts[c->rank] == 0 ? "" : a->in;
@@ -131,6 +156,7 @@ static medleyResult_t check_tables(const struct args *a, const struct mdl_comm *
     if (a->coll == medleyCollAllGatherV && a->count != a->out_counts[c->rank])
         return mdl_error(medleyInvalidArgument, "%s: sendcount %zu differs from recvcounts[%d] = %zu", a->name,
                          a->count, c->rank, a->out_counts[c->rank]);
+    if (a->coll == medleyCollAlltoAllV) return check_apart(a, c, elem);
     if (a->coll == medleyCollAllGatherV) return check_buffer(a, "sendbuff", in, 1, elem);
     if (a->coll == medleyCollReduceScatterV && a->in_counts[c->rank]) {
         struct args out = *a;

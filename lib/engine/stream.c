@@ -18,6 +18,7 @@ struct mdl_stream {
 struct mdl_event {
     struct mdl_list link;
     uint64_t recorded, done; /* generations */
+    medleyResult_t error;    /* of the stream, when `done` was reached */
     int refs;                /* items that name it */
     bool destroyed;
 };
@@ -111,8 +112,11 @@ static bool settle(struct mdl_item *item)
 {
     if (item->kind == MDL_ITEM_BATCH) return false;
     if (item->kind == MDL_ITEM_WAIT && item->event->done < item->generation) return false;
-    if (item->kind == MDL_ITEM_RECORD) item->event->done = item->generation;
-    mdl_stream_drop(item, medleySuccess);
+    if (item->kind == MDL_ITEM_RECORD) {
+        item->event->done = item->generation;
+        item->event->error = item->stream ? item->stream->error : medleySuccess;
+    }
+    mdl_stream_drop(item, item->event->error); /* a stream that waits for a failed one has failed with it */
     mdl_queue_changed();
     return true;
 }
@@ -266,6 +270,14 @@ medleyResult_t mdl_event_destroy(void *event)
     return e ? medleySuccess : bad_event(event);
 }
 
+/* With the lock. */
+static medleyResult_t outcome(const struct mdl_event *e)
+{
+    if (e->error == medleySuccess) return medleySuccess;
+    return mdl_error_set(e->error, "an operation before the event has failed: medleyGetLastError of its communicator "
+                                   "says why");
+}
+
 medleyResult_t mdl_event_query(void *event)
 {
     struct mdl_event *e;
@@ -273,7 +285,7 @@ medleyResult_t mdl_event_query(void *event)
 
     mdl_queue_lock();
     e = find_event(event);
-    res = !e ? bad_event(event) : e->done >= e->recorded ? medleySuccess : medleyInProgress;
+    res = !e ? bad_event(event) : e->done >= e->recorded ? outcome(e) : medleyInProgress;
     mdl_queue_unlock();
     return res;
 }
@@ -286,7 +298,7 @@ medleyResult_t mdl_event_synchronize(void *event, int timeout_ms)
 
     mdl_queue_lock();
     while ((e = find_event(event)) && e->done < e->recorded && res == medleySuccess) res = mdl_queue_wait(deadline);
-    if (e && e->done >= e->recorded) res = medleySuccess;
+    if (e && e->done >= e->recorded) res = outcome(e);
     mdl_queue_unlock();
     if (!e) return bad_event(event);
     if (res == medleyTimeout)

@@ -286,10 +286,11 @@ static int error_propagates(struct ranks_world *w, int rank, medleyComm_t comm)
 {
     static _Thread_local int a[50000], b[50000];
     medleyComm_t c;
-    void *s, *e;
+    void *s, *other, *e;
     medleyResult_t res;
 
     OK(medleyStreamCreate(&s));
+    OK(medleyStreamCreate(&other));
     OK(medleyEventCreate(&e));
     OK(medleyCommSplit(comm, 0, rank, &c, NULL));
     ranks_meet(w, 1);
@@ -303,7 +304,12 @@ static int error_propagates(struct ranks_world *w, int rank, medleyComm_t comm)
             CHECK(res == medleySuccess || res == medleyRemoteError); /* it may know of the abort by now */
             OK(medleyEventRecord(e, s));
             CHECK(medleyStreamSynchronize(s) == medleyRemoteError);
-            OK(medleyEventSynchronize(e, -1)); /* nothing waits for ever behind what failed */
+            CHECK(medleyEventSynchronize(e, -1) == medleyRemoteError); /* nothing waits for ever behind what failed */
+            CHECK(medleyEventQuery(e) == medleyRemoteError);
+            OK(medleyStreamWaitEvent(other, e));
+            CHECK(medleyStreamSynchronize(other) == medleyRemoteError); /* it has failed with what it waited for */
+            OK(medleyEventRecord(e, s));
+            OK(medleyEventSynchronize(e, -1)); /* recorded anew on a stream whose error was taken */
         }
         OK(medleyStreamSynchronize(s)); /* of the work since the last one */
         OK(medleyStreamQuery(s));
@@ -315,6 +321,7 @@ static int error_propagates(struct ranks_world *w, int rank, medleyComm_t comm)
     OK(medleyAllReduce(a, b, 1, medleyInt32, medleySum, comm, s)); /* another communicator on the same stream */
     OK(medleyStreamSynchronize(s));
     OK(medleyStreamDestroy(s));
+    OK(medleyStreamDestroy(other));
     OK(medleyEventDestroy(e));
     return 0;
 }
