@@ -23,6 +23,12 @@
  * by different threads at the same time. medleyCommAbort, medleyCommRevoke, medleyCommGetAsyncError, medleyGetLastError
  * and medleyCommGetStats may be called from any thread at any time.
  *
+ * Non-blocking communicators (blocking = 0 in their configuration) never keep the caller waiting for other ranks. What
+ * would returns medleyInProgress and goes on in the background; medleyCommGetAsyncError says medleyInProgress until it
+ * is done. Until an initialisation, split, shrink or window is done no other call on the communicator is allowed but
+ * Count, UserRank, GetAsyncError, Destroy and Abort; the latter two give it up. A split or a shrink is at work on the
+ * parent, whose mode decides whether the call waits; the mode in `config` is that of the new communicator's own calls.
+ *
  * Results are bit-identical on every rank.
  *
  * Processes. Calls in a child that was forked after the first call return medleyInvalidUsage and disturb nobody; the
@@ -241,14 +247,19 @@ MEDLEY_API medleyResult_t medleyCommInitRankScalable(medleyComm_t *comm, int nra
 MEDLEY_API medleyResult_t medleyCommInitAll(medleyComm_t *comms, int ndev, const int *devlist);
 
 /* Collective. Ranks that give the same `color` (>= 0) form a new communicator, ordered by `key`, then by rank in
- * `comm`. With MEDLEY_SPLIT_NOCOLOR *newcomm becomes NULL. `config` NULL: the parent's. If the new communicator cannot
- * be made, `comm` stays usable; if not all ranks call this within the init deadline, it has failed. ncclCommSplit. */
+ * `comm`. With MEDLEY_SPLIT_NOCOLOR *newcomm becomes NULL. `config` NULL: the parent's. If the ranks cannot agree on
+ * who goes where, `comm` has failed, on all of them. If only the new communicator cannot be made, its members get that
+ * error and `comm` stays usable. Non-blocking `comm`: medleyInProgress; *newcomm is set when
+ * medleyCommGetAsyncError(comm) does not say medleyInProgress any more, with an error as its own state if it could not
+ * be made, and stays NULL if `comm` has failed. ncclCommSplit. */
 MEDLEY_API medleyResult_t medleyCommSplit(medleyComm_t comm, int color, int key, medleyComm_t *newcomm,
                                           medleyConfig_t *config);
 
 /* Makes a communicator without the `count` ranks listed in `exclude`, order kept. Called by every rank that stays, with
  * the same list. MEDLEY_SHRINK_DEFAULT: the parent is healthy and stays usable. MEDLEY_SHRINK_ABORT: the parent has
- * failed; its outstanding operations are dropped first, and only destroy is left for it. ncclCommShrink. */
+ * failed; its outstanding operations are dropped first, and only destroy is left for it. Non-blocking `comm`: as Split;
+ * with MEDLEY_SHRINK_ABORT the state of `comm` is medleyInProgress until *newcomm is set, then its error again.
+ * ncclCommShrink. */
 MEDLEY_API medleyResult_t medleyCommShrink(medleyComm_t comm, const int *exclude, int count, medleyComm_t *newcomm,
                                            medleyConfig_t *config, int flags);
 
@@ -401,7 +412,8 @@ MEDLEY_API medleyResult_t medleyCommRegister(const medleyComm_t comm, void *buff
 MEDLEY_API medleyResult_t medleyCommDeregister(const medleyComm_t comm, void *handle);
 
 /* Collective: every rank registers a buffer of `size` bytes (its own size). `buff` should come from medleyMemAlloc to
- * be mapped by peers; any other memory is accepted and used without that gain. Deregister is local.
+ * be mapped by peers; any other memory is accepted and used without that gain. Non-blocking `comm`: medleyInProgress;
+ * *win is set when medleyCommGetAsyncError(comm) says medleySuccess. Deregister is local.
  * ncclCommWindowRegister, ncclCommWindowDeregister. */
 MEDLEY_API medleyResult_t medleyCommWindowRegister(medleyComm_t comm, void *buff, size_t size, medleyWindow_t *win,
                                                    int winFlags);

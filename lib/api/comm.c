@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "lib/api/create.h"
+#include "lib/api/work.h"
 #include "lib/engine/transports.h"
 
 #include <stdio.h>
@@ -44,6 +45,10 @@ medleyResult_t medleyCommDestroy(medleyComm_t comm)
     MDL_TRY(claim(comm));
     if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING)
         mdl_comm_fail(c, medleyInvalidUsage, c->rank, "the communicator was destroyed while it was being made", false);
+    if (mdl_work_busy(comm)) {
+        mdl_comm_fail(c, medleyInvalidUsage, c->rank, "the communicator was destroyed while it was at work", false);
+        mdl_comm_fail_children(c, "the parent communicator was destroyed");
+    }
     join_init_thread(comm);
     if (mdl_comm_failed(c))
         mdl_queue_cancel(c);
@@ -103,7 +108,9 @@ medleyResult_t medleyCommGetAsyncError(medleyComm_t comm, medleyResult_t *async_
         return mdl_handle_refuse(comm,
                                  mdl_error(medleyInvalidArgument, "medleyCommGetAsyncError: async_error is NULL"));
     MDL_TRY(mdl_handle_enter(comm, &c));
-    if (mdl_comm_failed(c))
+    if (mdl_work_busy(comm)) /* also of a failed one: what the call writes is not there yet */
+        *async_error = medleyInProgress;
+    else if (mdl_comm_failed(c))
         *async_error = mdl_comm_fault(c);
     else if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING)
         *async_error = medleyInProgress;

@@ -25,14 +25,13 @@ struct mdl_create {
     int *ranks; /* of the parent, in the new order; NULL: decided in run (split) */
     uint64_t serial;
     int color, key;
+    struct mdl_call call; /* of a shrink */
     struct mdl_config cfg;
     bool blocking, split, background;
 };
+medleyResult_t mdl_create_make(struct mdl_create *cr, int rank, int nranks) MDL_MUST_USE; /* comm and handle */
 medleyResult_t mdl_create_run(struct mdl_create *cr) MDL_MUST_USE;
+void mdl_create_free(struct mdl_job *job);
 void mdl_comm_dispose(medleyComm_t handle); /* closes, frees the communicator, recycles the shell */
-
-/* All ranks of `c` exchange `len` bytes. A failure is fatal to it: no later exchange would find together. */
-medleyResult_t mdl_comm_exchange(struct mdl_comm *c, const uint8_t *mine, size_t len, uint8_t *all,
-                                 const char *what) MDL_MUST_USE;
 
 #endif

@@ -6,7 +6,7 @@
  */
 #include "config.h"
 
-#include "lib/api/group.h"
+#include "lib/api/work.h"
 #include "lib/base/thread.h"
 
 #include <stdio.h>
@@ -34,6 +34,12 @@ bool mdl_group_open(void) { return group.depth > 0; }
 void mdl_group_error(medleyResult_t res)
 {
     if (group.depth > 0 && group.error == medleySuccess && res != medleyInProgress) group.error = res;
+}
+
+medleyResult_t mdl_group_result(medleyResult_t res)
+{
+    if (res != medleySuccess) mdl_group_error(res);
+    return res;
 }
 
 /* ---- jobs ---- */
@@ -80,8 +86,40 @@ medleyResult_t mdl_group_job(struct mdl_job *job)
         mdl_list_append(&group.jobs, &job->link);
         return medleySuccess;
     }
+    if (job->behind) {
+        struct mdl_list alone;
+        mdl_list_init(&alone);
+        mdl_list_append(&alone, &job->link);
+        return mdl_work_start(job->behind, job->behind_serial, &alone);
+    }
     res = job->run(job);
     job->free(job);
+    return res;
+}
+
+/* Those of non-blocking communicators leave the group's list. */
+static medleyResult_t start_behind(void)
+{
+    medleyResult_t res = medleySuccess;
+
+    for (struct mdl_list *it = group.jobs.next, *next; it != &group.jobs; it = next) {
+        struct mdl_job *job = mdl_container_of(it, struct mdl_job, link), *other;
+        medleyResult_t one;
+        struct mdl_list list;
+
+        next = it->next;
+        if (!job->behind) continue;
+        mdl_list_init(&list);
+        mdl_list_each (o, &group.jobs) {
+            other = mdl_container_of(o, struct mdl_job, link);
+            if (other->behind != job->behind) continue;
+            if (o == next) next = next->next;
+            mdl_list_remove(o);
+            mdl_list_append(&list, o);
+        }
+        one = mdl_work_start(job->behind, job->behind_serial, &list);
+        if (res == medleySuccess || res == medleyInProgress) res = one;
+    }
     return res;
 }
 
@@ -309,17 +347,18 @@ medleyResult_t medleyGroupStart(void)
 
 medleyResult_t medleyGroupEnd(void)
 {
-    medleyResult_t res;
+    medleyResult_t res, behind = medleySuccess;
 
     MDL_TRY(mdl_process_check());
     if (group.depth == 0)
         return mdl_error(medleyInvalidUsage, "medleyGroupEnd without medleyGroupStart on this thread");
     if (--group.depth > 0) return medleySuccess;
     res = group.error;
-    if (res == medleySuccess) res = run_jobs();
+    if (res == medleySuccess) res = behind = start_behind();
+    if (res == medleySuccess || res == medleyInProgress) res = run_jobs();
     if (res == medleySuccess) res = issue_entries();
     drop_all();
-    return res;
+    return res == medleySuccess ? behind : res;
 }
 
 medleyResult_t medleyGroupSimulateEnd(medleySimInfo_t *info)

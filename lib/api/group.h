@@ -10,7 +10,9 @@
  * split, shrink, windows. Those of one communicator run in order, one after the other. */
 struct mdl_job {
     struct mdl_list link;
-    const void *comm;                           /* whose calls are kept in order; NULL: one that is being made */
+    const void *comm;    /* whose calls are kept in order; NULL: one that is being made */
+    medleyComm_t behind; /* non-blocking: it runs on the thread behind this one (work.h) */
+    uint64_t behind_serial;
     medleyResult_t (*run)(struct mdl_job *job); /* frees nothing */
     void (*free)(struct mdl_job *job);
     medleyResult_t result;
@@ -19,9 +21,12 @@ struct mdl_job {
 };
 
 bool mdl_group_open(void);
+/* Notes an error of a call in the group, and returns it. */
+medleyResult_t mdl_group_result(medleyResult_t res);
 void mdl_group_error(medleyResult_t res); /* an error of a call in the group: GroupEnd returns the first */
 
-/* Runs the job now, or at the group's end. Takes it over. */
+/* Runs the job now, or at the group's end; or starts it then, if it runs behind its communicator: medleyInProgress.
+ * Takes it over. */
 medleyResult_t mdl_group_job(struct mdl_job *job);
 
 /* Issues an operation on `stream`: now, or at the group's end. Takes over op; the handle was entered and is left by

@@ -62,7 +62,8 @@ medleyResult_t mdl_handle_new(struct mdl_comm *impl, medleyComm_t *handle)
     }
     h->impl = impl;
     atomic_fetch_add_explicit(&h->serial, 1, memory_order_relaxed); /* the gate's release publishes it */
-    h->has_thread = h->finalized = false;
+    h->has_thread = h->has_worker = h->finalized = false;
+    atomic_store_explicit(&h->working, false, memory_order_relaxed);
     atomic_store_explicit(&h->init, MDL_INIT_NONE, memory_order_relaxed);
     atomic_store_explicit(&h->gate, 0, memory_order_release);
     *handle = h;
@@ -81,6 +82,8 @@ void mdl_handle_close(medleyComm_t h)
     atomic_fetch_or_explicit(&h->gate, MDL_GATE_CLOSED, memory_order_acq_rel);
     while (atomic_load_explicit(&h->gate, memory_order_acquire) & ~(MDL_GATE_CLOSED | MDL_GATE_CLAIMED))
         nanosleep(&pause, NULL);
+    if (h->has_worker) pthread_join(h->worker, NULL);
+    h->has_worker = false;
 }
 
 void mdl_handle_recycle(medleyComm_t h)
@@ -112,6 +115,12 @@ medleyResult_t mdl_handle_enter_again(medleyComm_t h, uint64_t serial, struct md
     return mdl_error(medleyInvalidUsage, "the communicator was destroyed or aborted before the group's end");
 }
 
+medleyResult_t mdl_handle_working(void)
+{
+    return mdl_error(medleyInvalidUsage, "a split, shrink or window of the communicator is still at work: wait until "
+                                         "medleyCommGetAsyncError does not say medleyInProgress any more");
+}
+
 medleyResult_t mdl_handle_enter_ready(medleyComm_t h, struct mdl_comm **c)
 {
     medleyResult_t res;
@@ -122,6 +131,8 @@ medleyResult_t mdl_handle_enter_ready(medleyComm_t h, struct mdl_comm **c)
                         "the communicator is still being made: wait until medleyCommGetAsyncError says medleySuccess");
     else if (mdl_comm_failed(*c))
         res = mdl_comm_fault(*c);
+    else if (atomic_load_explicit(&h->working, memory_order_acquire))
+        res = mdl_handle_working();
     else if (h->finalized)
         res = mdl_error(medleyInvalidUsage, "the communicator was finalized");
     else

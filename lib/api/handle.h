@@ -17,8 +17,9 @@ struct medleyComm {
     _Atomic uint64_t serial; /* of the communicator in it: grows with every one */
     struct mdl_comm *impl;
     _Atomic int init; /* of a non-blocking communicator */
-    pthread_t init_thread;
-    bool has_thread, finalized;
+    pthread_t init_thread, worker;
+    bool has_thread, has_worker, finalized;
+    _Atomic bool working; /* work.h */
 };
 #define MDL_GATE_CLOSED  (1ull << 63)
 #define MDL_GATE_CLAIMED (1ull << 62)
@@ -46,6 +47,8 @@ medleyResult_t mdl_handle_return(medleyComm_t handle, medleyResult_t res);
 
 /* The same for an argument that was found wrong before the communicator was entered, which may be none. */
 medleyResult_t mdl_handle_refuse(medleyComm_t handle, medleyResult_t res);
+
+medleyResult_t mdl_handle_working(void); /* the error of a call while work.h is at work */
 
 /* Frees all registrations of a communicator (window.c). */
 void mdl_windows_free(struct mdl_comm *c);

@@ -6,7 +6,8 @@
  */
 #include "config.h"
 
-#include "lib/api/create.h"
+#include "lib/api/work.h"
+#include "lib/engine/job.h"
 #include "lib/mem/mem.h"
 
 #include <stdlib.h>
@@ -70,6 +71,7 @@ static medleyResult_t deregister(medleyComm_t comm, void *handle)
     struct medleyWindow *w;
 
     MDL_TRY(mdl_handle_enter(comm, &c));
+    if (mdl_work_busy(comm)) return mdl_handle_return(comm, mdl_handle_working()); /* it may be changing the list */
     w = find(c, handle);
     if (!w)
         return mdl_handle_return(
@@ -102,33 +104,32 @@ medleyResult_t medleyCommRegister(const medleyComm_t comm, void *buff, size_t si
 medleyResult_t medleyCommDeregister(const medleyComm_t comm, void *handle) { return deregister(comm, handle); }
 
 /* Maps the peers' windows now, so that the first collective on them does not pay for it. */
-static medleyResult_t map_windows(struct mdl_comm *c, const uint8_t *segments)
+static medleyResult_t map_windows(struct mdl_comm *c, const uint64_t *segments)
 {
     for (int i = 0; c->use_board && i < c->board.nlocal; i++) {
         int r = c->team->members[c->team->host[c->rank]][i];
-        uint64_t segment = mdl_get_u64(segments + 8 * (size_t)r);
         void *addr;
         size_t len;
 
-        if (r == c->rank || !segment) continue;
-        MDL_TRY(c->map_transport->ops->map(c->map_transport->ctx, r, segment, &addr, &len));
+        if (r == c->rank || !segments[r]) continue;
+        MDL_TRY(c->map_transport->ops->map(c->map_transport->ctx, r, segments[r], &addr, &len));
     }
     return medleySuccess;
 }
 
 static medleyResult_t register_window(struct mdl_comm *c, void *buff, size_t size, medleyWindow_t *win)
 {
-    uint8_t mine[8], *all = malloc(8 * (size_t)c->nranks);
+    const struct mdl_call call = {.coll = MDL_CALL_WINDOW, .root = -1, .count = size};
+    uint64_t *all = malloc((size_t)c->nranks * sizeof(*all));
     struct mdl_mem mem = {0};
     struct medleyWindow *w = NULL;
-    medleyResult_t res;
+    medleyResult_t res = all ? do_register(c, buff, size, &w)
+                             : mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
 
-    if (!all) return mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
     mdl_mem_describe(buff, size, &mem);
-    mdl_put_u64(mine, mem.segment);
-    res = do_register(c, buff, size, &w);
-    if (res == medleySuccess) res = mdl_comm_exchange(c, mine, sizeof(mine), all, "a window");
+    if (res == medleySuccess) res = mdl_job_exchange(c, &call, mem.segment, all);
     if (res == medleySuccess) res = map_windows(c, all);
+    if (res != medleySuccess && !mdl_comm_failed(c)) mdl_comm_fail_here(c, res); /* the others wait, or have it */
     if (res == medleySuccess)
         *win = w;
     else if (w)
@@ -168,6 +169,8 @@ static medleyResult_t start_window(medleyComm_t comm, struct mdl_comm *c, void *
     w->job.comm = c;
     w->job.run = window_run;
     w->job.free = window_free;
+    w->job.behind = c->blocking ? NULL : comm;
+    w->job.behind_serial = w->serial;
     mdl_handle_leave(comm); /* until it runs */
     return mdl_group_job(&w->job);
 }

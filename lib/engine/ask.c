@@ -4,16 +4,23 @@
 
 #include "lib/engine/ask.h"
 
+enum { KIND_COLLECTIVE, KIND_MESSAGE, KIND_JOB };
+
+static uint8_t kind(const struct mdl_call *c)
+{
+    return mdl_call_is_job(c) ? KIND_JOB : mdl_call_is_message(c) ? KIND_MESSAGE : KIND_COLLECTIVE;
+}
+
 void mdl_question_write(const struct mdl_question *q, uint8_t bytes[MDL_QUESTION_BYTES])
 {
     struct mdl_writer w = {.p = bytes, .cap = MDL_QUESTION_BYTES};
 
-    mdl_write_u8(&w, mdl_call_is_message(&q->call));
+    mdl_write_u8(&w, kind(&q->call));
     mdl_write_u8(&w, q->hops);
     mdl_write_u16(&w, 0);
     mdl_write_u32(&w, (uint32_t)q->subject);
     mdl_write_u32(&w, q->wait);
-    mdl_write_u32(&w, 0);
+    mdl_write_u32(&w, q->jobs);
     mdl_write_u64(&w, q->seq);
     mdl_write_u64(&w, q->drops);
     mdl_write_u64(&w, q->coll_seq);
@@ -24,14 +31,14 @@ void mdl_question_write(const struct mdl_question *q, uint8_t bytes[MDL_QUESTION
 
 static bool call_is_good(const struct mdl_call *c, int nranks)
 {
-    if (c->coll >= medleyNumColls || c->dtype >= medleyNumTypes) return false;
+    if (c->coll >= MDL_NUM_CALLS || c->dtype >= medleyNumTypes) return false;
     return !mdl_call_is_message(c) || (c->root >= 0 && c->root < nranks);
 }
 
 bool mdl_question_read(const uint8_t *bytes, size_t len, int nranks, struct mdl_question *q)
 {
     struct mdl_reader r = {.p = bytes, .left = len};
-    bool message = mdl_read_u8(&r) != 0;
+    uint8_t of = mdl_read_u8(&r);
     uint32_t subject;
 
     q->hops = mdl_read_u8(&r);
@@ -39,7 +46,7 @@ bool mdl_question_read(const uint8_t *bytes, size_t len, int nranks, struct mdl_
     subject = mdl_read_u32(&r);
     q->subject = (int)subject;
     q->wait = mdl_read_u32(&r);
-    (void)mdl_read_u32(&r);
+    q->jobs = mdl_read_u32(&r);
     q->seq = mdl_read_u64(&r);
     q->drops = mdl_read_u64(&r);
     q->coll_seq = mdl_read_u64(&r);
@@ -47,7 +54,7 @@ bool mdl_question_read(const uint8_t *bytes, size_t len, int nranks, struct mdl_
     q->recvs = mdl_read_u64(&r);
     mdl_call_read(&r, &q->call);
     return !r.bad && r.left == 0 && subject < (uint32_t)nranks && call_is_good(&q->call, nranks) &&
-           message == mdl_call_is_message(&q->call);
+           of == kind(&q->call);
 }
 
 void mdl_answer_write(const struct mdl_answer *a, uint8_t bytes[MDL_ANSWER_BYTES])

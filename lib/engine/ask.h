@@ -13,13 +13,15 @@
 
 enum { MDL_QUESTION_BYTES = 16 + 5 * 8 + MDL_CALL_WIRE_BYTES, MDL_ANSWER_BYTES = 24 + MDL_CALL_WIRE_BYTES };
 enum { MDL_ASK_HOPS = 16 };
-enum { MDL_MSG_ASK = MDL_CTL_USER, MDL_MSG_ANSWER, MDL_MSG_AUDIT }; /* types of control messages */
+enum { MDL_MSG_ASK = MDL_CTL_USER, MDL_MSG_ANSWER, MDL_MSG_AUDIT, MDL_MSG_CHILD }; /* types of control messages */
 
 struct mdl_question {
     uint8_t hops;  /* questions before it in the chain */
     int subject;   /* whose call */
     uint32_t wait; /* of the asking rank: comes back in the answer */
-    uint64_t seq;  /* number of the call: among the collectives, or the messages of this pair and direction */
+    uint32_t jobs; /* of the subject if it asks itself: number of its newest split or window */
+    uint64_t seq;  /* number of the call: among the collectives, the messages of this pair and direction, or the splits
+                      and windows; 0: a shrink */
     uint64_t drops, coll_seq, sends, recvs; /* of the subject if it asks itself: how far it is */
     struct mdl_call call;
 };

@@ -61,9 +61,35 @@ void mdl_call_read(struct mdl_reader *r, struct mdl_call *c)
     c->table = mdl_read_u64(r);
 }
 
+static void shrink_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES])
+{
+    int n = snprintf(text, MDL_CALL_TEXT_BYTES, "Shrink(to %u ranks", (unsigned)c->count);
+    const char *between = ", without ";
+
+    if (c->dtype == 0) n += snprintf(text + n, MDL_CALL_TEXT_BYTES - (size_t)n, " #%08x", (unsigned)c->table);
+    for (int r = 0; c->dtype && r < 64 && n < MDL_CALL_TEXT_BYTES - 12; r++) {
+        if (!(c->table >> r & 1)) continue;
+        n += snprintf(text + n, MDL_CALL_TEXT_BYTES - (size_t)n, "%s%d", between, r);
+        between = ", ";
+    }
+    snprintf(text + n, MDL_CALL_TEXT_BYTES - (size_t)n, ")");
+}
+
+static void job_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES])
+{
+    if (c->coll == MDL_CALL_SHRINK)
+        shrink_text(c, text);
+    else if (c->coll == MDL_CALL_WINDOW)
+        snprintf(text, MDL_CALL_TEXT_BYTES, "WindowRegister(%llu bytes)", (unsigned long long)c->count);
+    else if (c->root < 0)
+        snprintf(text, MDL_CALL_TEXT_BYTES, "Split(no color)");
+    else
+        snprintf(text, MDL_CALL_TEXT_BYTES, "Split(color %d, key %d)", c->root, (int)(uint32_t)c->count);
+}
+
 void mdl_call_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES])
 {
-    const char *name = mdl_coll_name(c->coll);
+    const char *name = c->coll < medleyNumColls ? mdl_coll_name(c->coll) : "?";
     const char *type = c->dtype < medleyNumTypes ? mdl_dtype_name(c->dtype) : "?";
     const char *op = c->flags & MDL_LINE_PREMUL ? "premulsum" : c->op < medleyNumOps ? mdl_op_name(c->op) : "?";
     bool v = c->coll >= medleyCollAllGatherV && c->coll <= medleyCollAlltoAllV;
@@ -71,6 +97,10 @@ void mdl_call_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES])
                    c->coll == medleyCollReduceScatter || c->coll == medleyCollReduceScatterV;
     int at;
 
+    if (mdl_call_is_job(c)) {
+        job_text(c, text);
+        return;
+    }
     if (c->coll == medleyCollBarrier) {
         snprintf(text, MDL_CALL_TEXT_BYTES, "Barrier()");
         return;

@@ -8,6 +8,14 @@
 
 enum { MDL_CALL_WIRE_BYTES = 24, MDL_CALL_TEXT_BYTES = 160 };
 
+/* Collective calls that the control plane does (job.h) have signatures too, beyond medleyColl_t:
+ *   split   root: the color, count: the key
+ *   shrink  count: how many stay, and from bit 32 on what tells it from other shrinks to just these; table: who is left
+ *           out, as bits (dtype 1) or, of more than 64 ranks, a hash of who stays
+ *   window  count: its bytes */
+enum { MDL_CALL_SPLIT = medleyNumColls, MDL_CALL_SHRINK, MDL_CALL_WINDOW, MDL_NUM_CALLS };
+static inline bool mdl_call_is_job(const struct mdl_call *c) { return c->coll >= MDL_CALL_SPLIT; }
+
 bool mdl_call_same(const struct mdl_call *a, const struct mdl_call *b); /* do they match as one collective? */
 /* What goes with the messages of a call, so that another call's are refused: never 0. `before`: the tag of the
  * collective before, so that a difference shows in all that follows; 0 for point-to-point messages. */

@@ -73,8 +73,10 @@ struct mdl_comm {
     char doubt_text[MDL_ERROR_TEXT_BYTES]; /* of an operation in doubt */
     struct mdl_list making, making_link;   /* under fault_lock: children that are being made; its place among a parent's
                                             */
+    struct mdl_list broken;                /* under fault_lock: children that failed on some member (job.c) */
+    uint64_t child_serial;                 /* as a child: what its members call it among them */
     bool orphans;                          /* aborted: children shall not be made any more */
-    int wake_fd;                           /* eventfd in every sleep of the executing thread */
+    int wake_fd;                           /* eventfd in every sleep of the executing thread; else -errno */
 
     struct mdl_transport_use transport[MDL_MAX_TRANSPORTS];
     int ntransports;
@@ -125,7 +127,16 @@ struct mdl_comm {
         bool on;
         struct mdl_timer timer; /* the reactor's, with `told`: number of the newest collective that was told */
         uint64_t told;
-    } audit;                     /* audit.c */
+    } audit; /* audit.c */
+    struct {
+        struct mdl_diary diary; /* [any thread]; written by the one thread that runs them, shrinks with number 0 */
+        struct mdl_timer timer; /* the reactor's, with the rest: the job in hand */
+        struct mdl_call call;
+        const int *members; /* NULL: all */
+        int nmembers;
+        uint64_t seq, number;
+        bool open;
+    } job;                       /* job.c */
     struct mdl_waiting {         /* [any thread] see diag.c */
         _Atomic uint32_t number; /* of the wait in hand; grows when something moves */
         _Atomic uint64_t whom;   /* packed: a rank that this one waits for, and in which entry of the diary; 0: none */
@@ -148,9 +159,11 @@ void mdl_comm_fail(struct mdl_comm *c, medleyResult_t code, int origin, const ch
 medleyResult_t mdl_comm_fault(struct mdl_comm *c); /* the code; its text becomes the thread's last error. Success if
                                                       healthy */
 /* A child that is being made: the parent's abort must not wait for it. */
-void mdl_comm_adopt(struct mdl_comm *parent, struct mdl_comm *child);
+void mdl_comm_adopt(struct mdl_comm *parent, struct mdl_comm *child); /* child_serial is set; it may fail at once */
 void mdl_comm_let_go(struct mdl_comm *parent, struct mdl_comm *child);
 void mdl_comm_fail_children(struct mdl_comm *parent, const char *text);
+/* Those that are being made now fail; others can be made after. */
+void mdl_comm_fail_making(struct mdl_comm *parent, medleyResult_t code, const char *text);
 void mdl_comm_fail_here(struct mdl_comm *c, medleyResult_t code); /* with the calling thread's last error as text */
 void mdl_comm_wake(struct mdl_comm *c);
 void mdl_fault_attach(struct mdl_comm *c);
@@ -159,6 +172,7 @@ void mdl_fault_detach(struct mdl_comm *c); /* handlers on the control plane */
 /* init.c: c->cfg, rank, nranks are set; the control plane is joined or derived by the caller */
 medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks, struct mdl_comm **c) MDL_MUST_USE;
 medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns) MDL_MUST_USE;
+medleyResult_t mdl_comm_usable(const struct mdl_comm *c) MDL_MUST_USE; /* did alloc get the descriptor it needs? */
 void mdl_comm_free(struct mdl_comm *c);
 void mdl_comm_on_fault(void *comm, medleyResult_t code, int origin, const char *text);
 
@@ -166,6 +180,7 @@ void mdl_comm_on_fault(void *comm, medleyResult_t code, int origin, const char *
 struct mdl_op;
 void mdl_diag_attach(struct mdl_comm *c);
 void mdl_diag_ask(struct mdl_comm *c, const struct mdl_op *op, int peer);
+void mdl_diag_ask_job(struct mdl_comm *c, int peer);  /* about the job in hand; reactor's thread */
 void mdl_diag_ask_past(struct mdl_comm *c, int peer); /* about every collective that the diary still has */
 void mdl_diag_waits(struct mdl_comm *c, const struct mdl_op *op, int peer); /* tells who asks: this rank waits for it */
 void mdl_diag_moved(struct mdl_comm *c);                                    /* no longer */

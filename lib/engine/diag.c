@@ -14,6 +14,7 @@
 
 #include "lib/engine/ask.h"
 #include "lib/engine/op.h"
+#include "lib/engine/queue.h"
 
 #include <stdio.h>
 
@@ -95,26 +96,43 @@ static void ask(struct mdl_comm *c, const struct mdl_question *q, int peer)
     if (get_cause(c).state != CAUSE_LATE) set_cause(c, q->wait, CAUSE_ASKED, peer);
     mdl_question_write(q, bytes);
     mdl_ctl_watch_peer(c->ctl, peer); /* its silence shall be noticed, whatever the tree's neighbours see */
-    (void)mdl_ctl_send(c->ctl, peer, MDL_MSG_ASK, bytes, sizeof(bytes)); /* a peer that is gone is reported by the control
-                                                                        plane */
+    (void)mdl_ctl_send(c->ctl, peer, MDL_MSG_ASK, bytes, sizeof(bytes)); /* a peer that is gone is reported by the
+                                                                        control plane */
 }
 
-static void ask_about(struct mdl_comm *c, uint64_t seq, const struct mdl_call *call, int peer)
+static struct mdl_question question(struct mdl_comm *c, uint64_t seq, const struct mdl_call *call, int peer)
 {
     struct mdl_question q = {.subject = c->rank, .wait = wait_number(c), .seq = seq, .call = *call};
 
-    if (peer == c->rank) { /* a message to oneself */
-        if (mdl_call_is_message(call)) compare_message(c, &q);
-        return;
-    }
+    q.jobs = (uint32_t)atomic_load_explicit(&c->job.diary.coll_seq, memory_order_relaxed);
     q.drops = atomic_load_explicit(&c->diary.drops, memory_order_relaxed);
     q.coll_seq = atomic_load_explicit(&c->diary.coll_seq, memory_order_relaxed);
     q.sends = atomic_load_explicit(&c->p2p_seq[peer], memory_order_relaxed);
     q.recvs = atomic_load_explicit(&c->p2p_seq[c->nranks + peer], memory_order_relaxed);
-    ask(c, &q, peer);
+    return q;
+}
+
+static void ask_about(struct mdl_comm *c, uint64_t seq, const struct mdl_call *call, int peer)
+{
+    struct mdl_question q = question(c, seq, call, peer);
+
+    if (peer != c->rank)
+        ask(c, &q, peer);
+    else if (mdl_call_is_message(call)) /* a message to oneself */
+        compare_message(c, &q);
 }
 
 void mdl_diag_ask(struct mdl_comm *c, const struct mdl_op *op, int peer) { ask_about(c, op->seq, &op->call, peer); }
+
+/* Needs no answer: who is late is known from the exchange itself. */
+void mdl_diag_ask_job(struct mdl_comm *c, int peer)
+{
+    struct mdl_question q = question(c, c->job.seq, &c->job.call, peer);
+    uint8_t bytes[MDL_QUESTION_BYTES];
+
+    mdl_question_write(&q, bytes);
+    (void)mdl_ctl_send(c->ctl, peer, MDL_MSG_ASK, bytes, sizeof(bytes));
+}
 
 void mdl_diag_ask_past(struct mdl_comm *c, int peer)
 {
@@ -150,24 +168,37 @@ static void on_answer(void *comm, int src, const uint8_t *payload, size_t len)
 
 /* ---- answering ---- */
 
+static const char *same_calls = "all ranks must make the same calls in the same order";
+
+/* "Barrier() #7"; what has no number goes without. */
+static void numbered_text(const struct mdl_call *call, uint64_t seq, char *text, size_t bytes)
+{
+    char words[MDL_CALL_TEXT_BYTES];
+
+    mdl_call_text(call, words);
+    if (seq)
+        snprintf(text, bytes, "%s #%llu", words, (unsigned long long)seq);
+    else
+        snprintf(text, bytes, "%s", words);
+}
+
 static void fail_both(struct mdl_comm *c, const char *head, int rank_a, const struct mdl_call *a, uint64_t seq_a,
                       int rank_b, const struct mdl_call *b, uint64_t seq_b, const char *advice)
 {
-    char text[MDL_ERROR_TEXT_BYTES], text_a[MDL_CALL_TEXT_BYTES], text_b[MDL_CALL_TEXT_BYTES];
+    char text[MDL_ERROR_TEXT_BYTES], text_a[MDL_CALL_TEXT_BYTES + 24], text_b[MDL_CALL_TEXT_BYTES + 24];
 
-    mdl_call_text(a, text_a);
-    mdl_call_text(b, text_b);
-    snprintf(text, sizeof(text), "%s: rank %d (host %s) called %s #%llu but rank %d (host %s) called %s #%llu; %s",
-             head, rank_a, mdl_ctl_host(c->ctl, rank_a), text_a, (unsigned long long)seq_a, rank_b,
-             mdl_ctl_host(c->ctl, rank_b), text_b, (unsigned long long)seq_b, advice);
+    numbered_text(a, seq_a, text_a, sizeof(text_a));
+    numbered_text(b, seq_b, text_b, sizeof(text_b));
+    snprintf(text, sizeof(text), "%s: rank %d (host %s) called %s but rank %d (host %s) called %s; %s", head, rank_a,
+             mdl_ctl_host(c->ctl, rank_a), text_a, rank_b, mdl_ctl_host(c->ctl, rank_b), text_b, advice);
+    if (mdl_comm_failed(c)) mdl_comm_fail_making(c, medleyInvalidUsage, text); /* a shrink of what has failed */
     mdl_comm_fail(c, medleyInvalidUsage, rank_a, text, true);
 }
 
 void mdl_diag_mismatch(struct mdl_comm *c, uint64_t seq, int rank_a, const struct mdl_call *a, int rank_b,
                        const struct mdl_call *b)
 {
-    fail_both(c, "mismatched calls", rank_a, a, seq, rank_b, b, seq,
-              "all ranks must make the same calls in the same order");
+    fail_both(c, "mismatched calls", rank_a, a, seq, rank_b, b, seq, same_calls);
 }
 
 static uint8_t opposite(uint8_t coll) { return coll == medleyCollSend ? medleyCollRecv : medleyCollSend; }
@@ -180,23 +211,70 @@ static bool they_lack(const struct mdl_question *a, const struct mdl_diary_note 
     return (ours->call.coll == medleyCollSend ? a->recvs : a->sends) < ours->seq;
 }
 
+/* Does our shrink wait for `rank`? Of many ranks the signature does not tell: then it is taken to. */
+static bool shrink_includes(const struct mdl_call *shrink, int rank)
+{
+    return !shrink->dtype || !(shrink->table >> rank & 1);
+}
+
+/* The job in hand, if there is one that waits for a call of theirs. Nothing that was issued before it is under way any
+ * more, or it might be the call that they are in. */
+static bool job_waits(struct mdl_comm *c, const struct mdl_question *a, struct mdl_diary_note *note)
+{
+    uint64_t from = 0;
+
+    if (a->subject == c->rank || !mdl_diary_open(&c->job.diary, &from, note) || mdl_queue_busy(c)) return false;
+    return note->call.coll == MDL_CALL_SHRINK ? shrink_includes(&note->call, a->subject) : a->jobs < note->seq;
+}
+
 /* We have not made their call: is one of ours waiting for a call of theirs? */
 static void look_for_cycle(struct mdl_comm *c, const struct mdl_question *a)
 {
     struct mdl_diary_note note;
 
+    if (mdl_comm_failed(c)) return;
     for (uint64_t from = 0; mdl_diary_open(&c->diary, &from, &note);) {
         if (!they_lack(a, &note)) continue;
-        fail_both(c, "calls out of order", a->subject, &a->call, a->seq, c->rank, &note.call, note.seq,
-                  "each waits for the other: make the calls in the same order, or put messages that need each other "
-                  "into one group");
+        if (mdl_call_is_job(&a->call) && !mdl_call_is_message(&note.call))
+            fail_both(c, "mismatched calls", a->subject, &a->call, a->seq, c->rank, &note.call, note.seq, same_calls);
+        else
+            fail_both(c, "calls out of order", a->subject, &a->call, a->seq, c->rank, &note.call, note.seq,
+                      "each waits for the other: make the calls in the same order, or put messages that need each "
+                      "other into one group");
         return;
+    }
+}
+
+static bool made_job(struct mdl_comm *c, const struct mdl_question *a, struct mdl_diary_note *note)
+{
+    uint64_t next = atomic_load_explicit(&c->job.diary.next, memory_order_acquire);
+
+    if (a->call.coll != MDL_CALL_SHRINK) return mdl_diary_find(&c->job.diary, a->seq, note);
+    for (uint64_t back = 1; back <= MDL_DIARY_ENTRIES && back <= next; back++)
+        if (mdl_diary_at(&c->job.diary, next - back, note) && mdl_call_same(&note->call, &a->call)) return true;
+    return false;
+}
+
+static void compare_job(struct mdl_comm *c, const struct mdl_question *a)
+{
+    uint64_t last = atomic_load_explicit(&c->job.diary.coll_seq, memory_order_acquire);
+    struct mdl_diary_note ours, note;
+    bool waits_too = job_waits(c, a, &ours);
+
+    if (made_job(c, a, &note)) {
+        if (note.call.coll != a->call.coll && !mdl_comm_failed(c))
+            fail_both(c, "mismatched calls", a->subject, &a->call, a->seq, c->rank, &note.call, note.seq, same_calls);
+    } else if (waits_too && (!mdl_comm_failed(c) || ours.call.coll == MDL_CALL_SHRINK)) {
+        fail_both(c, "mismatched calls", a->subject, &a->call, a->seq, c->rank, &ours.call, ours.seq, same_calls);
+    } else if (a->call.coll == MDL_CALL_SHRINK || last < a->seq) {
+        look_for_cycle(c, a);
     }
 }
 
 static void compare_collective(struct mdl_comm *c, const struct mdl_question *a)
 {
-    struct mdl_diary_note note;
+    struct mdl_diary_note note, job;
+    bool in_job = job_waits(c, a, &job); /* looked at first: what is not in the diary after it was not called before */
     uint64_t at = atomic_load_explicit(&c->diary.coll_seq, memory_order_acquire);
 
     if (mdl_diary_find(&c->diary, a->seq, &note)) {
@@ -208,6 +286,8 @@ static void compare_collective(struct mdl_comm *c, const struct mdl_question *a)
     if (atomic_load_explicit(&c->diary.drops, memory_order_relaxed) > a->drops && mdl_diary_find(&c->diary, 0, &note))
         mdl_diag_mismatch(c, a->seq, a->subject, &a->call, c->rank, &note.call); /* ours had no elements and was dropped
                                                                                   */
+    else if (in_job)
+        fail_both(c, "mismatched calls", a->subject, &a->call, a->seq, c->rank, &job.call, job.seq, same_calls);
     else
         look_for_cycle(c, a);
 }
@@ -215,12 +295,17 @@ static void compare_collective(struct mdl_comm *c, const struct mdl_question *a)
 static void compare_message(struct mdl_comm *c, const struct mdl_question *a)
 {
     bool sends = a->call.coll == medleyCollSend;
+    struct mdl_diary_note note;
+    bool in_job = a->call.root == c->rank && job_waits(c, a, &note); /* first, as above */
     uint64_t ours =
         atomic_load_explicit(&c->p2p_seq[sends ? c->nranks + a->subject : a->subject], memory_order_relaxed);
-    struct mdl_diary_note note;
 
     if (ours < a->seq) {
-        look_for_cycle(c, a);
+        if (in_job)
+            fail_both(c, "calls out of order", a->subject, &a->call, a->seq, c->rank, &note.call, note.seq,
+                      "each waits for the other: make the calls in the same order");
+        else
+            look_for_cycle(c, a);
         return;
     }
     if (!mdl_diary_find_message(&c->diary, opposite(a->call.coll), a->subject, a->seq, &note)) return;
@@ -269,6 +354,10 @@ static void on_ask(void *comm, int src, const uint8_t *payload, size_t len)
 
     if (!mdl_question_read(payload, len, c->nranks, &q)) {
         MDL_WARN(MDL_FAULT, "rank %d sent a malformed question", src);
+        return;
+    }
+    if (mdl_call_is_job(&q.call)) {
+        if (q.subject == src && (!mdl_comm_failed(c) || q.call.coll == MDL_CALL_SHRINK)) compare_job(c, &q);
         return;
     }
     if (mdl_comm_failed(c)) return;

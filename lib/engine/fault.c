@@ -5,7 +5,7 @@
  */
 #include "config.h"
 
-#include "lib/engine/comm.h"
+#include "lib/engine/job.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -34,6 +34,7 @@ void mdl_comm_fail(struct mdl_comm *c, medleyResult_t code, int origin, const ch
     }
     pthread_mutex_unlock(&c->fault_lock);
     if (!first) return;
+    if (code == medleyInvalidUsage) mdl_comm_fail_making(c, code, text); /* revoked, or the ranks do not agree */
     MDL_WARN(MDL_FAULT, "rank %d%s%s: %s", c->rank, c->cfg.comm_name.s[0] ? " of " : "", c->cfg.comm_name.s, text);
     mdl_comm_wake(c);
     if (!spread) return;
@@ -49,6 +50,7 @@ void mdl_comm_adopt(struct mdl_comm *parent, struct mdl_comm *child)
     orphan = parent->orphans;
     mdl_list_append(&parent->making, &child->making_link);
     pthread_mutex_unlock(&parent->fault_lock);
+    mdl_job_child_adopted(parent, child);
     if (orphan) mdl_comm_fail(child, medleyRemoteError, child->rank, "the parent communicator was aborted", false);
 }
 
@@ -65,6 +67,14 @@ void mdl_comm_fail_children(struct mdl_comm *parent, const char *text)
     parent->orphans = true;
     mdl_list_each (it, &parent->making) /* not spread from here: their makers tell the others when they give up */
         mdl_comm_fail(mdl_container_of(it, struct mdl_comm, making_link), medleyRemoteError, parent->rank, text, false);
+    pthread_mutex_unlock(&parent->fault_lock);
+}
+
+void mdl_comm_fail_making(struct mdl_comm *parent, medleyResult_t code, const char *text)
+{
+    pthread_mutex_lock(&parent->fault_lock);
+    mdl_list_each (it, &parent->making)
+        mdl_comm_fail(mdl_container_of(it, struct mdl_comm, making_link), code, parent->rank, text, false);
     pthread_mutex_unlock(&parent->fault_lock);
 }
 

@@ -8,6 +8,7 @@
 
 #include "lib/engine/exec.h"
 #include "lib/engine/facts.h"
+#include "lib/engine/job.h"
 #include "lib/engine/queue.h"
 #include "lib/engine/quick.h"
 #include "lib/engine/transports.h"
@@ -40,26 +41,34 @@ medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks
     pthread_mutex_init(&c->fault_lock, NULL);
     mdl_list_init(&c->making);
     mdl_list_init(&c->making_link);
+    mdl_list_init(&c->broken);
     mdl_list_init(&c->queue);
     mdl_list_init(&c->active);
     mdl_list_init(&c->windows);
     mdl_program_cache_init(&c->cache, cfg->plan_cache);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (c->wake_fd < 0) c->wake_fd = -errno; /* mdl_comm_usable tells */
     c->via = malloc(n);
     c->facts = calloc(n, sizeof(*c->facts));
     c->p2p_seq = calloc(2 * n, sizeof(*c->p2p_seq));
     c->p2p_posted = calloc(2 * n, sizeof(*c->p2p_posted));
     c->peers = calloc(n, sizeof(*c->peers));
     c->gone = calloc(n, sizeof(*c->gone));
-    if (c->wake_fd < 0 || !c->via || !c->facts || !c->p2p_seq || !c->p2p_posted || !c->peers || !c->gone) {
-        medleyResult_t res = mdl_system_error(c->wake_fd < 0 ? errno : ENOMEM,
-                                              "rank %d cannot set up a communicator of %d ranks", rank, nranks);
+    if (!c->via || !c->facts || !c->p2p_seq || !c->p2p_posted || !c->peers || !c->gone) {
+        medleyResult_t res = mdl_system_error(ENOMEM, "rank %d cannot set up a communicator of %d ranks", rank, nranks);
         mdl_comm_free(c);
         return res;
     }
     memset(c->via, MDL_NO_TRANSPORT, n);
     *out = c;
     return medleySuccess;
+}
+
+medleyResult_t mdl_comm_usable(const struct mdl_comm *c)
+{
+    if (c->wake_fd >= 0) return medleySuccess;
+    return mdl_system_error(-c->wake_fd, "rank %d cannot make an eventfd for a communicator of %d ranks", c->rank,
+                            c->nranks);
 }
 
 void mdl_comm_free(struct mdl_comm *c)
@@ -71,6 +80,7 @@ void mdl_comm_free(struct mdl_comm *c)
     mdl_transports_close(c); /* no request is touched after it */
     mdl_audit_stop(c);
     if (c->ctl) mdl_ctl_close(c->ctl); /* no callback after it */
+    mdl_job_free(c);
     mdl_queue_collect();
     if (c->holds_workers) mdl_workers_release();
     mdl_run_free_all(c);
@@ -368,6 +378,7 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
 
     mdl_fault_attach(c);
     mdl_diag_attach(c);
+    mdl_job_attach(c);
     mdl_facts_own(c, &c->facts[c->rank]);
     MDL_INFO(MDL_INIT, "rank %d: opening transports %s", c->rank, c->cfg.transport.s);
     res = mdl_workers_hold(c->cfg.threads, c->cfg.cpu_set.s);

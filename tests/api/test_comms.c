@@ -502,8 +502,9 @@ static int split_config(struct ranks_world *w, int rank, medleyComm_t comm)
     config.blocking = 0;
     OK(medleyCommSplit(comm, 0, rank, &child, &config));
     CHECK(api_state_after(child, medleyInProgress, 20) == medleySuccess);
-    OK(medleyCommSplit(child, 0, rank, &grandchild, NULL));
-    CHECK(api_state_after(grandchild, medleyInProgress, 20) == medleySuccess);
+    CHECK(medleyCommSplit(child, 0, rank, &grandchild, NULL) == medleyInProgress);
+    CHECK(api_state_after(child, medleyInProgress, 20) == medleySuccess);
+    CHECK(grandchild != NULL);
     res = medleyAllReduce(&one, &sum, 1, medleyInt32, medleySum, grandchild, NULL);
     CHECK(res == medleyInProgress); /* not blocking either */
     CHECK(api_state_after(grandchild, medleyInProgress, 20) == medleySuccess && sum == w->nranks);
@@ -534,8 +535,8 @@ static int split_fails(struct ranks_world *w, int rank, medleyComm_t comm)
     return api_works(rank, comm);
 }
 
-/* One rank does not take part, for want of a right argument or since it calls something else: when the deadline has
- * passed the communicator has failed on all, with words that name who was missing. */
+/* One rank does not take part: for want of a right argument, when the deadline has passed, or since it calls something
+ * else, the communicator has failed on all. */
 static int split_alone(struct ranks_world *w, int rank, medleyComm_t comm)
 {
     medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER, wrong = MEDLEY_CONFIG_INITIALIZER;
@@ -553,10 +554,10 @@ static int split_alone(struct ranks_world *w, int rank, medleyComm_t comm)
             res = medleyCommWindowRegister(p, w, 64, &(medleyWindow_t){NULL}, 0);
         else
             res = medleyCommSplit(p, 0, rank, &c, NULL);
-        CHECK(res == medleyTimeout);
-        CHECK(api_says(p, k == 2 ? "'a window'" : "'colors of a split'"));
-        CHECK(medleyBarrier(p, NULL) == medleyTimeout);
-        CHECK(medleyCommSplit(p, 0, rank, &c, NULL) == medleyTimeout && c == NULL);
+        CHECK(res == (k ? medleyInvalidUsage : medleyTimeout));
+        CHECK(api_says(p, k == 2 ? "WindowRegister(64 bytes)" : "Split(color 0"));
+        CHECK(medleyBarrier(p, NULL) == res);
+        CHECK(medleyCommSplit(p, 0, rank, &c, NULL) == res && c == NULL);
         ranks_meet(w, 1 + k);
         OK(medleyCommDestroy(p));
     }

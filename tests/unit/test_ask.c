@@ -13,14 +13,14 @@ START_TEST(question_golden_bytes)
 {
     static const uint8_t golden[] = {
         0,    2,    0,    0,    4,    0,    0,    0,                             /* collective, hops, subject */
-        0x0d, 0x0c, 0x0b, 0x0a, 0,    0,    0,    0,                             /* wait */
+        0x0d, 0x0c, 0x0b, 0x0a, 11,   0,    0,    0,                             /* wait, jobs */
         7,    0,    0,    0,    0,    0,    0,    0,                             /* seq */
         1,    0,    0,    0,    0,    0,    0,    0,    8,  0, 0, 0, 0, 0, 0, 0, /* drops, coll_seq */
         9,    0,    0,    0,    0,    0,    0,    0,    10, 0, 0, 0, 0, 0, 0, 0, /* sends, recvs */
         0,    7,    2,    0,    0xff, 0xff, 0xff, 0xff,                          /* the call */
         8,    7,    6,    5,    4,    3,    2,    1,    0,  0, 0, 0, 0, 0, 0, 0,
     };
-    struct mdl_question q = {2, 4, 0x0a0b0c0d, 7, 1, 8, 9, 10, allreduce}, back;
+    struct mdl_question q = {2, 4, 0x0a0b0c0d, 11, 7, 1, 8, 9, 10, allreduce}, back;
     uint8_t bytes[MDL_QUESTION_BYTES];
 
     mdl_question_write(&q, bytes);
@@ -28,7 +28,35 @@ START_TEST(question_golden_bytes)
     ck_assert_mem_eq(bytes, golden, sizeof(golden));
     ck_assert(mdl_question_read(bytes, sizeof(bytes), 5, &back));
     ck_assert(back.hops == 2 && back.subject == 4 && back.wait == 0x0a0b0c0d && back.seq == 7 && back.drops == 1);
+    ck_assert(back.jobs == 11);
     ck_assert(back.coll_seq == 8 && back.sends == 9 && back.recvs == 10 && mdl_call_same(&back.call, &allreduce));
+}
+END_TEST
+
+START_TEST(jobs_are_told_apart)
+{
+    struct mdl_question q = {.subject = 1, .call = {.coll = MDL_CALL_SPLIT, .root = 3, .count = 0xfffffffeu}}, back;
+    uint8_t bytes[MDL_QUESTION_BYTES];
+    char text[MDL_CALL_TEXT_BYTES];
+
+    mdl_question_write(&q, bytes);
+    ck_assert_uint_eq(bytes[0], 2);
+    ck_assert_uint_eq(bytes[56], 14);
+    ck_assert(mdl_question_read(bytes, sizeof(bytes), 2, &back));
+    mdl_call_text(&back.call, text);
+    ck_assert_str_eq(text, "Split(color 3, key -2)");
+    bytes[0] = 0;
+    ck_assert(!mdl_question_read(bytes, sizeof(bytes), 2, &back));
+    mdl_call_text(&(struct mdl_call){.coll = MDL_CALL_SPLIT, .root = -1}, text);
+    ck_assert_str_eq(text, "Split(no color)");
+    mdl_call_text(&(struct mdl_call){.coll = MDL_CALL_SHRINK, .dtype = 1, .count = 1ull << 32 | 2, .table = 5}, text);
+    ck_assert_str_eq(text, "Shrink(to 2 ranks, without 0, 2)");
+    mdl_call_text(&(struct mdl_call){.coll = MDL_CALL_SHRINK, .count = 99, .table = 0xabcdu}, text);
+    ck_assert_str_eq(text, "Shrink(to 99 ranks #0000abcd)");
+    mdl_call_text(&(struct mdl_call){.coll = MDL_CALL_SHRINK, .dtype = 1, .count = 1, .table = ~1ull}, text);
+    ck_assert_uint_lt(strlen(text), sizeof(text));
+    mdl_call_text(&(struct mdl_call){.coll = MDL_CALL_WINDOW, .root = -1, .count = 4096}, text);
+    ck_assert_str_eq(text, "WindowRegister(4096 bytes)");
 }
 END_TEST
 
@@ -75,9 +103,9 @@ START_TEST(nonsense_is_refused)
     mdl_question_write(&(struct mdl_question){.subject = 4, .call = allreduce}, ask);
     ck_assert(!mdl_question_read(ask, MDL_QUESTION_BYTES, 4, &q));
     ask[4] = 0;
-    ask[56] = medleyNumColls;
+    ask[56] = MDL_NUM_CALLS;
     ck_assert(!mdl_question_read(ask, MDL_QUESTION_BYTES, 4, &q));
 }
 END_TEST
 
-UNIT_MAIN("ask", question_golden_bytes, answer_golden_bytes, nonsense_is_refused)
+UNIT_MAIN("ask", question_golden_bytes, jobs_are_told_apart, answer_golden_bytes, nonsense_is_refused)
