@@ -190,7 +190,8 @@ bool census_back_to(const struct census *before, const struct census_margin *mar
     for (;;) {
         bool last = scene_now() > until, more;
         census_take(&now);
-        more = world_over(before, &now, what, last) | process_over(before, &now, margin, what, last);
+        more = world_over(before, &now, what, last);
+        more |= process_over(before, &now, margin, what, last);
         if (!more || last) return !more;
         scene_sleep_ms(2);
     }
