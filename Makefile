@@ -5,7 +5,10 @@
 .PHONY: all check setup setup-tests
 %:: GNUmakefile ; @$(MAKE) --no-print-directory -f GNUmakefile $@
 all: GNUmakefile ; @$(MAKE) --no-print-directory -f GNUmakefile all
-check: setup-tests ; @$(MAKE) --no-print-directory GNUmakefile && $(MAKE) --no-print-directory -f GNUmakefile check
+check: setup-tests
+	@$(MAKE) --no-print-directory GNUmakefile
+	@$(MAKE) --no-print-directory -f GNUmakefile -j$$(getconf _NPROCESSORS_ONLN || echo 1) programs
+	@$(MAKE) --no-print-directory -f GNUmakefile check
 setup: ; @build-aux/setup
 setup-tests: ; @build-aux/setup --tests
 GNUmakefile: configure ; @build-aux/setup && ./configure -q $(CONFIGURE_FLAGS)
