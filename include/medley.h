@@ -222,8 +222,10 @@ MEDLEY_API medleyResult_t medleySetLogCallback(medleyLogCallback_t callback, med
 /* ---- communicators ---- */
 
 /* Makes an id and starts listening for the ranks that will use it: call it on one rank and send the 128 bytes to the
- * others. With MEDLEY_COMM_ID=host:port in the environment every rank may call it instead of exchanging the id; that
- * needs MEDLEY_COMM_KEY or MEDLEY_COMM_KEY_FILE unless the address is loopback. ncclGetUniqueId. */
+ * others. Until its ranks have met, or else for twice MEDLEY_INIT_TIMEOUT, an id costs this process about 6 KB and is
+ * one more to look through for each connection: do not make them in store. With MEDLEY_COMM_ID=host:port in the
+ * environment every rank may call it instead of exchanging the id; that needs MEDLEY_COMM_KEY or MEDLEY_COMM_KEY_FILE
+ * unless the address is loopback. ncclGetUniqueId. */
 MEDLEY_API medleyResult_t medleyGetUniqueId(medleyUniqueId *id);
 
 /* Makes this process rank `rank` of a communicator of `nranks` ranks; every rank calls it with the same id. Blocks
@@ -295,8 +297,9 @@ MEDLEY_API medleyResult_t medleyCommUserRank(const medleyComm_t comm, int *rank)
 typedef struct {
     size_t size;                       /* set by the caller: sizeof(medleyRankInfo_t) */
     int rank;                          /* the rank that this describes */
-    int island;                        /* ranks with the same number share a host, or a vendor and its fabric */
-    int local_rank;                    /* its number among the ranks of its host */
+    int island;                        /* ranks with the same number reach each other inside a host (MEDLEY_TRANSPORT
+                                          may keep those of one host apart), or by a vendor's fabric */
+    int local_rank;                    /* its number among the ranks of its host, by host name */
     int pid;                           /* its process, in its own PID namespace */
     char host[MEDLEY_NAME_BYTES];      /* host name */
     char vendor[MEDLEY_NAME_BYTES];    /* "host" for a rank without a device */
@@ -442,16 +445,17 @@ MEDLEY_API medleyResult_t medleyStreamSynchronize(void *stream);
 MEDLEY_API medleyResult_t medleyStreamQuery(void *stream);
 
 /* What is queued on `stream` after this starts only when `event` has happened, as last recorded at this call. An event
- * that was never recorded has happened. If the event stands behind an operation that failed, `stream` has failed with it:
- * what is queued still runs, so that other ranks are not left waiting, and Synchronize and Query return the error. */
+ * that was never recorded has happened. If the event stands behind an operation that failed, `stream` has failed with
+ * it: what is queued still runs, so that other ranks are not left waiting, and Synchronize and Query return the error.
+ */
 MEDLEY_API medleyResult_t medleyStreamWaitEvent(void *stream, void *event);
 
 MEDLEY_API medleyResult_t medleyEventCreate(void **event);
 MEDLEY_API medleyResult_t medleyEventDestroy(void *event);
 MEDLEY_API medleyResult_t medleyEventRecord(void *event, void *stream);
 
-/* medleySuccess, medleyInProgress, or the error of the stream when the event happened: the first since the stream's last
- * Synchronize. */
+/* medleySuccess, medleyInProgress, or the error of the stream when the event happened: the first since the stream's
+ * last Synchronize. */
 MEDLEY_API medleyResult_t medleyEventQuery(void *event);
 
 /* Waits for the event, at most timeout_ms milliseconds (negative: without limit), then medleyTimeout. Otherwise returns

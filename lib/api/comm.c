@@ -142,13 +142,22 @@ medleyResult_t medleyCommUserRank(const medleyComm_t comm, int *rank)
     return medleySuccess;
 }
 
+/* A host is where processes run, whether their ranks may share memory or not. */
+static int local_rank(const struct mdl_comm *c, int rank)
+{
+    int n = 0;
+
+    for (int r = 0; r < rank; r++) n += strcmp(c->facts[r].host, c->facts[rank].host) == 0;
+    return n;
+}
+
 static void fill_info(const struct mdl_comm *c, int rank, medleyRankInfo_t *info)
 {
     const struct mdl_transport_use *t = &c->transport[c->via[rank]];
     struct mdl_link_info link = {0};
 
     *info = (medleyRankInfo_t){
-        .size = sizeof(*info), .rank = rank, .island = c->team->host[rank], .local_rank = c->team->local[rank]};
+        .size = sizeof(*info), .rank = rank, .island = c->team->host[rank], .local_rank = local_rank(c, rank)};
     info->pid = (int)c->facts[rank].pid;
     snprintf(info->host, sizeof(info->host), "%s", c->facts[rank].host);
     snprintf(info->arch, sizeof(info->arch), "%s", c->facts[rank].arch);

@@ -76,12 +76,10 @@ static medleyResult_t apply(const medleyConfig_t *u, struct mdl_config *cfg, boo
 
 static medleyResult_t check(const struct mdl_config *cfg)
 {
-    cpu_set_t cpus;
-
     if (strcmp(cfg->device.s, "host") != 0)
         return mdl_error(medleyInvalidArgument, "device \"%s\" is not supported by this release: only \"host\"",
                          cfg->device.s);
-    if (cfg->cpu_set.s[0]) MDL_TRY(mdl_cpus_parse(cfg->cpu_set.s, &cpus));
+    if (cfg->cpu_set.s[0]) MDL_TRY(mdl_cpus_check(cfg->cpu_set.s));
     MDL_TRY(mdl_transports_check_names(cfg));
     MDL_TRY(mdl_algo_spec_check(cfg->algo.s));
     return mdl_reduce_select(cfg->simd.s[0] ? cfg->simd.s : NULL);

@@ -441,8 +441,11 @@ medleyResult_t mdl_ctl_create(const struct mdl_boot_args *args, const struct mdl
     ctl->service_number = service_number;
     ctl->joining = true;
     ctl->init_deadline_ns = mdl_now_ns() + (uint64_t)ctl->cfg.init_timeout * MDL_NS_PER_MS;
+    struct mdl_config door = *door_config;
+    door.cpu_set = args->config->cpu_set; /* not the door's: the monitor's */
     medleyResult_t result = alloc_tables(ctl);
-    if (result == medleySuccess) result = mdl_door_get(door_config, &ctl->door);
+    if (result == medleySuccess) result = mdl_door_get(&door, &ctl->door);
+    sodium_memzero(&door, sizeof(door));
     if (result != medleySuccess) goto destroy;
     ctl->reactor = mdl_door_reactor(ctl->door);
     result = serve(ctl);

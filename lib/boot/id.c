@@ -175,7 +175,13 @@ static medleyResult_t resolve(const struct mdl_config *cfg, struct mdl_id *id)
 {
     struct mdl_addr all[MAX_RESOLVED], local;
     int n, nlocal;
-    MDL_TRY(mdl_addr_parse(cfg->comm_id.s, all, MAX_RESOLVED, &n));
+    medleyResult_t result = mdl_addr_parse(cfg->comm_id.s, all, MAX_RESOLVED, &n);
+    if (result == medleyInvalidArgument)
+        return mdl_error(medleyInvalidArgument,
+                         "MEDLEY_COMM_ID=%s: write host:port or [IPv6 address]:port, with the port on which rank 0 will "
+                         "listen, from 1 to 65535",
+                         cfg->comm_id.s);
+    MDL_TRY(result);
     for (int i = 0; i < n && id->naddrs < MDL_ID_ADDRS; i++) {
         if (is_wildcard(&all[i]))
             return mdl_error(medleyInvalidArgument,

@@ -50,6 +50,23 @@ medleyResult_t mdl_cpus_parse(const char *text, cpu_set_t *set)
     return medleySuccess;
 }
 
+/* The kernel silently leaves out what a thread may not use, so ask what came of it. */
+medleyResult_t mdl_cpus_check(const char *text)
+{
+    cpu_set_t want, before, got;
+    MDL_TRY(mdl_cpus_parse(text, &want));
+    if (sched_getaffinity(0, sizeof(before), &before) != 0) return medleySuccess; /* nothing can be said */
+    CPU_ZERO(&got);
+    if (sched_setaffinity(0, sizeof(want), &want) == 0 && sched_getaffinity(0, sizeof(got), &got) != 0) got = want;
+    sched_setaffinity(0, sizeof(before), &before);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &want) && !CPU_ISSET(cpu, &got))
+            return mdl_error(medleyInvalidArgument,
+                             "MEDLEY_CPU_SET=%s (medleyConfig_t.cpu_set): this process may not use processor %d", text,
+                             cpu);
+    return medleySuccess;
+}
+
 medleyResult_t mdl_cpus_move(pthread_t thread, const char *text)
 {
     cpu_set_t set;

@@ -128,6 +128,14 @@ static medleyResult_t get_inside(struct mdl_reactor **out)
     return mdl_error(medleyInvalidUsage, "the monitor is about to end");
 }
 
+/* The first who names processors decides where the thread runs, though it may have been started before. */
+static void place(struct mdl_reactor *r, const char *cpu_set)
+{
+    if (r->placed || !cpu_set || !*cpu_set) return;
+    r->placed = true;
+    if (mdl_cpus_move(r->thread, cpu_set) != medleySuccess) mdl_error_clear(); /* it was logged: run anywhere */
+}
+
 static medleyResult_t get_locked(const char *cpu_set, struct mdl_reactor **out)
 {
     if (!the_reactor)
@@ -136,6 +144,7 @@ static medleyResult_t get_locked(const char *cpu_set, struct mdl_reactor **out)
         return mdl_error(medleyInvalidUsage, "Medley cannot be used in a forked child of a process that uses it");
     else
         atomic_fetch_add_explicit(&the_reactor->refs, 1, memory_order_relaxed);
+    place(the_reactor, cpu_set);
     *out = the_reactor;
     return medleySuccess;
 }

@@ -21,7 +21,7 @@
 
 struct mdl_reactor;
 
-/* [any thread] `cpu_set` counts for the get that starts the thread. On the reactor's own thread it only adds a
+/* [any thread] The first `cpu_set` that is not empty says where the thread runs. On the reactor's own thread it only adds a
  * reference. */
 medleyResult_t mdl_reactor_get(const char *cpu_set, struct mdl_reactor **r) MDL_MUST_USE;
 

@@ -20,6 +20,7 @@ struct mdl_reactor {
 
     /* The thread's start: under `lock`. */
     const char *cpu_set; /* the starter's */
+    bool placed;         /* on the processors of somebody who named some; under process_lock */
     bool started;
     medleyResult_t start_result;
     char start_error[MDL_ERROR_TEXT_BYTES];

@@ -347,7 +347,7 @@ static int questions(struct ranks_world *w, int rank, medleyComm_t comm)
         OK(medleyCommGetInfo(comm, r, &info));
         CHECK(info.size == sizeof(info) && info.rank == r);
         if (shm) CHECK(info.island == 0 && info.local_rank == r);
-        if (!shm) CHECK(info.island == r && info.local_rank == 0); /* a host is who can share memory */
+        if (!shm) CHECK(info.island == r && info.local_rank == r); /* on one host, but apart */
         CHECK(info.pid > 0 && (r != rank || info.pid == getpid()));
         CHECK(info.host[0] && info.arch[0] && strcmp(info.vendor, "host") == 0 && strcmp(info.device, "host") == 0);
         CHECK((strcmp(info.transport, "self") == 0) == (r == rank));

@@ -141,6 +141,7 @@ static int texts(struct ranks_world *w, int rank, medleyComm_t comm)
     CHECK(accepted(rank, WITH(cpu_set, "0")) == 0);
     CHECK(refused(rank, WITH(cpu_set, "0-"), "CPU_SET") == 0);
     CHECK(refused(rank, WITH(cpu_set, "all"), "CPU_SET") == 0);
+    CHECK(refused(rank, WITH(cpu_set, "0,1023"), "may not use processor 1023") == 0);
     CHECK(refused(rank, WITH(cpu_set, "3-1"), "CPU_SET") == 0);
     CHECK(refused(rank, WITH(net_ifname, huge), "net_ifname") == 0);
     CHECK(accepted(rank, WITH(comm_name, longest)) == 0);

@@ -353,6 +353,7 @@ static int cpu_set(struct ranks_world *w, int rank, medleyComm_t comm)
     OK(medleyStreamCreate(&stream));
     OK(medleyAllReduce(&one, &sum, 1, medleyInt32, medleySum, half, stream));
     CHECK(where_runs("medley-progress") == cpu);
+    CHECK(where_runs("medley-monitor") == cpu); /* it was there before the child */
     OK(medleyStreamSynchronize(stream));
     CHECK(sum == w->nranks);
     OK(medleyStreamDestroy(stream));

@@ -101,6 +101,8 @@ START_TEST(comm_id_rules)
     for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]) - 1; i++) {
         fixed_config(&cfg, malformed[i], KEY);
         refused(&cfg, medleyInvalidArgument, malformed[i]);
+        refused(&cfg, medleyInvalidArgument, "MEDLEY_COMM_ID");
+        refused(&cfg, medleyInvalidArgument, "from 1 to 65535");
     }
     fixed_config(&cfg, "127.0.0.1:5000", KEY);
     snprintf(cfg.socket_family.s, sizeof(cfg.socket_family.s), "AF_INET6");

@@ -382,6 +382,24 @@ START_TEST(the_thread_runs_where_it_shall)
 }
 END_TEST
 
+START_TEST(the_thread_moves_to_the_first_named_processors)
+{
+    struct mdl_reactor *again;
+    cpu_set_t allowed, got;
+    char text[16];
+    int cpu = 0;
+    sched_getaffinity(0, sizeof(allowed), &allowed);
+    while (!CPU_ISSET(cpu, &allowed)) cpu++;
+    sprintf(text, "%d", cpu);
+    ck_assert_int_eq(mdl_reactor_get("", &r), medleySuccess);
+    ck_assert_int_eq(mdl_reactor_get(text, &again), medleySuccess);
+    mdl_reactor_call(r, where, &got);
+    ck_assert(CPU_COUNT(&got) == 1 && CPU_ISSET(cpu, &got));
+    mdl_reactor_put(again);
+    mdl_reactor_put(r);
+}
+END_TEST
+
 START_TEST(a_bad_cpu_set_is_an_error_and_leaves_nothing)
 {
     warm_up();
@@ -662,7 +680,8 @@ UNIT_MAIN("reactor", tasks_run_once_each_in_order, a_queued_task_stays_and_can_b
           a_task_that_posts_itself_starves_nobody, a_call_runs_on_the_thread_and_waits, timers_run_when_due_in_order,
           a_timer_can_cancel_one_of_its_own_batch, cancelled_timers_do_not_run, a_watch_can_free_one_of_its_own_batch,
           events_can_be_changed, a_bad_descriptor_is_an_error, the_thread_has_a_name_and_takes_no_signals,
-          the_thread_runs_where_it_shall, a_bad_cpu_set_is_an_error_and_leaves_nothing, a_thousand_cycles_leave_nothing,
-          references_keep_it, its_own_thread_ends_it, threads_may_come_and_go,
-          a_forked_child_gets_errors_and_never_hangs, a_child_of_an_idle_process_has_its_own,
-          a_fork_at_any_moment_leaves_no_lock_held, it_survives_the_loss_of_its_descriptors)
+          the_thread_runs_where_it_shall, the_thread_moves_to_the_first_named_processors,
+          a_bad_cpu_set_is_an_error_and_leaves_nothing, a_thousand_cycles_leave_nothing, references_keep_it,
+          its_own_thread_ends_it, threads_may_come_and_go, a_forked_child_gets_errors_and_never_hangs,
+          a_child_of_an_idle_process_has_its_own, a_fork_at_any_moment_leaves_no_lock_held,
+          it_survives_the_loss_of_its_descriptors)
