@@ -23,6 +23,9 @@ medleyResult_t mdl_shm_ask(struct mdl_shm_peer *p, const struct mdl_shm_query *q
     do n = send(p->link_fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     if (n == (ssize_t)sizeof(bytes)) return medleySuccess;
+    if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+        return mdl_error(medleyRemoteError, "rank %d: rank %d (pid %u) was asked for shared memory, and is gone",
+                         p->ctx->args.rank, p->rank, p->told_pid);
     return mdl_system_error(n < 0 ? errno : EPIPE, "rank %d: asking rank %d (pid %u) for shared memory",
                             p->ctx->args.rank, p->rank, p->told_pid);
 }

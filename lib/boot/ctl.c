@@ -17,7 +17,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 20, LOOK_MOST_MS = 200, FLUSH_MS = 200, FLUSH_FAULT_MS = 1000, FLUSH_LOOK_MS = 2 };
+enum {
+    LOOK_MS = 20,
+    LOOK_MOST_MS = 200,
+    FLUSH_MS = 200,
+    FLUSH_FAULT_MS = 1000,
+    FLUSH_LOOK_MS = 2,
+    HEARD_MS = 50,
+    HEARD_LOOK_US = 200
+};
 
 const struct mdl_secret *mdl_ctl_secret(const struct mdl_ctl *ctl) { return &ctl->secret; }
 struct mdl_door *mdl_ctl_door(const struct mdl_ctl *ctl) { return ctl->door; }
@@ -278,6 +286,30 @@ void mdl_ctl_fault(struct mdl_ctl *ctl, medleyResult_t code, int origin, const c
 
 /* ---- the end ---- */
 
+struct hearing {
+    struct mdl_ctl *ctl;
+    bool unheard;
+};
+
+static void look_heard(void *arg)
+{
+    struct hearing *h = arg;
+    empty_inbox(&h->ctl->inbox_task);
+    h->unheard = mdl_fault_unheard(h->ctl);
+}
+
+/* Neighbours that run say at once that they know of the fault. Those that do not will be gone around, which takes new
+ * links. */
+static void wait_heard(struct mdl_ctl *ctl)
+{
+    struct hearing h = {.ctl = ctl};
+    uint64_t until = mdl_now_ns() + HEARD_MS * MDL_NS_PER_MS;
+    do {
+        mdl_reactor_call(ctl->reactor, look_heard, &h);
+        if (h.unheard) nanosleep(&(struct timespec){.tv_nsec = HEARD_LOOK_US * 1000}, NULL);
+    } while (h.unheard && mdl_now_ns() < until);
+}
+
 static void say_goodbye(void *arg)
 {
     struct mdl_ctl *ctl = arg;
@@ -309,7 +341,9 @@ static void look_flushed(void *arg)
     mdl_list_each (it, &look->ctl->known) {
         struct mdl_ctl_peer *p = mdl_container_of(it, struct mdl_ctl_peer, link);
         if ((p->out && !mdl_wire_idle(p->out)) || (p->in && !mdl_wire_idle(p->in))) look->idle = false;
-        if (look->ctl->fault.set && !mdl_peer_gone(p) && !mdl_list_empty(&p->queue)) look->owes_fault = true;
+        /* Who has refused a link once is most likely gone. */
+        if (look->ctl->fault.set && !mdl_peer_gone(p) && !p->tries && !mdl_list_empty(&p->queue))
+            look->owes_fault = true;
     }
 }
 
@@ -368,6 +402,7 @@ void mdl_ctl_close(struct mdl_ctl *ctl)
 {
     /* In a forked child everything here belongs to the parent. */
     if (!ctl || ctl->pid != getpid()) return;
+    wait_heard(ctl);
     mdl_reactor_call(ctl->reactor, say_goodbye, ctl);
     wait_flushed(ctl);
     mdl_door_unserve(ctl->service);

@@ -222,6 +222,7 @@ void mdl_fault_set(struct mdl_ctl *ctl, const struct mdl_trouble *t);
 void mdl_fault_frame(struct mdl_ctl *ctl, uint32_t src, const struct mdl_frame *frame, const uint8_t *payload);
 void mdl_fault_linked(struct mdl_ctl_peer *p); /* a new link: does the peer know? */
 void mdl_fault_gone(struct mdl_ctl_peer *p);
+bool mdl_fault_unheard(const struct mdl_ctl *ctl); /* told to a rank that has not said so yet, nor left */
 void mdl_fault_leave(struct mdl_ctl *ctl); /* this rank leaves: the last chance to tell */
 void mdl_fault_fini(struct mdl_ctl *ctl);
 

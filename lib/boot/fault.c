@@ -112,6 +112,15 @@ void mdl_fault_gone(struct mdl_ctl_peer *p)
     if (p->ctl->fault.set && p->fault_sent) detour(p);
 }
 
+bool mdl_fault_unheard(const struct mdl_ctl *ctl)
+{
+    mdl_list_each (it, &ctl->known) {
+        const struct mdl_ctl_peer *p = mdl_container_of(it, struct mdl_ctl_peer, link);
+        if (p->fault_sent && !p->fault_seen && !p->fault_detoured && !mdl_peer_gone(p)) return true;
+    }
+    return false;
+}
+
 void mdl_fault_leave(struct mdl_ctl *ctl)
 {
     if (ctl->fault.set) (void)go_around(ctl);

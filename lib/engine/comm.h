@@ -86,6 +86,7 @@ struct mdl_comm {
     struct mdl_team *team;
     struct mdl_board board;
     bool use_board;
+    _Atomic bool boards_mapped; /* [any thread] all of the host's boards can be read */
     uint32_t quick; /* bit of each collective whose small calls go through quick.h */
     struct mdl_transport_use *map_transport;
 

@@ -121,10 +121,12 @@ static void doing_text(const struct mdl_comm *c, char *text, size_t bytes)
 /* A rank with which this one had no control link says its goodbye by the board alone. */
 static bool has_left(const struct mdl_comm *c, int rank)
 {
-    const struct mdl_team *t = c->team;
+    const struct mdl_team *t;
 
     if (atomic_load_explicit(&c->gone[rank], memory_order_relaxed)) return true;
-    return c->use_board && t->host[rank] == t->host[c->rank] &&
+    if (!atomic_load_explicit(&c->boards_mapped, memory_order_acquire)) return false; /* pairs with map_boards */
+    t = c->team;
+    return t->host[rank] == t->host[c->rank] &&
            atomic_load_explicit(mdl_board_left(&c->board, t->local[rank]), memory_order_relaxed);
 }
 

@@ -308,6 +308,7 @@ static medleyResult_t map_boards(struct mdl_comm *c)
                              c->facts[r].host, len, (unsigned long long)c->facts[c->rank].board_bytes);
     }
     mdl_quick_init(c);
+    atomic_store_explicit(&c->boards_mapped, c->use_board, memory_order_release); /* pairs with has_left */
     return medleySuccess;
 }
 
