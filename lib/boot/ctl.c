@@ -22,6 +22,7 @@ enum {
     LOOK_MOST_MS = 200,
     FLUSH_MS = 200,
     FLUSH_FAULT_MS = 1000,
+    FLUSH_WORD_MS = 100,
     FLUSH_LOOK_MS = 2,
     HEARD_MS = 50,
     HEARD_LOOK_US = 200
@@ -330,20 +331,20 @@ static void say_goodbye(void *arg)
 
 struct flush_look {
     struct mdl_ctl *ctl;
-    bool idle, owes_fault;
+    bool idle, owes_fault, owes_word;
 };
 
 static void look_flushed(void *arg)
 {
     struct flush_look *look = arg;
     look->idle = true;
-    look->owes_fault = false;
+    look->owes_fault = look->owes_word = false;
     mdl_list_each (it, &look->ctl->known) {
         struct mdl_ctl_peer *p = mdl_container_of(it, struct mdl_ctl_peer, link);
         if ((p->out && !mdl_wire_idle(p->out)) || (p->in && !mdl_wire_idle(p->in))) look->idle = false;
-        /* Who has refused a link once is most likely gone. */
-        if (look->ctl->fault.set && !mdl_peer_gone(p) && !p->tries && !mdl_list_empty(&p->queue))
-            look->owes_fault = true;
+        /* Who has refused a link once is most likely gone; and others than neighbours hear of it from theirs too. */
+        bool owes = look->ctl->fault.set && !mdl_peer_gone(p) && !p->tries && !mdl_list_empty(&p->queue);
+        if (owes) *(p->neighbour ? &look->owes_fault : &look->owes_word) = true;
     }
 }
 
@@ -352,11 +353,13 @@ static void look_flushed(void *arg)
 static void wait_flushed(struct mdl_ctl *ctl)
 {
     struct flush_look look = {.ctl = ctl};
-    uint64_t now = mdl_now_ns(), until = now + FLUSH_MS * MDL_NS_PER_MS, last = now + FLUSH_FAULT_MS * MDL_NS_PER_MS;
+    uint64_t now = mdl_now_ns(), word = now + FLUSH_WORD_MS * MDL_NS_PER_MS, until = now + FLUSH_MS * MDL_NS_PER_MS,
+             last = now + FLUSH_FAULT_MS * MDL_NS_PER_MS;
     for (;;) {
         mdl_reactor_call(ctl->reactor, look_flushed, &look);
         now = mdl_now_ns();
-        if ((look.idle && !look.owes_fault) || now >= (look.owes_fault ? last : until)) return;
+        bool owes = look.owes_fault || (look.owes_word && now < word);
+        if ((look.idle && !owes) || now >= (look.owes_fault ? last : until)) return;
         nanosleep(&(struct timespec){.tv_nsec = FLUSH_LOOK_MS * MDL_NS_PER_MS}, NULL);
     }
 }
