@@ -130,7 +130,8 @@ typedef enum {
 
 /* Numerics. Integers wrap around. 16- and 8-bit floats are added in fp32 and rounded to nearest even; min and max order
  * -0 before +0 and give NaN if any input is NaN; a NaN result is one canonical NaN; denormals are kept. Avg is the sum
- * divided by the number of ranks: toward zero for integers. Values from medleyNumOps on come from
+ * divided by the number of ranks: toward zero for integers. What is too large for a float type becomes infinite (f8e4m3,
+ * which has no infinity: NaN), in Avg too if the sum does. Values from medleyNumOps on come from
  * medleyRedOpCreatePreMulSum. */
 typedef enum {
     medleySum = 0,
@@ -163,7 +164,8 @@ typedef struct medleyConfig_v1 {
     unsigned int magic;   /* MEDLEY_CONFIG_MAGIC */
     unsigned int version; /* MEDLEY_CONFIG_VERSION */
     int blocking;         /* 1 (default): calls return when done; 0: they may return medleyInProgress */
-    int timeout_ms;       /* deadline of one operation in milliseconds; 0: none. MEDLEY_TIMEOUT */
+    int timeout_ms;       /* an operation in which nothing moves for so many milliseconds fails; 0: never.
+                             MEDLEY_TIMEOUT */
     int init_timeout_ms;  /* deadline of initialisation in milliseconds. MEDLEY_INIT_TIMEOUT */
     int deterministic;    /* 1: the same bits for any placement, algorithm and transport. MEDLEY_DETERMINISTIC */
     int threads;          /* worker threads of this process for large copies and reductions; 0: none. MEDLEY_THREADS */
@@ -495,7 +497,7 @@ typedef struct {
     uint64_t sent_bytes; /* payload that left for it */
     uint64_t recv_bytes; /* payload that came from it */
     uint64_t retries;    /* pieces sent again or moved to another link */
-    char transport[16];  /* "self", "shm", "tcp"; empty if never used */
+    char transport[16];  /* what reaches it: "self", "shm", "tcp" */
     uint64_t reserved[4];
 } medleyPeerStats_t;
 

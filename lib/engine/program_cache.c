@@ -6,7 +6,10 @@
  */
 #include "config.h"
 
+#include "lib/algo/spec.h"
+#include "lib/base/log.h"
 #include "lib/engine/program.h"
+#include "lib/plan/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +83,9 @@ static medleyResult_t build(const struct mdl_program_args *args, const struct md
     struct mdl_plan *plan;
 
     MDL_TRY(mdl_algo_choose(args->team, c, args->spec, args->limits, &choice));
+    if (args->rank == 0 && !choice.overridden && mdl_spec_speaks(args->spec, c->coll))
+        MDL_WARN(MDL_COLL, "MEDLEY_ALGO=%s admits nothing that works for this %s: %s is used instead", args->spec,
+                 mdl_coll_name(c->coll), choice.algo->name);
     if (args->verify) MDL_TRY(verify_all(args, c, choice.algo));
     MDL_TRY(mdl_algo_plan(choice.algo, args->team, c, args->rank, &plan));
     medleyResult_t res = check_scratch(args, c, &choice, plan);
