@@ -21,7 +21,7 @@ enum {
     LOOK_MS = 20,
     LOOK_MOST_MS = 200,
     FLUSH_MS = 200,
-    FLUSH_FAULT_MS = 1000,
+    FLUSH_FAULT_MS = 300,
     FLUSH_WORD_MS = 100,
     FLUSH_LOOK_MS = 2,
     HEARD_MS = 50,

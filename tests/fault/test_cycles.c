@@ -467,7 +467,7 @@ int main(int argc, char **argv)
     static const struct plot
         all = {.n = 1, .rounds = 1000, .round = all_round},
         threads = {.n = 3, .rounds = 300, .round = plain_round, .threads = true},
-        processes = {.n = 3, .rounds = 1000, .round = plain_round},
+        processes = {.n = 3, .rounds = 300, .round = plain_round},
         aborts = {.n = 3, .rounds = 60, .round = abort_round},
         unblocked = {.n = 1, .rounds = 100, .round = unblocked_round, .expire = true, .init_timeout = "100ms"},
         failures = {.n = 1, .rounds = 80, .round = fail_round, .expire = true, .init_timeout = "100ms"},
