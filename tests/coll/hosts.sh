@@ -12,3 +12,4 @@ for hosts in a,b,a,b,a a,a,b,b,b a,b,b,b,c; do
 done
 # Two levels by messages only.
 MDL_TEST_HOSTS=a,a,b,b,b MEDLEY_ALGO=hier MEDLEY_TRANSPORT=tcp run -n 5 -c 40 -s 44
+MDL_TEST_HOSTS=a,a,b tests/coll/test_coll -n 3 -p -s 45 -d 60

@@ -22,3 +22,6 @@ MEDLEY_THREADS=2 run -n 2 -c 60 -s 11 -m 1000000
 run -n 4 -c 200 -s 12 -m 200 # payload in the published lines, and the same without
 MEDLEY_ONESHOT=0 run -n 4 -c 80 -s 12 -m 200
 MEDLEY_DETERMINISTIC=1 run -n 7 -c 80 -s 13 -m 100
+run -n 3 -p -m 300000 -s 14
+run -n 2 -p -s 15 -t
+MEDLEY_CMA=0 run -n 3 -p -s 16

@@ -15,3 +15,4 @@ for algo in $(./medley-info | sed -n "s/^algorithms *//p"); do
 done
 MEDLEY_DETERMINISTIC=1 run -n 3 -c 60 -s 9
 MEDLEY_WINDOW=4096 run -n 3 -c 60 -s 10
+run -n 3 -p -m 300000 -s 14

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Randomised collectives against the reference: test_coll [-n ranks] [-c cases] [-s seed] [-t: threads] [-m max count]
- * [-a: asynchronous streams] [-l: look at the links] [-v] Every type, operation, size class, root, in place or not,
- * mapped or ordinary buffers is drawn; the first draws walk through all collectives x types. The environment
- * (MEDLEY_TRANSPORT, MEDLEY_ALGO, MEDLEY_CMA ...) chooses the path. AllReduce results must be bit-identical on all
- * ranks. With -l ranks of one host must be linked by shared memory and those of different hosts by TCP.
+ * [-a: asynchronous streams] [-l: look at the links] [-p: cases that cover all pairs instead, see cover.h] [-v] Every
+ * type, operation, size class, root, in place or not, mapped or ordinary buffers is drawn; the first draws walk through
+ * all collectives x types. The environment (MEDLEY_TRANSPORT, MEDLEY_ALGO, MEDLEY_CMA ...) chooses the path. AllReduce
+ * results must be bit-identical on all ranks. With -l ranks of one host must be linked by shared memory and those of
+ * different hosts by TCP.
  */
 #include "config.h"
 
+#include "tests/coll/cover.h"
 #include "tests/coll/ranks.h"
 #include "tests/coll/reference.h"
 
@@ -19,7 +21,7 @@
 struct options {
     int ranks, cases, seconds;
     unsigned seed;
-    bool threads, async, links, verbose;
+    bool threads, async, links, pairs, verbose;
     size_t max;
 };
 
@@ -80,10 +82,24 @@ static int wrong_links(medleyComm_t comm, int rank, int n)
     return wrong;
 }
 
+static struct coll_case *draw_all(const struct options *o, int n, int *cases)
+{
+    struct coll_case *list = NULL;
+    unsigned s = o->seed;
+
+    *cases = o->pairs ? cover_pairs(o->seed, n, o->max, &list) : o->cases;
+    if (o->pairs) return list;
+    list = malloc((size_t)*cases * sizeof(*list) + 1);
+    for (int i = 0; list && i < *cases; i++) list[i] = draw((unsigned)i, &s, n, o->max);
+    if (!list) abort();
+    return list;
+}
+
 static int rank_main(struct ranks_world *w, int rank, void *arg)
 {
     const struct options *o = arg;
-    unsigned s = o->seed;
+    int cases;
+    struct coll_case *list = draw_all(o, w->nranks, &cases);
     medleyComm_t comm;
     medleyCommStats_t stats = {.size = sizeof(stats)};
     void *stream = NULL;
@@ -94,8 +110,8 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
         return 1;
     }
     if (o->async && medleyStreamCreate(&stream) != medleySuccess) return 1;
-    for (int i = 0; i < o->cases && !wrong; i++) {
-        struct coll_case c = draw((unsigned)i, &s, w->nranks, o->max);
+    for (int i = 0; i < cases && !wrong; i++) {
+        struct coll_case c = list[i];
         unsigned long long hash = 0;
         char text[256];
 
@@ -108,10 +124,11 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
     if (o->links && !wrong) wrong = wrong_links(comm, rank, w->nranks);
     if (medleyCommGetStats(comm, &stats) != medleySuccess) wrong = 1;
     if (rank == 0 && !wrong)
-        printf("%d cases on %d ranks right; plans built %llu, reused %llu\n", o->cases, w->nranks,
+        printf("%d cases on %d ranks right; plans built %llu, reused %llu\n", cases, w->nranks,
                (unsigned long long)stats.plans_built, (unsigned long long)stats.plans_reused);
     if (stream && medleyStreamDestroy(stream) != medleySuccess) wrong = 1;
     if (wrong ? medleyCommAbort(comm) : medleyCommDestroy(comm)) wrong = 1;
+    free(list);
     return wrong ? 1 : 0;
 }
 
@@ -120,7 +137,7 @@ int main(int argc, char **argv)
     struct options o = {.ranks = 4, .cases = 300, .seconds = 100, .seed = 1, .max = 100000};
     int opt, failed;
 
-    while ((opt = getopt(argc, argv, "n:c:s:m:d:talv")) != -1) {
+    while ((opt = getopt(argc, argv, "n:c:s:m:d:talpv")) != -1) {
         switch (opt) {
         case 'n': o.ranks = atoi(optarg); break;
         case 'c': o.cases = atoi(optarg); break;
@@ -130,6 +147,7 @@ int main(int argc, char **argv)
         case 't': o.threads = true; break;
         case 'a': o.async = true; break;
         case 'l': o.links = true; break;
+        case 'p': o.pairs = true; break;
         case 'v': o.verbose = true; break;
         default: return 2;
         }
