@@ -168,16 +168,18 @@ static void fail_here(struct mdl_ctl *ctl, const char *text)
     mdl_gather_fail(ctl, medleyInternalError, full);
 }
 
-/* A peer is gone: a round that still needs it cannot end. */
+/* A peer is gone: a round that still needs it cannot end. Who was missing until then may be why it is gone: the rank
+ * whose deadline comes first gives up, and leaves, a moment before the others. */
 void mdl_gather_gone(struct mdl_ctl *ctl, const struct mdl_ctl_peer *p, const char *why)
 {
     const struct mdl_gather *g = &ctl->gather;
-    char text[MDL_ERROR_TEXT_BYTES];
+    char text[MDL_ERROR_TEXT_BYTES], before[400];
     int child = child_index(ctl, (uint32_t)p->rank);
     bool up = ctl->rank && mdl_tree_parent(ctl->rank) == (uint32_t)p->rank;
     if (!g->call || g->broken || !(up || (child >= 0 && !g->child[child].complete))) return;
-    snprintf(text, sizeof(text), "rank %u: '%s' cannot go on without rank %d (%s): %s", ctl->rank, g->call->what,
-             p->rank, mdl_ctl_host(ctl, p->rank), why);
+    describe(ctl, before, sizeof(before));
+    snprintf(text, sizeof(text), "rank %u: '%s' cannot go on without rank %d (%s): %s; before that: %s", ctl->rank,
+             g->call->what, p->rank, mdl_ctl_host(ctl, p->rank), why, before);
     MDL_WARN(MDL_BOOT, "%s", text);
     mdl_gather_fail(ctl, medleyRemoteError, text);
 }

@@ -36,6 +36,7 @@ struct mdl_transport_use {
     void *ctx;
     uint32_t *reach; /* [nranks] both ways */
     bool used;       /* by some pair: progressed and armed */
+    bool overdue;    /* somebody did not answer until the deadline of connect_all */
 };
 
 /* Plain counters of the executing thread; readers may see them half a step behind. */

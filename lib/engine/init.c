@@ -173,6 +173,7 @@ static medleyResult_t connect_transport(struct mdl_comm *c, int t, const uint8_t
             .rank = r, .address = len && len <= MDL_ADDRESS_BYTES ? at + 2 : NULL, .address_len = len};
     }
     res = use->ctx ? use->ops->connect_all(use->ctx, peers, deadline_ns, use->reach) : medleySuccess;
+    use->overdue = mdl_now_ns() >= deadline_ns;
     free(peers);
     return res;
 }
@@ -218,6 +219,20 @@ static uint8_t reach_of(const struct mdl_comm *c, const uint8_t *rows, int t, in
     return rows[(size_t)from * MDL_MAX_TRANSPORTS * n + (size_t)t * n + (size_t)to];
 }
 
+/* A peer that did not answer is late or stopped, and the same settings may work next time; one that refused is not. */
+static medleyResult_t no_transport(const struct mdl_comm *c, const uint8_t *rows, int peer)
+{
+    bool silent = false;
+
+    for (int t = 0; t < c->ntransports; t++)
+        silent |= c->transport[t].overdue && !(reach_of(c, rows, t, c->rank, peer) & MDL_REACH_SEND);
+    return mdl_error(silent ? medleyTimeout : medleySystemError,
+                     "rank %d (host %s) has no transport to rank %d (host %s): MEDLEY_TRANSPORT is %s, and of these none "
+                     "reaches it%s",
+                     c->rank, c->facts[c->rank].host, peer, c->facts[peer].host, c->cfg.transport.s,
+                     silent ? "; it did not answer in time" : "");
+}
+
 /* The first transport in order of preference that both sides can use; keeps in `reach` what both sides see. */
 static medleyResult_t choose_transports(struct mdl_comm *c, const uint8_t *rows)
 {
@@ -229,11 +244,7 @@ static medleyResult_t choose_transports(struct mdl_comm *c, const uint8_t *rows)
             c->via[r] = (uint8_t)t;
             c->transport[t].used = true;
         }
-        if (c->via[r] == MDL_NO_TRANSPORT)
-            return mdl_error(medleySystemError,
-                             "rank %d (host %s) has no transport to rank %d (host %s): MEDLEY_TRANSPORT is %s, and of "
-                             "these none reaches it",
-                             c->rank, c->facts[c->rank].host, r, c->facts[r].host, c->cfg.transport.s);
+        if (c->via[r] == MDL_NO_TRANSPORT) return no_transport(c, rows, r);
     }
     return medleySuccess;
 }
