@@ -237,6 +237,7 @@ static medleyResult_t run_now(const struct args *a, struct mdl_comm *c)
     medleyResult_t res = fill_op(a, c, &op);
 
     if (res != medleySuccess) return res;
+    if (mdl_op_run_quick(&op)) return op.result;
     mdl_batch_init(&batch, c);
     mdl_batch_add(&batch, &op);
     res = mdl_drive(&one, 1);

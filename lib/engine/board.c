@@ -80,12 +80,17 @@ static struct mdl_line *line_of(const struct mdl_board *b, int i, uint64_t seq)
     return (struct mdl_line *)((char *)b->base[i] + (seq & 1) * MDL_BOARD_LINE_ROOM);
 }
 
+static uint64_t first_word(const struct mdl_call *c)
+{
+    return (uint64_t)c->coll | (uint64_t)c->dtype << 8 | (uint64_t)c->op << 16 | (uint64_t)c->flags << 24 |
+           (uint64_t)(uint32_t)c->root << 32;
+}
+
 void mdl_board_publish(struct mdl_board *b, uint64_t seq, const struct mdl_call *c)
 {
     struct mdl_line *l = line_of(b, b->me, seq);
     const uint64_t words[MDL_LINE_WORDS] = {
-        (uint64_t)c->coll | (uint64_t)c->dtype << 8 | (uint64_t)c->op << 16 | (uint64_t)c->flags << 24 |
-            (uint64_t)(uint32_t)c->root << 32,
+        first_word(c),
         c->count,
         c->table,
         c->in_segment,
@@ -123,6 +128,17 @@ medleyResult_t mdl_board_look(const struct mdl_board *b, int i, uint64_t seq, st
         .out_addr = atomic_load_explicit(&l->word[6], memory_order_relaxed),
     };
     return medleySuccess;
+}
+
+bool mdl_board_is_same(const struct mdl_board *b, int i, uint64_t seq, const struct mdl_call *c)
+{
+    struct mdl_line *l = line_of(b, i, seq);
+
+    if (atomic_load_explicit(&l->seq, memory_order_acquire) != seq) return false; /* pairs with publish */
+    meet();
+    return atomic_load_explicit(&l->word[0], memory_order_relaxed) == first_word(c) &&
+           atomic_load_explicit(&l->word[1], memory_order_relaxed) == c->count &&
+           atomic_load_explicit(&l->word[2], memory_order_relaxed) == c->table;
 }
 
 static _Atomic uint64_t *signal_slot(const struct mdl_board *b, int owner, uint32_t channel, int source)

@@ -62,6 +62,9 @@ void mdl_board_publish(struct mdl_board *b, uint64_t seq, const struct mdl_call 
  * further. */
 medleyResult_t mdl_board_look(const struct mdl_board *b, int i, uint64_t seq, struct mdl_call *call);
 
+/* Is line `seq` of local rank i there, with the signature of *call? What both leave open is not compared: buffers. */
+bool mdl_board_is_same(const struct mdl_board *b, int i, uint64_t seq, const struct mdl_call *call);
+
 void mdl_board_signal(struct mdl_board *b, int i, uint32_t channel);
 bool mdl_board_consume(struct mdl_board *b, int i, uint32_t channel); /* takes one signal of local rank i, if there is
                                                                          one */

@@ -45,6 +45,7 @@ struct mdl_peer_counters {
 };
 struct mdl_coll_counters {
     _Atomic uint64_t calls, bytes, time_ns;
+    _Atomic uint64_t ticks; /* more time, of calls that went the quick way */
 };
 
 struct mdl_redop {

@@ -6,7 +6,7 @@
 
 static bool is_p2p(uint8_t coll) { return coll == medleyCollSend || coll == medleyCollRecv; }
 
-uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *c, uint64_t seq, uint64_t tag, uint64_t now_ns)
+uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *c, uint64_t seq, uint64_t tag)
 {
     uint64_t number = atomic_load_explicit(&d->next, memory_order_relaxed);
     struct mdl_diary_entry *e = &d->entry[number % MDL_DIARY_ENTRIES];
@@ -17,7 +17,6 @@ uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *c, uint64_t
         c->count,
         c->table,
         seq,
-        now_ns,
         MDL_DIARY_STARTED,
         tag,
     };
@@ -36,7 +35,7 @@ void mdl_diary_drop(struct mdl_diary *d) { atomic_fetch_add_explicit(&d->drops, 
 void mdl_diary_done(struct mdl_diary *d, uint64_t number)
 {
     if (atomic_load_explicit(&d->next, memory_order_relaxed) - number > MDL_DIARY_ENTRIES) return;
-    atomic_store_explicit(&d->entry[number % MDL_DIARY_ENTRIES].word[5], MDL_DIARY_DONE, memory_order_relaxed);
+    atomic_store_explicit(&d->entry[number % MDL_DIARY_ENTRIES].word[4], MDL_DIARY_DONE, memory_order_relaxed);
 }
 
 static bool read_entry(const struct mdl_diary *d, uint64_t number, struct mdl_diary_note *note)
@@ -58,9 +57,8 @@ static bool read_entry(const struct mdl_diary *d, uint64_t number, struct mdl_di
         .table = w[2],
     };
     note->seq = w[3];
-    note->when_ns = w[4];
-    note->tag = w[6];
-    note->state = (enum mdl_diary_state)w[5];
+    note->state = (enum mdl_diary_state)w[4];
+    note->tag = w[5];
     return true;
 }
 

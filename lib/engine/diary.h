@@ -9,7 +9,7 @@
 
 #include "lib/engine/call.h"
 
-enum { MDL_DIARY_ENTRIES = 64, MDL_DIARY_WORDS = 7 };
+enum { MDL_DIARY_ENTRIES = 64, MDL_DIARY_WORDS = 6 };
 enum mdl_diary_state { MDL_DIARY_STARTED = 1, MDL_DIARY_DONE = 2 };
 
 /* An entry is valid while its stamp is even and unchanged around the read (a sequence lock with one writer). */
@@ -25,12 +25,12 @@ struct mdl_diary {
 
 struct mdl_diary_note {
     struct mdl_call call;
-    uint64_t seq, tag, when_ns;
+    uint64_t seq, tag;
     enum mdl_diary_state state;
 };
 
 /* `tag`: of its messages. Returns the entry's number. */
-uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *call, uint64_t seq, uint64_t tag, uint64_t now_ns);
+uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *call, uint64_t seq, uint64_t tag);
 void mdl_diary_drop(struct mdl_diary *d);
 void mdl_diary_done(struct mdl_diary *d, uint64_t number);
 bool mdl_diary_find(const struct mdl_diary *d, uint64_t coll_seq, struct mdl_diary_note *note); /* the collective with

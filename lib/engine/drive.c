@@ -237,15 +237,6 @@ static void check_deadlines(struct mdl_batch *b, uint64_t now)
     }
 }
 
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 static void add_fd(struct mdl_driver *d, int fd)
 {
     if (fd < 0) return;
@@ -351,7 +342,7 @@ static void idle(struct mdl_driver *d)
     /* In time, not in turns: one turn may be a load or several system calls. */
     if (d->turns % SPIN_TURNS == 0 || d->quiet_ns >= spin) measure_quiet(d);
     if (d->n && d->quiet_ns < spin) {
-        relax();
+        mdl_relax();
     } else if (d->n && d->quiet_ns <= spin + yield) {
         sched_yield();
     } else if (!d->armed) {

@@ -388,6 +388,7 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     uint8_t *mine = NULL, *all = NULL, *rows = NULL;
     medleyResult_t res;
 
+    mdl_ticks_init();
     mdl_fault_attach(c);
     mdl_diag_attach(c);
     mdl_job_attach(c);

@@ -81,7 +81,7 @@ void mdl_job_begin(struct mdl_comm *c, const struct mdl_call *call, const int *m
     c->job.members = members;
     c->job.nmembers = n;
     c->job.seq = call->coll == MDL_CALL_SHRINK ? 0 : last + 1;
-    c->job.number = mdl_diary_start(&c->job.diary, call, c->job.seq, 0, mdl_now_ns());
+    c->job.number = mdl_diary_start(&c->job.diary, call, c->job.seq, 0);
     c->job.open = true;
     if (c->nranks > 1) mdl_reactor_call(reactor_of(c), start_inside, c);
 }

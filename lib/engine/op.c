@@ -19,6 +19,9 @@
 #define EXPLAIN_NS      (2 * MDL_NS_PER_S)
 #define EXPLAIN_GONE_NS (500 * MDL_NS_PER_MS)
 
+/* How often the quick way looks for the others' lines before it leaves the waiting to the driver. */
+enum { QUICK_TURNS = 64 };
+
 static bool is_p2p(const struct mdl_op *op)
 {
     return op->call.coll == medleyCollSend || op->call.coll == medleyCollRecv;
@@ -140,6 +143,12 @@ static bool nothing_to_do(const struct mdl_op *op)
     return true;
 }
 
+/* To a counter that this thread alone writes. */
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
 static void finish(struct mdl_op *op, medleyResult_t res)
 {
     struct mdl_comm *c = op->comm;
@@ -150,12 +159,12 @@ static void finish(struct mdl_op *op, medleyResult_t res)
     op->result = res;
     if (res != medleySuccess) return;
     buffer_bytes(op, &in, &out);
-    atomic_store_explicit(&s->calls, atomic_load_explicit(&s->calls, memory_order_relaxed) + 1, memory_order_relaxed);
-    atomic_store_explicit(&s->bytes, atomic_load_explicit(&s->bytes, memory_order_relaxed) + (in > out ? in : out),
-                          memory_order_relaxed);
-    atomic_store_explicit(&s->time_ns,
-                          atomic_load_explicit(&s->time_ns, memory_order_relaxed) + mdl_now_ns() - op->issued_ns,
-                          memory_order_relaxed);
+    add(&s->calls, 1);
+    add(&s->bytes, in > out ? in : out);
+    if (op->issued_ns)
+        add(&s->time_ns, mdl_now_ns() - op->issued_ns);
+    else
+        add(&s->ticks, mdl_ticks() - op->issued_ticks);
     mdl_diary_done(&c->diary, op->diary);
 }
 
@@ -164,12 +173,13 @@ static void publish(struct mdl_op *op)
     struct mdl_comm *c = op->comm;
 
     op->seq = ++c->coll_seq;
-    op->tag = c->history = mdl_call_tag(&op->call, op->seq, c->history);
-    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag, op->issued_ns);
+    op->quick = op->quick || mdl_quick_fits(op);
+    /* The tag is for ranks that do not see each other's lines. Those of a quick call do, and compare all of it. */
+    if (!op->quick) op->tag = c->history = mdl_call_tag(&op->call, op->seq, c->history);
+    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag);
     op->lines_seen = 0;
     op->state = MDL_STATE_LINES;
     if (!c->use_board) return;
-    op->quick = mdl_quick_fits(op);
     if (op->quick) {
         mdl_quick_put(op);
     } else {
@@ -289,7 +299,7 @@ static medleyResult_t start_collective(struct mdl_op *op)
     if (nothing_to_do(op)) {
         /* dropped: it takes no number, but is counted, so that a peer that did not drop it finds out */
         mdl_diary_drop(&op->comm->diary);
-        op->diary = mdl_diary_start(&op->comm->diary, &op->call, 0, 0, op->issued_ns);
+        op->diary = mdl_diary_start(&op->comm->diary, &op->call, 0, 0);
         finish(op, medleySuccess);
         return medleySuccess;
     }
@@ -328,6 +338,37 @@ static medleyResult_t step_collective(struct mdl_op *op, int *events)
     return res;
 }
 
+/* Are the lines of all there, with the same call? Looks on where it has stopped. */
+static bool all_agree(struct mdl_op *op)
+{
+    const struct mdl_board *b = &op->comm->board;
+
+    while (op->lines_seen < b->nlocal && mdl_board_is_same(b, op->lines_seen, op->seq, &op->call)) op->lines_seen++;
+    return op->lines_seen == b->nlocal;
+}
+
+/* Everything that is not as usual is left to mdl_op_step, which looks again and finds out. */
+bool mdl_op_run_quick(struct mdl_op *op)
+{
+    struct mdl_comm *c = op->comm;
+    int turns = c->spin_ns ? QUICK_TURNS : 1;
+
+    if (op->scalar_at || (op->count == 0 && op->call.coll != medleyCollBarrier)) return false;
+    op->quick = mdl_quick_fits(op);
+    if (!op->quick) return false;
+    op->issued_ticks = mdl_ticks();
+    publish(op);
+    while (!all_agree(op)) {
+        if (--turns == 0 || mdl_comm_failed(c)) {
+            op->issued_ns = mdl_now_ns() - mdl_ticks_ns(mdl_ticks() - op->issued_ticks);
+            return false;
+        }
+        mdl_relax();
+    }
+    finish(op, finish_quick(op));
+    return true;
+}
+
 /* ---- point to point ---- */
 
 static medleyResult_t take_message_slot(struct mdl_comm *c, struct mdl_message_slot **slot)
@@ -362,7 +403,7 @@ static medleyResult_t start_message(struct mdl_op *op)
     op->seq = atomic_load_explicit(seq, memory_order_relaxed) + 1;
     atomic_store_explicit(seq, op->seq, memory_order_relaxed);
     op->tag = mdl_call_tag(&op->call, op->seq, 0);
-    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag, op->issued_ns);
+    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag);
     op->state = MDL_STATE_LINES; /* to be posted */
     return medleySuccess;
 }

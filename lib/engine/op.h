@@ -27,7 +27,8 @@ struct mdl_op {
     struct mdl_call call;
     enum mdl_op_state state;
     medleyResult_t result;
-    uint64_t seq, tag, issued_ns, diary;
+    uint64_t seq, tag, diary;
+    uint64_t issued_ns, issued_ticks; /* issued_ns 0: went the quick way so far */
 
     const void *in;
     void *out;
@@ -52,6 +53,9 @@ void mdl_op_init(struct mdl_op *op, struct mdl_comm *c, medleyColl_t coll, const
                  medleyDataType_t dtype, medleyRedOp_t rop, int root);
 medleyResult_t mdl_op_step(struct mdl_op *op, int *events); /* InProgress, or its result: then FINISHED and cleaned up
                                                              */
+/* All of a small call, if it goes the quick way and the others come before a short wait is over. False: it goes on in
+ * mdl_op_step. */
+bool mdl_op_run_quick(struct mdl_op *op);
 void mdl_op_fini(struct mdl_op *op);                        /* drops it in any state (after a fault) */
 
 /* The peers that it waits for, at most `cap`; returns how many. outstanding: bytes posted and not moved. */

@@ -92,6 +92,7 @@ static void fold(const struct mdl_op *op, int part)
         .op = avg ? medleySum : op->call.op,
         .tree = c->cfg.deterministic,
         .finalize = avg ? MDL_FINAL_AVG : MDL_FINAL_NONE,
+        .padded = payload_count(op) * payload_elem(op) + MDL_REDUCE_PADDING <= MDL_BOARD_PAYLOAD_BYTES,
         .divisor = (uint32_t)c->nranks,
     };
 

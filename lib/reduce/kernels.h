@@ -13,7 +13,7 @@
 #include "lib/reduce/divide.h"
 #include "lib/reduce/reduce.h"
 
-enum { MDL_FOLD_SRC = 8, MDL_FOLD_OPS = 4, MDL_BLOCK_BYTES_MAX = 256 };
+enum { MDL_FOLD_SRC = 8, MDL_FOLD_OPS = 4, MDL_BLOCK_BYTES_MAX = MDL_REDUCE_PADDING };
 
 enum mdl_finish {
     MDL_FINISH_KEEP,

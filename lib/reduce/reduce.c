@@ -21,10 +21,11 @@ enum {
 /* What every piece of one reduction has in common. */
 struct pass {
     mdl_kernel *kernel;
-    size_t size, acc_size, block; /* bytes, bytes, elements */
+    size_t size, acc_size, block; /* bytes, bytes, elements: powers of two */
+    bool padded;
 };
 
-static struct pass pass_of(medleyDataType_t dtype, medleyRedOp_t op)
+static struct pass pass_of(medleyDataType_t dtype, medleyRedOp_t op, bool padded)
 {
     const struct mdl_kernels *k = mdl_kernels_get();
     const size_t acc_size = mdl_dtype_acc_size(dtype);
@@ -32,7 +33,8 @@ static struct pass pass_of(medleyDataType_t dtype, medleyRedOp_t op)
     return (struct pass){.kernel = k->fold[dtype][row],
                          .size = mdl_dtype_size(dtype),
                          .acc_size = acc_size,
-                         .block = k->block_bytes ? k->block_bytes / acc_size : 1};
+                         .block = k->block_bytes ? k->block_bytes >> __builtin_ctzl(acc_size) : 1,
+                         .padded = padded};
 }
 
 static size_t src_size(const struct pass *p, const struct mdl_fold *f, int k)
@@ -49,6 +51,8 @@ static void fold_rest(const struct pass *p, const struct mdl_fold *f, size_t fir
     struct mdl_fold rest = *f;
     for (int k = 0; k < f->nsrc; k++) {
         const size_t size = src_size(p, f, k);
+        rest.src[k] = (const char *)f->src[k] + first * size;
+        if (p->padded) continue;
         memcpy(in[k], (const char *)f->src[k] + first * size, count * size);
         memset(in[k] + count * size, 0, (p->block - count) * size);
         rest.src[k] = in[k];
@@ -60,7 +64,7 @@ static void fold_rest(const struct pass *p, const struct mdl_fold *f, size_t fir
 
 static void fold(const struct pass *p, const struct mdl_fold *f, size_t count)
 {
-    const size_t blocks = count / p->block, rest = count % p->block;
+    const size_t rest = count & (p->block - 1), blocks = (count - rest) >> __builtin_ctzl(p->block);
     if (blocks) p->kernel(f, blocks);
     if (rest) fold_rest(p, f, blocks * p->block, rest);
 }
@@ -151,7 +155,7 @@ static void set_average(medleyDataType_t dtype, uint32_t divisor, struct mdl_fol
 void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, uint64_t src_acc, int nsrc,
                 size_t count)
 {
-    const struct pass p = pass_of(r->dtype, r->op);
+    const struct pass p = pass_of(r->dtype, r->op, r->padded);
     struct mdl_fold f = {.dst = dst, .dst_acc = r->dst_acc, .tree = r->tree && nsrc > 2};
     const struct many m = {srcs, src_acc, nsrc};
     if (count == 0) return;
@@ -172,7 +176,7 @@ void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, 
 
 void mdl_premul(medleyDataType_t dtype, void *dst_acc, const void *src, const void *scalar, size_t count)
 {
-    const struct pass p = pass_of(dtype, medleySum);
+    const struct pass p = pass_of(dtype, medleySum, false);
     struct mdl_fold f = {.dst = dst_acc, .src = {src}, .nsrc = 1, .dst_acc = true, .finish = MDL_FINISH_SCALE};
     if (count == 0) return;
     const uint64_t mode = mdl_fpmode_enter();

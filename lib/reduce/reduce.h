@@ -24,7 +24,7 @@
 #include <medley.h>
 #include <stdbool.h>
 
-enum { MDL_REDUCE_MAX_SRC = 64 };
+enum { MDL_REDUCE_MAX_SRC = 64, MDL_REDUCE_PADDING = 256 };
 
 enum mdl_finalize {
     MDL_FINAL_NONE, /* leave the folded value */
@@ -36,6 +36,8 @@ struct mdl_reduce {
     medleyRedOp_t op; /* Sum, Prod, Max or Min (Avg and PreMulSum fold as Sum) */
     bool tree;        /* canonical tree instead of a left fold */
     bool dst_acc;     /* dst is in the acc type */
+    bool padded;      /* sources may be read, and what is there ignored, MDL_REDUCE_PADDING bytes beyond their ends: for
+                         few elements this saves copies */
     enum mdl_finalize finalize;
     uint32_t divisor; /* for MDL_FINAL_AVG: >= 1 */
 };
