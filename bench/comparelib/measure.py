@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures one configuration: all libraries alive at once, one batch of each per round, in an order that rotates.
+
+A point is one collective, type and size. Each series (a library with a kind of buffers) of a point is checked with real
+data, calibrated so that a batch takes a few milliseconds, and then timed round by round.
+"""
+import time
+
+from . import configs
+from .fleet import Failure
+
+BATCH_SECONDS = 0.003
+MOST_ITERATIONS = 20000
+WARMUP_SHARE = 10  # one tenth of a batch is not timed
+
+
+class Series:
+    """A library with a kind of buffers, at one point."""
+
+    def __init__(self, name, fleet, kind):
+        self.name = name
+        self.fleet = fleet
+        self.kind = kind
+        self.variant = 0
+        self.variant_name = ""
+        self.iterations = 1
+        self.rounds = []
+        self.error = None
+
+    def job(self, collective, dtype, size):
+        """The words of a command that name what is to be done."""
+        return "%s %s %d %s %d" % (collective, dtype, size, self.kind, self.variant)
+
+    def prepare(self, collective, dtype, size):
+        """Checks every way in which the library does it and keeps the fastest that is right."""
+        names = self.fleet.variants(collective, dtype)
+        if not names:
+            self.error = "not offered"
+        best = None
+        for number, name in enumerate(names):
+            self.variant = number
+            job = self.job(collective, dtype, size)
+            wrong = self.fleet.check(job)
+            if wrong:
+                self.error = "wrong result (%s): %s" % (name, wrong)
+                return
+            seconds = self._calibrate(job)
+            if best is None or seconds < best[0]:
+                best = seconds, number, name
+        if best:
+            seconds, self.variant, self.variant_name = best
+            self.iterations = max(1, min(MOST_ITERATIONS, round(BATCH_SECONDS / seconds)))
+
+    def _calibrate(self, job):
+        seconds, count = self.fleet.run(job, 0, 1), 1
+        while seconds * count < BATCH_SECONDS / 4 and count < MOST_ITERATIONS / 4:
+            count = min(count * 8, MOST_ITERATIONS // 4)
+            seconds = self.fleet.run(job, 0, count)
+        return seconds
+
+    def time(self, collective, dtype, size):
+        """One round."""
+        warmups = self.iterations // WARMUP_SHARE
+        if warmups == 0 and self.iterations > 1:
+            warmups = 1
+        seconds = self.fleet.run(self.job(collective, dtype, size), warmups, self.iterations)
+        self.rounds.append(seconds * 1e6)
+
+    def result(self):
+        """What is kept of it."""
+        if self.error:
+            return {"error": self.error}
+        result = {"us": [float("%.4g" % us) for us in self.rounds], "iterations": self.iterations}
+        if self.variant_name != "default":
+            result["variant"] = self.variant_name
+        return result
+
+
+def series_of(fleets):
+    """The series that the living fleets give."""
+    for name, fleet in fleets.items():
+        if name == "medley":
+            for series, kind in configs.MEDLEY.items():
+                yield Series(series, fleet, kind)
+        else:
+            yield Series(name, fleet, "ordinary")
+
+
+def guarded(series, action, *args):
+    """Does something with a series; notes why it failed."""
+    if series.error:
+        return
+    if not series.fleet.lines:
+        series.error = "it has failed before"
+        return
+    try:
+        action(*args)
+    except Failure as failure:
+        series.error = str(failure)
+
+
+def measure_point(fleets, collective, dtype, size, rounds):
+    """One point: a dictionary for the report."""
+    series = list(series_of(fleets))
+    for one in series:
+        guarded(one, one.prepare, collective, dtype, size)
+    for number in range(rounds):
+        turn = number % len(series) if series else 0
+        for one in series[turn:] + series[:turn]:
+            guarded(one, one.time, collective, dtype, size)
+    return {"collective": collective, "type": dtype, "bytes": size,
+            "series": {one.name: one.result() for one in series}}
+
+
+class Clock:
+    """Says whether there is time for another point."""
+
+    def __init__(self, limit):
+        self.end = time.monotonic() + limit if limit else None
+        self.last = None  # bytes and seconds of the point before
+
+    def allows(self, size):
+        """Large points take longer than those before them, in proportion."""
+        if self.end is None or self.last is None:
+            return True
+        bytes_before, seconds = self.last
+        if size > 1 << 20:
+            seconds *= max(size / bytes_before, 1)
+        return time.monotonic() + seconds < self.end
+
+    def note(self, size, seconds):
+        """A point was measured."""
+        self.last = size, seconds
