@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is compared where: configurations, and how each library is started in them."""
+"""Where ranks live and what joins them."""
 import os
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True)
 class Config:
-    """Where ranks live and what joins them."""
+    """A configuration."""
 
     name: str
     nranks: int
@@ -23,9 +23,17 @@ class Config:
         return self.nranks <= CORES
 
     @property
-    def network(self):
-        """Does anything go over TCP?"""
-        return self.tcp or self.hosts > 1
+    def per_host(self):
+        """Ranks of one host."""
+        return self.nranks // self.hosts
+
+    def host_of(self, rank):
+        """Ranks fill the first host first."""
+        return "node%d" % (1 + rank // self.per_host)
+
+    def address_of(self, rank):
+        """Where the rank's host listens."""
+        return "127.0.0.1" if self.hosts == 1 else "10.77.0.%d" % (1 + rank // self.per_host)
 
 
 def _hosts(per_host, gbit):
@@ -46,56 +54,3 @@ CONFIGS = {
         _hosts(2, 0), _hosts(2, 10), _hosts(2, 1),
     )
 }
-
-# series of Medley: name -> kind of buffers
-MEDLEY = {"medley": "ordinary", "medley-mem": "registered"}
-PEERS = ("ompi", "ompi-ucx", "ompi-han", "mpich", "gloo")
-
-
-class Refused(Exception):
-    """A peer has no place in a configuration; the text says why."""
-
-
-def _direct(config, worker, environment):
-    """One process per rank, started from here."""
-    bind = {"COMPARE_BIND": "1"} if config.bound else {}
-    commands = []
-    for rank in range(config.nranks):
-        extra = dict(environment, COMPARE_RANK=str(rank), COMPARE_NRANKS=str(config.nranks), **bind)
-        commands.append(([worker], extra))
-    return commands
-
-
-def _medley(config, worker, _folder):
-    environment = {"MEDLEY_DEBUG": "WARN"}
-    if config.tcp:
-        environment["MEDLEY_TRANSPORT"] = "tcp"
-    return _direct(config, worker, environment)
-
-
-def _openmpi(config, worker, *mca):
-    command = ["mpirun.openmpi", "--oversubscribe", "-n", str(config.nranks)]
-    if config.bound:
-        command += ["--bind-to", "core"]
-    else:
-        command += ["--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
-    for name, value in mca:
-        command += ["--mca", name, value]
-    environment = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    if config.bound:
-        environment["COMPARE_BIND"] = "1"
-    return [(command + [worker], environment)]
-
-
-def _ompi(config, worker, _folder):
-    return _openmpi(config, worker, ("pml", "ob1"), ("btl", "tcp,self" if config.tcp else "vader,self"))
-
-
-START = {"medley": _medley, "ompi": _ompi}
-
-
-def start_commands(name, config, worker, folder):
-    """List of (command, environment) that start a library's ranks. Raises Refused."""
-    if name not in START:
-        raise Refused("not written yet")
-    return START[name](config, worker, folder)

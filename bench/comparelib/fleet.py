@@ -175,12 +175,17 @@ class Fleet:
         """Ends what is left of it."""
         for line in self.lines:
             line.connection.close()
-        for process in self.processes:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
-            process.wait()
+        for number, patience in ((signal.SIGTERM, 3), (signal.SIGKILL, None)):  # mpirun ends its ranks if it may
+            for process in self.processes:
+                try:
+                    os.killpg(process.pid, number)
+                except (ProcessLookupError, PermissionError):
+                    pass
+            for process in self.processes:
+                try:
+                    process.wait(timeout=patience)
+                except subprocess.TimeoutExpired:
+                    pass
         self.lines, self.processes = [], []
         if os.path.exists(self.path):
             os.unlink(self.path)

@@ -6,7 +6,7 @@ data, calibrated so that a batch takes a few milliseconds, and then timed round 
 """
 import time
 
-from . import configs
+from . import peers
 from .fleet import Failure
 
 BATCH_SECONDS = 0.003
@@ -80,7 +80,7 @@ def series_of(fleets):
     """The series that the living fleets give."""
     for name, fleet in fleets.items():
         if name == "medley":
-            for series, kind in configs.MEDLEY.items():
+            for series, kind in peers.MEDLEY.items():
                 yield Series(series, fleet, kind)
         else:
             yield Series(name, fleet, "ordinary")
@@ -108,26 +108,34 @@ def measure_point(fleets, collective, dtype, size, rounds):
         turn = number % len(series) if series else 0
         for one in series[turn:] + series[:turn]:
             guarded(one, one.time, collective, dtype, size)
-    return {"collective": collective, "type": dtype, "bytes": size,
+    return {"collective": collective, "type": dtype, "bytes": size, "rounds": rounds,
             "series": {one.name: one.result() for one in series}}
 
 
 class Clock:
-    """Says whether there is time for another point."""
+    """Says whether there is time for another point, judging by the one before."""
 
     def __init__(self, limit):
-        self.end = time.monotonic() + limit if limit else None
-        self.last = None  # bytes and seconds of the point before
+        self.end = None if limit is None else time.monotonic() + limit
+        self.last = None
+
+    def left(self):
+        """Seconds, None without a limit."""
+        return None if self.end is None else max(0.0, self.end - time.monotonic())
 
     def allows(self, size):
-        """Large points take longer than those before them, in proportion."""
+        """Is there time for a point of that size? The first is always allowed."""
         if self.end is None or self.last is None:
             return True
-        bytes_before, seconds = self.last
-        if size > 1 << 20:
-            seconds *= max(size / bytes_before, 1)
-        return time.monotonic() + seconds < self.end
+        point, seconds = self.last
+        growth = max(1.0, size / point["bytes"]) if size > 1 << 14 else 1.0
+        for series in point["series"].values():
+            if "us" in series:
+                mean = sum(series["us"]) / len(series["us"]) * 1e-6
+                batches = point["rounds"] + 5  # those of checks and of the calibration too
+                seconds += batches * (max(mean * growth, BATCH_SECONDS) - max(mean, BATCH_SECONDS))
+        return seconds < self.left()
 
-    def note(self, size, seconds):
+    def note(self, point, seconds):
         """A point was measured."""
-        self.last = size, seconds
+        self.last = point, seconds

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report as text for a terminal."""
-from . import analysis, configs
+from . import analysis, peers
 
 
 def size_name(size):
@@ -23,19 +23,21 @@ def spread(ratio):
     return "%.2f [%.2f..%.2f]" % (ratio[1], ratio[0], ratio[2]) if ratio else "-"
 
 
-def point_row(point, nranks):
+def point_row(config, point):
     """The cells of a point."""
     peer = analysis.best_peer(point)
-    row = [size_name(point["bytes"])]
-    for name in configs.MEDLEY:
-        us = analysis.median(point["series"].get(name))
-        row += [figure(us), spread(analysis.ratio(point, name)),
-                "%.2f" % analysis.busbw(point["collective"], nranks, point["bytes"], us) if us else "-"]
     best = analysis.median(point["series"][peer]) if peer else None
-    return row[:1] + [peer or "-", figure(best)] + row[1:]
+    row = [size_name(point["bytes"]), peer or "-", figure(best)]
+    for name in peers.MEDLEY:
+        us = analysis.median(point["series"].get(name))
+        limit = analysis.limit_ratio(config, point, name)
+        row += [figure(us), spread(analysis.ratio(point, name)),
+                "%.2f" % analysis.busbw(point["collective"], config["nranks"], point["bytes"], us) if us else "-",
+                "%.2f" % limit if limit else "-"]
+    return row
 
 
-HEAD = ["size", "best peer", "us", "medley us", "ratio", "busbw", "mem us", "ratio", "busbw"]
+HEAD = ["size", "best peer", "us"] + ["medley us", "ratio", "busbw", "limit"] + ["mem us", "ratio", "busbw", "limit"]
 
 
 def align(rows):
@@ -44,8 +46,23 @@ def align(rows):
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows]
 
 
-def table(name, config, collective, dtype):
-    """Lines of the table of one collective."""
-    points = [p for p in config["points"] if p["collective"] == collective and p["type"] == dtype]
-    rows = [HEAD] + [point_row(point, config["nranks"]) for point in points]
-    return ["%s %s %s" % (name, collective, dtype)] + align(rows)
+def tables(config):
+    """(collective, type) of a configuration, in order."""
+    return list(dict.fromkeys((point["collective"], point["type"]) for point in config["points"]))
+
+
+def whole(report):
+    """Lines of all tables."""
+    lines = []
+    for name, config in report["configs"].items():
+        lines += ["", "%s: %s" % (name, config["about"])]
+        if config.get("error"):
+            lines.append("not run: " + config["error"])
+        for library, facts in config["libraries"].items():
+            if facts.get("error"):
+                lines.append("without %s: %s" % (library, facts["error"]))
+        for collective, dtype in tables(config):
+            points = [p for p in config["points"] if (p["collective"], p["type"]) == (collective, dtype)]
+            lines += ["", "%s, %s, %s" % (name, collective, dtype)]
+            lines += align([HEAD] + [point_row(config, point) for point in points])
+    return lines
