@@ -41,7 +41,8 @@ static void one(struct rank *me, const struct limit_case *c, size_t bytes)
     for (size_t k = 0; k <= chunks; k++) {
         if (k < chunks) {
             wait_free(me, base + k);
-            copy_floats(slot(me, me->rank, 0, base + k), me->own_in + k * step, least(count - k * step, step), false);
+            copy_floats(slot(me, me->rank, 0, base + k), me->own_in + k * step, least(count - k * step, step),
+                        c->option);
             count_up(me, FLAG_READY, 1);
         }
         if (k > 0) {
@@ -64,25 +65,25 @@ static struct chunk chunk_of(uint64_t base, size_t k, size_t count, size_t step)
     return (struct chunk){k * step, least(count - k * step, step), base + k};
 }
 
-static void two_copy_in(struct rank *me, struct chunk p)
+static void two_copy_in(struct rank *me, struct chunk p, bool nt)
 {
     wait_free(me, p.number);
     for (int k = 1; k < me->n; k++) {
         const int peer = (me->rank + k) % me->n;
         const size_t from = slice_start(p.count, me->n, peer), end = slice_start(p.count, me->n, peer + 1);
-        copy_floats(slot(me, me->rank, 0, p.number) + from, me->own_in + p.at + from, end - from, false);
+        copy_floats(slot(me, me->rank, 0, p.number) + from, me->own_in + p.at + from, end - from, nt);
     }
     count_up(me, FLAG_READY, 1);
 }
 
-static void two_sum(struct rank *me, struct chunk p)
+static void two_sum(struct rank *me, struct chunk p, bool nt)
 {
     const size_t from = slice_start(p.count, me->n, me->rank), end = slice_start(p.count, me->n, me->rank + 1);
     float *const dst[2] = {me->own_out + p.at + from, slot(me, me->rank, 1, p.number) + from};
     const float *src[MAX_RANKS];
     for (int k = 0; k < me->n; k++) src[k] = k == me->rank ? me->own_in + p.at + from : slot(me, k, 0, p.number) + from;
     wait_all(me, FLAG_READY, p.number + 1);
-    sum_floats(dst, 2, src, me->n, end - from, false);
+    sum_floats(dst, 2, src, me->n, end - from, nt);
     count_up(me, FLAG_REDUCED, 1);
 }
 
@@ -104,8 +105,8 @@ static void two(struct rank *me, const struct limit_case *c, size_t bytes)
     /* `one` counts no REDUCED: bring it up to the others */
     me->count[FLAG_REDUCED] = base;
     for (size_t k = 0; k < chunks + 2; k++) {
-        if (k < chunks) two_copy_in(me, chunk_of(base, k, count, step));
-        if (k >= 1 && k - 1 < chunks) two_sum(me, chunk_of(base, k - 1, count, step));
+        if (k < chunks) two_copy_in(me, chunk_of(base, k, count, step), c->option);
+        if (k >= 1 && k - 1 < chunks) two_sum(me, chunk_of(base, k - 1, count, step), c->option);
         if (k >= 2) two_copy_out(me, chunk_of(base, k - 2, count, step), c->nt);
     }
 }
@@ -207,6 +208,12 @@ static void reduce_scatter(struct rank *me, const struct limit_case *c, size_t b
     CASE("allreduce", #function "-" #kib "K", ALL, (from)*K, function, COLL_ALLREDUCE, kib *K, false)
 #define REDUCE_NT(function, kib, from)                                                                                 \
     CASE("allreduce", #function "-" #kib "K-nt", ALL, (from)*K, function, COLL_ALLREDUCE, kib *K, true)
+/* far: the slots, too, are written past the cache */
+#define REDUCE_FAR(function, kib, from)                                                                                \
+    {                                                                                                                  \
+        .limit = "slots", .name = "allreduce", .variant = #function "-" #kib "K-far", .ranks = ALL, .min = (from)*K,   \
+        .max = SIZE_MAX, .run = function, .coll = COLL_ALLREDUCE, .tile = kib * K, .nt = true, .option = 1             \
+    }
 #define OTHER_SIZE(what, function, result, kib, from)                                                                  \
     CASE(what, "copy-" #kib "K", TWO, (from)*K, function, result, kib *K, false)
 #define OTHER(what, function, result)                                                                                  \
@@ -239,6 +246,11 @@ const struct limit_case slots_cases[] = {
     REDUCE_NT(two, 256, 1024),
     REDUCE_NT(two, 512, 1024),
     REDUCE_NT(two, 1024, 2048),
+    REDUCE_FAR(one, 64, 256),
+    REDUCE_FAR(one, 512, 1024),
+    REDUCE_FAR(two, 64, 256),
+    REDUCE_FAR(two, 256, 512),
+    REDUCE_FAR(two, 1024, 2048),
     OTHER("reduce_scatter", reduce_scatter, COLL_REDUCE_SCATTER),
     OTHER("allgather", allgather, COLL_ALLGATHER),
     OTHER("broadcast", broadcast, COLL_BROADCAST),
