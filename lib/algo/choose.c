@@ -16,6 +16,9 @@
 enum {
     LEAST_SLOT_BYTES = 16384, /* n-fold buffers: a window has at least this much of every slot */
     LEAST_PIPE_BYTES = 65536, /* smaller windows are not cut any further */
+    LOCAL_PART_BYTES = 65536, /* see local_window */
+    LOCAL_SLOT_BYTES = 131072,
+    LOCAL_MOST_BYTES = 524288,
     LARGE_TEAM = 256,         /* here plans with an instruction for each rank are only built if there are no others */
     WINDOW_GAIN = 16,         /* smaller windows have to gain this fraction: there are costs that no plan shows */
 };
@@ -47,11 +50,21 @@ static size_t scratch_window(const struct chooser *ch, uint32_t slots, uint32_t 
     return ch->limits->scratch_bytes / slots / depth / 64 * 64 / mdl_dtype_acc_size(ch->c.dtype);
 }
 
-static size_t wanted_window(const struct chooser *ch)
+/* Elements per slot of a piece that passes through SCRATCH inside one host: what one rank puts there another one, or
+ * every other one, takes out of the cache again. Measured: 128 KiB to 256 KiB, from 256 KiB to 256 MiB in all. */
+static size_t local_window(const struct chooser *ch)
+{
+    bool split = ch->c.coll == medleyCollAllReduce || ch->c.coll == medleyCollReduce;
+    size_t bytes = split ? (size_t)ch->team->nranks * LOCAL_PART_BYTES : LOCAL_SLOT_BYTES;
+    return (bytes < LOCAL_MOST_BYTES ? bytes : LOCAL_MOST_BYTES) / ch->size;
+}
+
+static size_t wanted_window(const struct chooser *ch, const struct mdl_cost *cost)
 {
     size_t bytes = ch->limits->window_bytes / ch->slots, least = LEAST_SLOT_BYTES;
     if (least > ch->limits->window_bytes) least = ch->limits->window_bytes;
     size_t window = (bytes > least ? bytes : least) / ch->size;
+    if (ch->team->nhosts == 1 && cost->scratch_slots && window > local_window(ch)) window = local_window(ch);
     return window ? window : 1;
 }
 
@@ -96,7 +109,7 @@ static void try_whole(struct chooser *ch, const struct mdl_algo *algo, const str
 
 static void try_windows(struct chooser *ch, const struct mdl_algo *algo, const struct mdl_cost *cost)
 {
-    size_t window = wanted_window(ch);
+    size_t window = wanted_window(ch, cost);
     uint32_t depth = pick_depth(ch, cost, window);
     size_t room = scratch_window(ch, cost->scratch_slots, depth);
     if (room < window) window = room;

@@ -51,10 +51,28 @@ static void announce_slots(struct mdl_emit *e, const struct mdl_share *sh)
         mdl_host_say(e);
 }
 
+/* Slot 0, the parts that other ranks reduce. */
+static void stage_parts(const struct mdl_emit *e, const struct mdl_share *sh)
+{
+    if (!sh->stage || e->c->premul) return;
+    struct mdl_ref in = mdl_in(e, e->rank, 0), to = mdl_scratch(e, e->rank, false, sh->input, in.shape);
+    uint32_t own = (uint32_t)e->rank;
+    if (own > 0) mdl_build_copy(e->b, mdl_cut(to, 0, own), mdl_cut(in, 0, own), 0);
+    if (own + 1 < e->parts) mdl_build_copy(e->b, mdl_cut(to, own + 1, e->parts), mdl_cut(in, own + 1, e->parts), 0);
+}
+
 static void announce(struct mdl_emit *e, const struct mdl_share *sh)
 {
     if (!sh->stage) return;
     stage_slot(e, sh, 0);
+    mdl_host_say(e);
+}
+
+/* For a reduction that is split among the ranks. */
+static void announce_parts(struct mdl_emit *e, const struct mdl_share *sh)
+{
+    if (!sh->stage) return;
+    stage_parts(e, sh);
     mdl_host_say(e);
 }
 
@@ -157,13 +175,15 @@ static void allreduce_get(struct mdl_emit *e, const struct mdl_share *sh)
 
 static void allreduce(struct mdl_emit *e, struct mdl_share *sh)
 {
-    announce(e, sh);
-    await_all(e, sh);
     if (sh->gather) {
+        announce(e, sh);
+        await_all(e, sh);
         fold_all(e, sh, mdl_out(e, e->rank, 0), 0);
         release(e, sh);
         return;
     }
+    announce_parts(e, sh);
+    await_all(e, sh);
     bool staged = sh->results == MDL_SHARE_STAGE;
     fold_all(e, sh, staged ? result_at(e, sh, e->rank) : out_part(e, e->rank, e->rank), 0);
     if (sh->results == MDL_SHARE_PUT)
@@ -190,7 +210,7 @@ static void reduce(struct mdl_emit *e, struct mdl_share *sh)
 {
     int root = e->c->root;
     bool put = sh->results == MDL_SHARE_PUT, fetch = !put && e->rank == root;
-    announce(e, sh);
+    announce_parts(e, sh);
     await_all(e, sh);
     fold_all(e, sh, e->rank == root ? out_part(e, root, root) : result_at(e, sh, e->rank), 0);
     if (put && e->rank != root) mdl_build_copy(e->b, out_part(e, root, e->rank), result_at(e, sh, e->rank), 0);

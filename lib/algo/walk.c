@@ -14,7 +14,8 @@
 enum {
     MOST_SERVERS = 8,      /* cores or links of a host that are told apart */
     STEP_PS = 40000,       /* any instruction: what the executor spends on it */
-    SYSCALL_PS = 400000,   /* single copy: entering the kernel */
+    SYSCALL_PS = 2000000,  /* single copy: entering the kernel, and finding and pinning the pages */
+    MATCH_PS = 1000000,    /* a message within the host, at each end: to be matched, granted and acknowledged */
     MESSAGE_CPU_SHARE = 4, /* of a message's latency this fraction is work, at each end */
 };
 
@@ -202,7 +203,7 @@ static uint64_t message(struct walk *k, uint32_t s, const struct mdl_inst *in, c
     bool cross = crosses(k, s, in);
     uint64_t bytes = bytes_of(k, k->cost->plan[s], ref), cpu = STEP_PS + latency(k, cross) / MESSAGE_CPU_SHARE;
     if (!cross) {
-        uint64_t end = work(k, s, at, cpu + bytes * t->local_beta);
+        uint64_t end = work(k, s, at, cpu + MATCH_PS + bytes * t->local_beta);
         *start = end - bytes * t->local_beta;
         return end;
     }

@@ -108,6 +108,7 @@ struct mdl_comm {
     char *stage; /* bounce buffers for single copy into reductions */
     size_t stage_bytes;
     uint64_t spin_ns, yield_ns;
+    size_t stream_bytes; /* an operation that touches more writes its results past the caches */
     bool holds_workers;
 
     /* asynchronous work, guarded by the queue's lock */

@@ -212,11 +212,11 @@ static medleyResult_t poll_flight(struct mdl_run *run, int *events)
     return medleySuccess;
 }
 
-medleyResult_t mdl_run_step(struct mdl_run *run, int *events)
+medleyResult_t mdl_run_step(struct mdl_run *run, int *events, bool *idle)
 {
     MDL_TRY(start_ready(run, events));
     MDL_TRY(poll_flight(run, events));
-    if (run->work_head != run->work_tail) {
+    if (*idle && run->work_head != run->work_tail) {
         uint32_t i = run->work[run->work_head++ % run->capacity];
         const struct mdl_inst *in = &run->prog->plan->insts[i];
 
@@ -225,6 +225,7 @@ medleyResult_t mdl_run_step(struct mdl_run *run, int *events)
         else
             MDL_TRY(mdl_place_reduce(run, in));
         done(run, i, events);
+        *idle = false;
         MDL_TRY(start_ready(run, events));
     }
     return run->left ? medleyInProgress : medleySuccess;

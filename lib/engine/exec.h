@@ -27,7 +27,8 @@ struct mdl_run {
 
 medleyResult_t mdl_run_start(struct mdl_op *op, size_t index, struct mdl_run **run) MDL_MUST_USE;
 /* Success: the window is done. InvalidUsage with op->suspect set: a message of another call came. */
-medleyResult_t mdl_run_step(struct mdl_run *run, int *events) MDL_MUST_USE;
+/* *idle: copies and reductions are allowed; cleared when one was done. */
+medleyResult_t mdl_run_step(struct mdl_run *run, int *events, bool *idle) MDL_MUST_USE;
 void mdl_run_stop(struct mdl_run *run); /* back to the communicator's pool */
 /* Adds those that are not yet among peers[0..n); returns how many there are then. */
 int mdl_run_blame(const struct mdl_run *run, int *peers, int n, int cap, uint64_t *outstanding);

@@ -12,6 +12,7 @@
 #include "lib/engine/queue.h"
 #include "lib/engine/quick.h"
 #include "lib/engine/transports.h"
+#include "lib/topo/cache.h"
 #include "lib/engine/workers.h"
 
 #include <errno.h>
@@ -365,6 +366,7 @@ static void set_limits(struct mdl_comm *c)
         .max_channels = MDL_P2P_CHANNEL,
         .oneshot_bytes = c->cfg.oneshot,
     };
+    c->stream_bytes = c->cfg.stream ? c->cfg.stream : mdl_cache_bytes();
     c->spin_ns = 1000 * (uint64_t)(c->cfg.spin >= 0 ? c->cfg.spin : crowded ? 0 : SPIN_US);
     c->yield_ns = 1000 * (uint64_t)(c->cfg.yield >= 0 ? c->cfg.yield : crowded ? CROWDED_YIELD_US : YIELD_US);
 }

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TILE_BYTES = 128 * 1024, TILE_BYTES_MIN = 16 * 1024, TILE_BYTES_ALL = 512 * 1024 };
+enum { PAGE = 4096, TILE_BYTES = 128 * 1024, TILE_BYTES_MIN = 16 * 1024, TILE_BYTES_ALL = 512 * 1024 };
 
 static bool is_v(uint8_t coll) { return coll >= medleyCollAllGatherV && coll <= medleyCollAlltoAllV; }
 
@@ -114,14 +114,34 @@ static medleyResult_t get(struct mdl_op *op, const struct mdl_place *from, size_
     return res;
 }
 
+static medleyResult_t need_stage(struct mdl_comm *c, size_t bytes)
+{
+    if (c->stage_bytes >= bytes) return medleySuccess;
+    free(c->stage);
+    c->stage_bytes = 0;
+    c->stage = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
+    if (!c->stage) return mdl_error(medleySystemError, "out of memory for %zu bytes of staging", bytes);
+    c->stage_bytes = bytes;
+    return medleySuccess;
+}
+
+/* Where in a page-aligned buffer with a page to spare a copy of `remote` lies best: at the same place in its page. */
+static char *beside(char *buffer, uint64_t remote) { return buffer + remote % PAGE; }
+
+/* Tile by tile; through the stage if the two addresses lie so that the kernel's copy would crawl. */
 static medleyResult_t copy_remote(struct mdl_op *op, const struct mdl_place *dst, const struct mdl_place *src)
 {
     struct mdl_comm *c = op->comm;
+    bool detour = mdl_copy_is_slow(dst->ptr, (const void *)(uintptr_t)src->remote, src->bytes);
+    size_t tile = detour ? TILE_BYTES : TILE_BYTES_ALL;
 
-    for (size_t at = 0; at < src->bytes; at += TILE_BYTES_ALL) {
-        size_t n = src->bytes - at < TILE_BYTES_ALL ? src->bytes - at : TILE_BYTES_ALL;
+    if (detour) MDL_TRY(need_stage(c, tile + PAGE));
+    for (size_t at = 0; at < src->bytes; at += tile) {
+        size_t n = src->bytes - at < tile ? src->bytes - at : tile;
+        char *to = detour ? beside(c->stage, src->remote + at) : (char *)dst->ptr + at;
         if (mdl_comm_failed(c)) return mdl_comm_fault(c);
-        MDL_TRY(get(op, src, at, (char *)dst->ptr + at, n));
+        MDL_TRY(get(op, src, at, to, n));
+        if (detour) mdl_copy((char *)dst->ptr + at, to, n);
     }
     return medleySuccess;
 }
@@ -139,6 +159,7 @@ struct shared_work {
     uint64_t acc;
     int nsrc;
     struct mdl_reduce reduce; /* nsrc == 0: a copy of dst_size = 1 */
+    bool stream;
 };
 
 static void do_piece(void *arg, int piece)
@@ -149,7 +170,7 @@ static void do_piece(void *arg, int piece)
     const void *srcs[MDL_REDUCE_MAX_SRC];
 
     if (w->nsrc == 0) {
-        mdl_copy(w->dst + from, (const char *)w->srcs[0] + from, n);
+        (w->stream ? mdl_copy_stream : mdl_copy)(w->dst + from, (const char *)w->srcs[0] + from, n);
         return;
     }
     for (int s = 0; s < w->nsrc; s++) srcs[s] = (const char *)w->srcs[s] + from * w->src_size[s];
@@ -158,16 +179,18 @@ static void do_piece(void *arg, int piece)
 
 static int pieces_for(const struct mdl_comm *c, size_t bytes) { return bytes < SHARE_BYTES ? 1 : c->cfg.threads + 1; }
 
-static void copy_bytes(const struct mdl_comm *c, void *dst, const void *src, size_t bytes)
+/* stream: past the caches. */
+static void copy_bytes(const struct mdl_comm *c, void *dst, const void *src, size_t bytes, bool stream)
 {
     int pieces = pieces_for(c, bytes);
     struct shared_work w;
 
     if (pieces == 1) {
-        mdl_copy(dst, src, bytes);
+        (stream ? mdl_copy_stream : mdl_copy)(dst, src, bytes);
         return;
     }
-    w = (struct shared_work){.pieces = pieces, .count = bytes, .dst_size = 1, .dst = dst, .srcs = &src};
+    w = (struct shared_work){
+        .pieces = pieces, .count = bytes, .dst_size = 1, .dst = dst, .srcs = &src, .stream = stream};
     mdl_workers_run(do_piece, &w, pieces);
 }
 
@@ -238,19 +261,8 @@ medleyResult_t mdl_place_copy(struct mdl_run *run, const struct mdl_inst *in)
     } else if (!src.ptr) {
         return copy_remote(op, &dst, &src);
     } else if (dst.ptr != src.ptr) {
-        copy_bytes(op->comm, dst.ptr, src.ptr, src.bytes);
+        copy_bytes(op->comm, dst.ptr, src.ptr, src.bytes, op->stream && in->dst.buf == MDL_OUT);
     }
-    return medleySuccess;
-}
-
-static medleyResult_t need_stage(struct mdl_comm *c, size_t bytes)
-{
-    if (c->stage_bytes >= bytes) return medleySuccess;
-    free(c->stage);
-    c->stage_bytes = 0;
-    c->stage = malloc(bytes);
-    if (!c->stage) return mdl_error(medleySystemError, "out of memory for %zu bytes of staging", bytes);
-    c->stage_bytes = bytes;
     return medleySuccess;
 }
 
@@ -268,7 +280,7 @@ static medleyResult_t reduce_fetching(struct mdl_run *run, const struct mdl_inst
 
     tile = tile > TILE_BYTES ? TILE_BYTES : tile < TILE_BYTES_MIN ? TILE_BYTES_MIN : tile;
     elems = tile / acc_size;
-    MDL_TRY(need_stage(c, (size_t)nget * tile));
+    MDL_TRY(need_stage(c, (size_t)nget * (tile + PAGE)));
     for (size_t at = 0; at < dst->count; at += elems) {
         size_t n = dst->count - at < elems ? dst->count - at : elems;
         char *stage = c->stage;
@@ -276,10 +288,11 @@ static medleyResult_t reduce_fetching(struct mdl_run *run, const struct mdl_inst
         if (mdl_comm_failed(c)) return mdl_comm_fault(c);
         for (uint32_t s = 0; s < in->nsrc; s++) {
             size_t size = (acc >> s & 1) ? acc_size : in_size;
-            srcs[s] = places[s].ptr ? (char *)places[s].ptr + at * size : stage;
+            char *to = beside(stage, places[s].remote + at * size);
+            srcs[s] = places[s].ptr ? (char *)places[s].ptr + at * size : to;
             if (places[s].ptr) continue;
-            MDL_TRY(get(run->op, &places[s], at * size, stage, n * size));
-            stage += tile;
+            MDL_TRY(get(run->op, &places[s], at * size, to, n * size));
+            stage += tile + PAGE;
         }
         mdl_reduce(&r, (char *)dst->ptr + at * out_size, srcs, acc, (int)in->nsrc, n);
     }

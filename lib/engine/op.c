@@ -243,6 +243,15 @@ static size_t longest_slot(const struct mdl_op *op)
     return most;
 }
 
+/* What the ranks of this host read and write in all. */
+static size_t touched_bytes(const struct mdl_op *op)
+{
+    size_t in, out;
+
+    buffer_bytes(op, &in, &out);
+    return (in + out) * (size_t)op->comm->team->host_size[op->comm->team->host[op->comm->rank]];
+}
+
 static medleyResult_t choose(struct mdl_op *op)
 {
     struct mdl_comm *c = op->comm;
@@ -261,6 +270,7 @@ static medleyResult_t choose(struct mdl_op *op)
         .team = c->team, .limits = &c->limits, .spec = c->cfg.algo.s, .rank = c->rank, .verify = c->cfg.verify};
 
     MDL_TRY(mdl_program_get(&c->cache, &args, &coll, &op->program));
+    op->stream = touched_bytes(op) > c->stream_bytes;
     op->window = op->program->choice.window;
     op->nwindows = longest / op->window + (longest % op->window != 0);
     if (op->nwindows == 0) op->nwindows = 1; /* a barrier, or an AlltoAllV that sends nothing: see exec.c */
@@ -275,21 +285,26 @@ static medleyResult_t choose(struct mdl_op *op)
 static medleyResult_t run_windows(struct mdl_op *op, int *events)
 {
     uint32_t depth = op->program->choice.depth;
+    bool idle = true;
 
     while (op->next_window < op->nwindows && !op->runs[op->next_window % depth]) {
         MDL_TRY(mdl_run_start(op, op->next_window, &op->runs[op->next_window % depth]));
         op->next_window++;
     }
-    for (uint32_t d = 0; d < depth; d++) {
+    /* The oldest works first, and the next one only while it waits: so the memory that is in use, and with it the part of
+     * the caches, is as small as the peers' pace allows. */
+    for (size_t w = op->next_window > depth ? op->next_window - depth : 0; w < op->next_window; w++) {
+        struct mdl_run **run = &op->runs[w % depth];
         medleyResult_t res;
-        if (!op->runs[d]) continue;
-        res = mdl_run_step(op->runs[d], events);
-        if (res == medleyInProgress) continue;
-        if (res != medleySuccess) return res;
-        mdl_run_stop(op->runs[d]);
-        op->runs[d] = NULL;
-        op->windows_left--;
-        (*events)++;
+        if (!*run) continue;
+        res = mdl_run_step(*run, events, &idle);
+        if (res != medleyInProgress && res != medleySuccess) return res;
+        if (res == medleySuccess) {
+            mdl_run_stop(*run);
+            *run = NULL;
+            op->windows_left--;
+            (*events)++;
+        }
     }
     return op->windows_left ? medleyInProgress : medleySuccess;
 }

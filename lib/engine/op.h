@@ -35,6 +35,7 @@ struct mdl_op {
     size_t elem, count;
     size_t *tables; /* V: [4n] send counts, send displs, receive counts, receive displs; owned */
     bool premul, quick;
+    bool stream;           /* results are written past the caches */
     uint64_t scalar;       /* one value of dtype */
     const void *scalar_at; /* where to read it when the operation starts, or NULL: it is there already */
 

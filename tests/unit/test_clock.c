@@ -42,4 +42,18 @@ START_TEST(source_is_replaced_and_restored)
 }
 END_TEST
 
-UNIT_MAIN("clock", never_runs_backwards, is_the_monotonic_clock_in_nanoseconds, source_is_replaced_and_restored)
+/* Between the two readings of the clock around an interval, with an allowance for the rate's measurement. */
+START_TEST(ticks_are_an_interval)
+{
+    mdl_ticks_init();
+    uint64_t outer = mdl_now_ns(), from = mdl_ticks(), inner = mdl_now_ns();
+    while (mdl_now_ns() < inner + 20 * MDL_NS_PER_MS) {}
+    uint64_t inside = mdl_now_ns() - inner, ns = mdl_ticks_ns(mdl_ticks() - from), outside = mdl_now_ns() - outer;
+    ck_assert_uint_ge(ns + ns / 100, inside);
+    ck_assert_uint_le(ns - ns / 100, outside);
+    ck_assert_uint_eq(mdl_ticks_ns(0), 0);
+}
+END_TEST
+
+UNIT_MAIN("clock", never_runs_backwards, is_the_monotonic_clock_in_nanoseconds, source_is_replaced_and_restored,
+          ticks_are_an_interval)

@@ -15,6 +15,9 @@ static void check_copy(size_t to, size_t from, size_t len)
     memcpy(expect + to, src + from, len);
     mdl_copy(dst + to, src + from, len);
     ck_assert_msg(memcmp(dst, expect, ROOM) == 0, "%zu bytes from %zu to %zu", len, from, to);
+    memset(dst, 0xaa, ROOM);
+    mdl_copy_stream(dst + to, src + from, len);
+    ck_assert_msg(memcmp(dst, expect, ROOM) == 0, "%zu bytes past the caches from %zu to %zu", len, from, to);
 }
 
 START_TEST(copies_at_every_distance)
@@ -29,7 +32,22 @@ START_TEST(copies_at_every_distance)
 }
 END_TEST
 
-START_TEST(takes_null_for_nothing) { mdl_copy(NULL, NULL, 0); }
+START_TEST(takes_null_for_nothing)
+{
+    mdl_copy(NULL, NULL, 0);
+    mdl_copy_stream(NULL, NULL, 0);
+}
 END_TEST
 
-UNIT_MAIN("copy", copies_at_every_distance, takes_null_for_nothing)
+/* Whatever the processor is: equal places in a page are never slow, nor are short copies. */
+START_TEST(slow_is_only_a_little_behind)
+{
+    static const char page[2 * 4096];
+    ck_assert(!mdl_copy_is_slow(page, page + 4096, 4096));
+    ck_assert(!mdl_copy_is_slow(page + 4096 + 16, page, 100));
+    ck_assert(!mdl_copy_is_slow(page + 4096 + 64, page, 4096));
+    ck_assert(mdl_copy_is_slow(page + 4096 + 16, page, 4096) == mdl_copy_is_slow(page + 63, page, 4096));
+}
+END_TEST
+
+UNIT_MAIN("copy", copies_at_every_distance, takes_null_for_nothing, slow_is_only_a_little_behind)
