@@ -73,7 +73,7 @@ def limit_us(config, point, name):
     if line:
         return line
     limits = point.get("limits") or {}
-    kinds = ("direct",) if name == "medley-mem" else ("pvr", "slots")
+    kinds = ("socket",) + (("direct",) if name == "medley-mem" else ("pvr", "slots"))
     found = [limits[kind] for kind in kinds if kind in limits]
     return min(found) if found else None
 

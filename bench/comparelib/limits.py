@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine reaches without any library: runs bench/limits for a point."""
+"""What the machine reaches without any library: runs bench/limits for a point, or reads what it said before."""
 import json
 import os
 import subprocess
+import time
 
-ROUNDS = 5
 PLACES = ("bench/limits/limits", "bench/limits")
 KINDS = ("direct", "pvr", "slots")
+NAMES = {"reducescatter": "reduce_scatter"}  # where bench/limits has another name
+# Over sockets between two ranks: what must cross, as a share of the size, and whether in both directions at once.
+CROSSING = {"allreduce": (1, "exchange"), "allgather": (2, "exchange"), "reducescatter": (2, "exchange"),
+            "alltoall": (2, "exchange"), "broadcast": (1, "stream"), "reduce": (1, "stream"),
+            "gather": (2, "stream"), "scatter": (2, "stream")}
+GUESS = 1 / (4 << 20)  # seconds for a byte of size and rank, for a first estimate
 
 
 def program(build):
@@ -18,30 +24,63 @@ def program(build):
     return None
 
 
-def measure(build, config, collective, dtype, size):
-    """{kind: us} of what bare programs reach; empty where there is nothing like it."""
-    path = program(build)
-    if not path or config.hosts > 1 or config.tcp or dtype != "f32":
-        return {}
-    only = ",".join("%s_%d" % (kind, config.nranks) for kind in KINDS)
-    command = [path, "--json", "--only", only, "--coll", collective, "--sizes", str(size), "--rounds", str(ROUNDS)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    return read(done.stdout, config.nranks, collective, size)
+class Limits:
+    """Where limits come from: a file with what bench/limits --json said, or the program, run for each point."""
 
+    def __init__(self, build, source):
+        """source: "live", "none", or the path of a file."""
+        self.path = program(build) if source == "live" else None
+        self.lines = []
+        self.cost = GUESS
+        if source not in ("live", "none"):
+            with open(source, encoding="utf-8") as lines:
+                self.lines = _parse(lines.read())
 
-def read(lines, nranks, collective, size):
-    """{kind: least us} of the lines that fit."""
-    found = {}
-    for line in lines.splitlines():
+    def of(self, config, collective, dtype, size, seconds):
+        """{kind: us} for a point; empty where nothing is known, or if finding out takes more than so many seconds."""
+        if dtype != "f32" or config.hosts > 1:
+            return {}
+        if config.tcp:
+            share, name = CROSSING[collective]
+            wanted = ("socket",), config.nranks, name, max(size // share, 4)
+        else:
+            wanted = KINDS, config.nranks, NAMES.get(collective, collective), size
+        return _pick(self.lines, *wanted) or self._run(wanted, seconds)
+
+    def _run(self, wanted, seconds):
+        kinds, nranks, name, size = wanted
+        if not self.path or (seconds is not None and self.cost * size * nranks > seconds):
+            return {}
+        rounds = 5 if size <= 1 << 20 else 1
+        command = [self.path, "--json", "--only", ",".join("%s_%d" % (kind, nranks) for kind in kinds), "--coll", name,
+                   "--sizes", str(size), "--rounds", str(rounds)]
+        start = time.monotonic()
         try:
-            one = json.loads(line)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        except (OSError, subprocess.TimeoutExpired):
+            return {}
+        if size >= 1 << 20:
+            self.cost = (time.monotonic() - start) / (size * nranks)
+        return _pick(_parse(done.stdout), *wanted)
+
+
+def _parse(text):
+    """The objects of its lines."""
+    found = []
+    for line in text.splitlines():
+        try:
+            found.append(json.loads(line))
         except ValueError:
             continue
-        name = str(one.get("coll", "")).replace("_", "").replace("-", "")
-        if one.get("ranks") == nranks and name == collective and one.get("bytes") == size and one.get("us", 0) > 0:
-            kind = one["limit"]
-            found[kind] = min(found.get(kind, one["us"]), one["us"])
+    return found
+
+
+def _pick(lines, kinds, nranks, name, size):
+    """{kind: least us} of the lines that fit."""
+    found = {}
+    for line in lines:
+        kind, us = line.get("limit"), line.get("us", 0)
+        if (kind, line.get("ranks"), line.get("coll"), line.get("bytes")) == (kind, nranks, name, size) and us > 0:
+            if kind in kinds:
+                found[kind] = min(found.get(kind, us), us)
     return found

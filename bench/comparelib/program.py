@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 
-from . import analysis, build, configs, limits, machine, measure, peers, report, text
+from . import analysis, build, configs, goals, limits, machine, measure, page, peers, report, text
 from .fleet import Failure, Fleet
 
 TYPES = ("f32", "f64", "i8", "i32", "f16", "bf16", "f8e4m3", "f8e5m2")
@@ -56,6 +56,7 @@ class Stop(Exception):
 
 def measure_points(config, options, fleets, clock, known, points):
     """Appends to points what is not known yet."""
+    bare = limits.Limits(options.build, options.limits)
     for collective, dtype, size in wanted_points(config, options, known):
         if not clock.allows(size):
             raise Stop
@@ -64,12 +65,11 @@ def measure_points(config, options, fleets, clock, known, points):
             continue
         start = time.monotonic()
         point = measure.measure_point(fleets, collective, dtype, size, options.rounds)
-        if not options.no_limits:
-            found = limits.measure(options.build, config, collective, dtype, size)
-            if found:
-                point["limits"] = found
-        points.append(point)
         clock.note(point, time.monotonic() - start)
+        found = bare.of(config, collective, dtype, size, clock.left())
+        if found:
+            point["limits"] = found
+        points.append(point)
 
 
 def run_here(config, options, clock, known):
@@ -158,11 +158,53 @@ def gather(options, words):
     return run_configs(options, words, whole)
 
 
+MARKS = ("<!-- compare: begin -->", "<!-- compare: end -->")
+
+
+def write_text(path, words):
+    """A file with these words."""
+    with open(path, "w", encoding="utf-8") as out:
+        out.write(words)
+
+
+def fill_readme(path, whole):
+    """Puts the tables between the marks."""
+    with open(path, encoding="utf-8") as source:
+        before, begin, rest = source.read().partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not begin or not end:
+        raise report.BadReport("%s has not the marks %s and %s" % (path, *MARKS))
+    write_text(path, before + begin + "\n" + "\n".join(text.markdown(whole)) + "\n" + end + after)
+
+
+def publish(folder, whole):
+    """The files that are kept."""
+    os.makedirs(folder, exist_ok=True)
+    base = os.path.join(folder, machine.name(whole["machine"]))
+    report.save(report.shorten(whole), base + ".json")
+    write_text(base + ".html", page.page(whole))
+    write_text(base + ".md", "# Medley beside its peers\n\n" + "\n".join(text.markdown(whole)))
+
+
 def show(whole, options):
     """Prints the tables and writes the files."""
     print("\n".join(text.whole(whole)))
     for line in analysis.wrong(whole):
         print("ERROR: " + line)
+    if options.out:
+        os.makedirs(options.out, exist_ok=True)
+        report.save(whole, os.path.join(options.out, "compare.json"))
+        write_text(os.path.join(options.out, "compare.html"), page.page(whole))
+    if options.publish:
+        publish(options.publish, whole)
+    if options.readme:
+        fill_readme(options.readme, whole)
+
+
+def status_of(whole, options):
+    """1 if a result was wrong or Medley failed, or, with --check, if a goal was missed."""
+    missed = any(met < number for _, number, met, _ in goals.summary(whole))
+    return 1 if analysis.wrong(whole) or (options.check and missed) else 0
 
 
 def run(options, words):
@@ -173,9 +215,9 @@ def run(options, words):
             return run_inside(options)
         whole = gather(options, words)
         show(whole, options)
-    except report.BadReport as error:
+    except (report.BadReport, OSError) as error:
         print("compare: %s" % error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    return 1 if analysis.wrong(whole) else 0
+    return status_of(whole, options)
