@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the workers: one program per library, from the same driver; installs peers that are missing."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -9,7 +10,7 @@ DRIVER = ["worker.c", "pattern.c"]
 
 # worker: what tells that the library is there, Debian's packages
 NEEDS = {
-    "medley": ("gcc", []),
+    "medley": ("/", []),
     "openmpi": ("mpicc.openmpi", ["openmpi-bin", "libopenmpi-dev"]),
     "mpich": ("mpicc.mpich", ["mpich", "libmpich-dev"]),
     "gloo": ("/usr/include/gloo/allreduce.h", ["libgloo-dev", "g++"]),
@@ -40,7 +41,8 @@ def _rights():
 
 def install_peers(names):
     """Installs Debian's packages of the libraries that are missing; says what it cannot do."""
-    missing = {package for name in names if not _is_there(WORKER_OF[name]) for package in NEEDS[WORKER_OF[name]][1]}
+    missing = set() if os.environ.get("MDL_NO_SETUP") else {
+        package for name in names if not _is_there(WORKER_OF[name]) for package in NEEDS[WORKER_OF[name]][1]}
     if not missing:
         return
     rights = _rights()
@@ -53,15 +55,28 @@ def install_peers(names):
                              "--no-install-recommends", *sorted(missing)], capture_output=True, check=False)
 
 
+def _compiler():
+    return next((name for name in ("gcc", "cc", "clang") if shutil.which(name)), "gcc")
+
+
+def _link_medley(build):
+    """Words that link what is in the build tree, shared or static."""
+    folder = os.path.join(build, ".libs")
+    if os.path.exists(os.path.join(folder, "libmedley.so")):
+        return ["-L" + folder, "-Wl,-rpath," + folder, "-lmedley"]
+    with open(os.path.join(build, "libmedley.la"), encoding="utf-8") as source:
+        needed = re.search(r"^dependency_libs='(.*)'", source.read(), re.MULTILINE)
+    return [os.path.join(folder, "libmedley.a"), *(needed.group(1).split() if needed else []), "-lpthread"]
+
+
 def _commands(worker, top, build, out):
     """The compiler's command lines."""
     peers = os.path.join(top, "bench", "peers")
     sources = [os.path.join(peers, name) for name in DRIVER]
-    compiler = ["mpicc." + worker if worker in ("openmpi", "mpich") else "gcc", "-std=c11", *OPTIMISED]
+    compiler = ["mpicc." + worker if worker in ("openmpi", "mpich") else _compiler(), "-std=c11", *OPTIMISED]
     if worker == "medley":
-        libraries = os.path.join(build, ".libs")
         return [compiler + ["-I" + os.path.join(top, "include"), *sources, os.path.join(peers, "backend_medley.c"),
-                            "-o", out, "-L" + libraries, "-Wl,-rpath," + libraries, "-lmedley"]]
+                            "-o", out, *_link_medley(build)]]
     if worker == "gloo":
         objects = [out + "-" + name + ".o" for name in DRIVER]
         made = [compiler + ["-c", source, "-o", made] for source, made in zip(sources, objects)]

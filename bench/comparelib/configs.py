@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-CORES = len(os.sched_getaffinity(0))
+CORES = sorted(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Config:
     @property
     def bound(self):
         """Does rank r have core r for itself?"""
-        return self.nranks <= CORES
+        return self.nranks <= len(CORES)
 
     @property
     def per_host(self):

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """How each library is started in each configuration. Every choice is the one that serves the peer best here.
 
-All: with as many cores as ranks, rank r has core r (the worker binds itself before its library starts, COMPARE_BIND);
-with more ranks than cores none is bound, and a library that can give up the processor while it waits is told to.
+All: with as many cores as ranks, rank r has core r (the worker binds itself before its library starts: COMPARE_BIND has
+the cores); with more ranks than cores none is bound, and a library that can give up the processor while it waits is told to.
 """
 import os
+
+from .configs import CORES
 
 # series of Medley: name -> kind of buffers
 MEDLEY = {"medley": "ordinary", "medley-mem": "registered"}
@@ -24,7 +26,7 @@ class Refused(Exception):
 
 
 def _bind(config):
-    return {"COMPARE_BIND": "1"} if config.bound else {}
+    return {"COMPARE_BIND": ",".join(map(str, CORES[:config.nranks]))} if config.bound else {}
 
 
 def _direct(config, worker, environment):

@@ -113,16 +113,18 @@ static int number(const char *name, int otherwise)
     return text ? atoi(text) : otherwise;
 }
 
-/* Before the library starts threads: they shall stay with their rank. COMPARE_CORES: rank r gets core r. */
+/* Before the library starts threads: they shall stay with their rank. COMPARE_BIND: a core for each rank. */
 static void bind_rank(int rank)
 {
+    const char *cores = getenv("COMPARE_BIND");
     cpu_set_t set;
 
-    if (!getenv("COMPARE_BIND") || rank < 0) return;
+    if (!cores || rank < 0) return;
+    for (int i = 0; i < rank && cores; i++) cores = strchr(cores, ',') ? strchr(cores, ',') + 1 : NULL;
     CPU_ZERO(&set);
-    CPU_SET(rank, &set);
+    if (cores) CPU_SET(atoi(cores), &set);
     if (sched_setaffinity(0, sizeof(set), &set)) {
-        complain("core %d: %s", rank, strerror(errno));
+        complain("core of rank %d: %s", rank, strerror(errno));
         give_up();
     }
 }
