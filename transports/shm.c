@@ -54,8 +54,20 @@ static void close_shm(void *ctx)
     if (s->door) mdl_door_put(s->door);
     if (s->home) mdl_shm_home_put(s->home);
     free(s->peers);
+    pthread_cond_destroy(&s->answered);
+    pthread_mutex_destroy(&s->lock);
     memset(&s->secret, 0, sizeof(s->secret));
     free(s);
+}
+
+static void init_sync(struct mdl_shm *s)
+{
+    pthread_condattr_t attr;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->answered, &attr);
+    pthread_condattr_destroy(&attr);
 }
 
 static struct mdl_shm *context_new(const struct mdl_transport_open *args)
@@ -73,7 +85,10 @@ static struct mdl_shm *context_new(const struct mdl_transport_open *args)
     mdl_list_init(&s->bulk_out_active);
     mdl_list_init(&s->bulk_in_active);
     s->peers = calloc((size_t)args->nranks, sizeof(*s->peers));
-    if (s->peers) return s;
+    if (s->peers) {
+        init_sync(s);
+        return s;
+    }
     free(s);
     return NULL;
 }

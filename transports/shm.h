@@ -4,7 +4,7 @@
  *
  *   shm.c          operations table, open, close, address, sleeping, abort
  *   shm_home.c     what a rank offers: ring segment, eventfd, probe word; the homes of this process
- *   shm_wire.c     bytes of the handover; shm_link.c its asker, shm_guest.c the owner that answers (monitor's thread)
+ *   shm_wire.c     bytes of the handover; shm_link.c its asker, shm_guest.c the owner that answers
  *   shm_connect.c  connect_all: dialling and handover; shm_peer.c a peer and the watch for its end
  *   shm_read.c     single copy through process_vm_readv; shm_yama.c the permission for it
  *   shm_map.c      peers' segments
@@ -12,7 +12,8 @@
  *
  * Threads. The context's thread owns everything in struct mdl_shm and struct mdl_shm_peer but what says otherwise. The
  * monitor's thread answers the peers' questions and watches for their death. A pair of ranks in two processes has two
- * sockets, one dialled by each side: the dialler asks and alone reads it, the monitor only waits for its end.
+ * channels (lib/net/channel.h), one dialled by each side, on which that side asks. The monitor sends the questions and
+ * puts the answers where the asking thread waits for them.
  */
 #ifndef MDL_TRANSPORTS_SHM_H_
 #define MDL_TRANSPORTS_SHM_H_
@@ -20,6 +21,7 @@
 #include "lib/base/config.h"
 #include "lib/base/list.h"
 #include "lib/mem/mem.h"
+#include "lib/net/channel.h"
 #include "lib/net/door.h"
 #include "transports/guard.h"
 #include "transports/shm_ring.h"
@@ -149,11 +151,18 @@ struct mdl_shm_peer {
 
     struct mdl_shm_home *home; /* of a peer in this process, held */
     struct mdl_shm_front *front;
-    int event_fd, link_fd, pid_fd;
+    int event_fd;
     void *out, *in; /* regions: to the peer (in its segment), from the peer (in ours) */
     struct mdl_shm_layout out_layout;
-    struct mdl_watch end_watch, pid_watch; /* monitor's thread */
-    _Atomic int fate;                      /* enum mdl_shm_fate; [any thread] */
+    struct mdl_channel *channel; /* to it: monitor's thread, with `watched`: its end counts */
+    bool watched;
+    struct { /* under ctx->lock: the answer to question `seq`, and whether any more can come */
+        bool there, ended;
+        uint64_t seq;
+        struct mdl_shm_reply reply;
+        int fds[MDL_SHM_REPLY_FDS];
+    } answer;
+    _Atomic int fate; /* enum mdl_shm_fate; [any thread] */
 
     struct mdl_shm_tx tx[MDL_MAX_CHANNELS];
     struct mdl_shm_rx rx[MDL_MAX_CHANNELS];
@@ -192,7 +201,9 @@ struct mdl_shm {
     struct mdl_service *service;
     struct mdl_secret secret;
     size_t inline_max;                     /* by configuration */
-    struct mdl_list guests;                /* monitor's thread: sockets on which peers ask */
+    struct mdl_list guests;                /* monitor's thread: channels on which peers ask */
+    pthread_mutex_t lock;                  /* the peers' answers */
+    pthread_cond_t answered;
     _Atomic(struct mdl_shm_peer *) *peers; /* [nranks]; NULL: not reached. Complete after connect_all */
     int npeers;
     struct mdl_list tx_active, rx_active, pulls, bulk_out_active, bulk_in_active;
@@ -222,14 +233,17 @@ static inline void mdl_shm_count(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/* shm_link.c: hear waits for the answer to question `seq`; a deadline in the past still takes what is
+/* shm_link.c: asks, one question at a time, and waits for the answer; a deadline in the past still takes what is
  * there. fds[MDL_SHM_REPLY_FDS] become the caller's, -1 where none came. */
 medleyResult_t mdl_shm_ask(struct mdl_shm_peer *p, const struct mdl_shm_query *q) MDL_MUST_USE;
-medleyResult_t mdl_shm_hear(struct mdl_shm_peer *p, uint64_t seq, uint64_t deadline_ns, struct mdl_shm_reply *r,
+medleyResult_t mdl_shm_hear(struct mdl_shm_peer *p, uint64_t deadline_ns, struct mdl_shm_reply *r,
                             int *fds) MDL_MUST_USE;
-pid_t mdl_shm_socket_pid(int fd); /* of the process at the other end, 0 if it is not visible here */
+void mdl_shm_wait_answers(struct mdl_shm *s); /* under s->lock: for something new, a moment */
+/* Monitor's thread: takes the channel over, for questions to `p`; asks the first one. */
+void mdl_shm_link_begin(struct mdl_shm_peer *p, struct mdl_channel *channel, const struct mdl_shm_query *first);
+void mdl_shm_link_end(struct mdl_shm_peer *p); /* monitor's thread */
 bool mdl_shm_segment_gone(struct mdl_shm *s, uint64_t segment); /* is it no segment of this process (any more)? */
-/* shm_guest.c, monitor's thread: takes over an authenticated socket on which a peer will ask. */
+/* shm_guest.c, monitor's thread: takes over an authenticated channel on which a peer will ask. */
 void mdl_shm_on_link(void *ctx, const struct mdl_link *link);
 void mdl_shm_drop_guests(struct mdl_shm *s);
 
@@ -240,8 +254,8 @@ medleyResult_t mdl_shm_connect_all(void *ctx, const struct mdl_peer *peers, uint
 struct mdl_shm_peer *mdl_shm_peer_new(struct mdl_shm *s, int rank, const struct mdl_shm_address *a);
 void mdl_shm_peer_free(struct mdl_shm_peer *p);    /* not watched, any more or yet */
 bool mdl_shm_peer_publish(struct mdl_shm_peer *p); /* `out` is there: gives it `in`, and it counts; or no room */
-void mdl_shm_peer_open_pidfd(struct mdl_shm_peer *p);
-void mdl_shm_peer_watch(struct mdl_shm_peer *p); /* monitor's thread */
+void mdl_shm_peer_watch(struct mdl_shm_peer *p); /* monitor's thread: its end counts from now on */
+void mdl_shm_peer_ended(struct mdl_shm_peer *p); /* monitor's thread: its channel has ended */
 void mdl_shm_peers_close(struct mdl_shm *s);
 
 /* shm_read.c */

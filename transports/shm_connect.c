@@ -2,7 +2,7 @@
 /*
  * Who is here: every rank dials the abstract Unix name of every rank whose MEDLEY_HOST_ID equals its own. A name of
  * another host or network namespace is refused at once, which is the only test of "same host" that counts; a rank in
- * this process is found by its nonce without dialling. Over its own socket each side gets the other's ring segment and
+ * this process is found by its nonce without dialling. Over its own channel each side gets the other's ring segment and
  * eventfd from the other's monitor, so neither waits for what the other's application does, and a refusal seen by one
  * side only costs nothing: the engine uses a pair as both sides see it.
  */
@@ -14,24 +14,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BATCH = 64, WAIT_MS = 20 };
+enum { BATCH = 64 };
 
 /* One rank that may be in this host. */
 struct attempt {
     struct batch *batch;
     struct mdl_shm_address address;
     int rank;
-    bool dialled, linked; /* linked, link: under batch->lock until the dial is cancelled */
+    bool dialled, failed; /* failed, peer: under ctx->lock until the dial is cancelled */
     struct mdl_dial *dial;
-    struct mdl_link link;
     struct mdl_shm_peer *peer;
 };
 
 struct batch {
     struct mdl_shm *ctx;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    int n, running;
+    int n;
     struct attempt attempts[BATCH];
 };
 
@@ -79,46 +76,45 @@ static void not_reached(struct attempt *a, const char *why)
             a->address.pid, why);
 }
 
-static void hear_hello(struct attempt *a, uint64_t deadline_ns)
+/* Of a peer that is not published. */
+static void drop_peer(struct attempt *a)
+{
+    if (a->peer) {
+        mdl_shm_link_end(a->peer);
+        mdl_shm_peer_free(a->peer);
+    }
+    a->peer = NULL;
+}
+
+static bool take_hello(struct attempt *a)
 {
     struct mdl_shm_peer *p = a->peer;
     struct mdl_shm_reply r;
     int fds[MDL_SHM_REPLY_FDS];
-    bool good = false;
-    a->peer = NULL;
-    if (mdl_shm_hear(p, p->asked, deadline_ns, &r, fds) != medleySuccess) goto free_peer; /* reported */
+    if (mdl_shm_hear(p, 0, &r, fds) != medleySuccess) return false; /* reported */
     p->event_fd = fds[1];
-    good = r.status == MDL_SHM_OK && fds[0] >= 0 && fds[1] >= 0;
+    bool good = r.status == MDL_SHM_OK && fds[0] >= 0 && fds[1] >= 0;
     if (!good) not_reached(a, status_text(r.status));
     if (good && !(good = map_peer(p, &r, fds[0])))
         not_reached(a, "its ring segment cannot be mapped or is not as it was told");
     if (fds[0] >= 0) close(fds[0]);
     if (good && !(good = mdl_shm_peer_publish(p))) not_reached(a, "this rank has no room for another peer");
-free_peer:
-    if (!good) {
-        mdl_shm_peer_free(p);
-        return;
-    }
-    mdl_shm_peer_open_pidfd(p);
-    a->peer = p;
+    return good;
 }
 
-static void say_hello(struct attempt *a)
+/* Monitor's thread: a link is there. */
+static struct mdl_shm_peer *say_hello(struct attempt *a, const struct mdl_link *link)
 {
-    if (!a->linked) return;
-    struct mdl_shm_peer *p = mdl_shm_peer_new(a->batch->ctx, a->rank, &a->address);
+    struct mdl_shm_peer *p = link->channel ? mdl_shm_peer_new(a->batch->ctx, a->rank, &a->address) : NULL;
     if (!p) {
-        close(a->link.fd);
+        mdl_link_close(link);
         no_memory(a->batch->ctx);
-        return;
+        return NULL;
     }
-    p->link_fd = a->link.fd;
-    p->pid = mdl_shm_socket_pid(p->link_fd);
+    p->pid = mdl_channel_pid(link->channel);
     struct mdl_shm_query q = {.type = MDL_SHM_ASK_HELLO, .seq = ++p->asked};
-    if (mdl_shm_ask(p, &q) == medleySuccess)
-        a->peer = p;
-    else
-        mdl_shm_peer_free(p);
+    mdl_shm_link_begin(p, link->channel, &q);
+    return p;
 }
 
 /* ---- dialling ---- */
@@ -126,14 +122,17 @@ static void say_hello(struct attempt *a)
 static void dial_done(void *ctx, medleyResult_t result, const char *why, const struct mdl_link *link)
 {
     struct attempt *a = ctx;
-    struct batch *b = a->batch;
-    if (result != medleySuccess) not_reached(a, why);
-    pthread_mutex_lock(&b->lock);
-    a->linked = result == medleySuccess;
-    if (a->linked) a->link = *link;
-    b->running--;
-    pthread_cond_signal(&b->changed);
-    pthread_mutex_unlock(&b->lock);
+    struct mdl_shm *s = a->batch->ctx;
+    struct mdl_shm_peer *p = NULL;
+    if (result == medleySuccess)
+        p = say_hello(a, link);
+    else
+        not_reached(a, why);
+    pthread_mutex_lock(&s->lock);
+    a->peer = p;
+    a->failed = !p;
+    pthread_cond_broadcast(&s->answered);
+    pthread_mutex_unlock(&s->lock);
 }
 
 static void dial(struct attempt *a, uint64_t deadline_ns)
@@ -148,68 +147,62 @@ static void dial(struct attempt *a, uint64_t deadline_ns)
         .addrs = &a->address.door,
         .naddrs = 1,
         .deadline_ns = deadline_ns,
+        .share = true,
     };
-    pthread_mutex_lock(&a->batch->lock);
-    a->batch->running++;
-    pthread_mutex_unlock(&a->batch->lock);
     a->dialled = mdl_dial_start(&args, dial_done, a, &a->dial) == medleySuccess;
-    if (a->dialled) return;
-    pthread_mutex_lock(&a->batch->lock);
-    a->batch->running--;
-    pthread_mutex_unlock(&a->batch->lock);
 }
 
-/* Until all dials have ended, which each does by its deadline, or an abort. */
-static void await_dials(struct batch *b)
+/* Under the lock. */
+static bool is_settled(const struct attempt *a)
 {
-    pthread_mutex_lock(&b->lock);
-    while (b->running > 0 && !mdl_shm_told_to_stop(b->ctx)) {
-        uint64_t until = mdl_now_ns() + WAIT_MS * MDL_NS_PER_MS;
-        struct timespec ts = {.tv_sec = (time_t)(until / MDL_NS_PER_S), .tv_nsec = (long)(until % MDL_NS_PER_S)};
-        pthread_cond_timedwait(&b->changed, &b->lock, &ts);
-    }
-    pthread_mutex_unlock(&b->lock);
+    return !a->dialled || a->failed || (a->peer && (a->peer->answer.there || a->peer->answer.ended));
+}
+
+static bool all_settled(const struct batch *b)
+{
+    for (int i = 0; i < b->n; i++)
+        if (!is_settled(&b->attempts[i])) return false;
+    return true;
+}
+
+static void await_answers(struct batch *b, uint64_t deadline_ns)
+{
+    struct mdl_shm *s = b->ctx;
+    pthread_mutex_lock(&s->lock);
+    while (!all_settled(b) && !mdl_shm_told_to_stop(s) && mdl_now_ns() < deadline_ns) mdl_shm_wait_answers(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void cancel_dials(void *arg)
+{
+    struct batch *b = arg;
     for (int i = 0; i < b->n; i++)
         if (b->attempts[i].dialled) mdl_dial_cancel(b->attempts[i].dial);
 }
 
-static void watch_peers(void *arg)
+/* Those that are not published go; the others are watched. */
+static void settle_peers(void *arg)
 {
     struct batch *b = arg;
-    for (int i = 0; i < b->n; i++)
-        if (b->attempts[i].peer) mdl_shm_peer_watch(b->attempts[i].peer);
+    for (int i = 0; i < b->n; i++) {
+        struct attempt *a = &b->attempts[i];
+        if (a->failed)
+            drop_peer(a);
+        else if (a->peer)
+            mdl_shm_peer_watch(a->peer);
+    }
 }
 
 static void run_batch(struct batch *b, uint64_t deadline_ns)
 {
+    struct mdl_reactor *r = mdl_door_reactor(b->ctx->door);
     for (int i = 0; i < b->n; i++) dial(&b->attempts[i], deadline_ns);
-    await_dials(b);
-    for (int i = 0; i < b->n; i++) say_hello(&b->attempts[i]);
+    await_answers(b, deadline_ns);
+    mdl_reactor_call(r, cancel_dials, b);
     for (int i = 0; i < b->n; i++)
-        if (b->attempts[i].peer) hear_hello(&b->attempts[i], deadline_ns);
-    mdl_reactor_call(mdl_door_reactor(b->ctx->door), watch_peers, b);
+        if (b->attempts[i].peer) b->attempts[i].failed = !take_hello(&b->attempts[i]);
+    mdl_reactor_call(r, settle_peers, b);
     b->n = 0;
-}
-
-static struct batch *batch_new(struct mdl_shm *s)
-{
-    struct batch *b = calloc(1, sizeof(*b));
-    if (!b) return NULL;
-    b->ctx = s;
-    pthread_mutex_init(&b->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&b->changed, &attr);
-    pthread_condattr_destroy(&attr);
-    return b;
-}
-
-static void batch_free(struct batch *b)
-{
-    pthread_cond_destroy(&b->changed);
-    pthread_mutex_destroy(&b->lock);
-    free(b);
 }
 
 /* ---- connect_all ---- */
@@ -268,13 +261,14 @@ static uint32_t reach_of(const struct mdl_shm_peer *p)
 medleyResult_t mdl_shm_connect_all(void *ctx, const struct mdl_peer *peers, uint64_t deadline_ns, uint32_t *reach)
 {
     struct mdl_shm *s = ctx;
-    struct batch *b = batch_new(s);
+    struct batch *b = calloc(1, sizeof(*b));
     if (!b) return no_memory(s);
+    b->ctx = s;
     medleyResult_t result = medleySuccess;
     for (int r = 0; r < s->args.nranks && result == medleySuccess && !mdl_shm_told_to_stop(s); r++)
         result = consider(s, b, r, &peers[r], deadline_ns);
     if (b->n > 0) run_batch(b, deadline_ns);
-    batch_free(b);
+    free(b);
     if (result != medleySuccess) return result;
     if (mdl_shm_told_to_stop(s)) return mdl_guard_refuse();
     int direct = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The owner's side of the handover. A guest is a peer's socket on which it asks; the monitor's thread answers, whatever
+ * The owner's side of the handover. A guest is a peer's channel on which it asks; the monitor's thread answers, whatever
  * the application is doing. Nothing of it blocks: a guest that asks without reading its answers is dropped.
  */
 #include "config.h"
@@ -8,60 +8,36 @@
 #include "transports/shm.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { UNREAD_MAX = 64 }; /* answers */
+
 struct guest {
     struct mdl_list link;
-    struct mdl_watch watch;
+    struct mdl_channel *channel;
     struct mdl_shm *ctx;
     int rank;
-    size_t have;
-    uint8_t query[MDL_SHM_QUERY_BYTES];
 };
 
 static void guest_drop(struct guest *g)
 {
-    mdl_reactor_unwatch(mdl_door_reactor(g->ctx->door), &g->watch);
     mdl_list_remove(&g->link);
-    close(g->watch.fd);
+    mdl_channel_close(g->channel);
     free(g);
 }
 
 static bool answer(struct guest *g, const struct mdl_shm_reply *r, const int *fds)
 {
     uint8_t bytes[MDL_SHM_REPLY_BYTES];
-    mdl_shm_reply_write(r, bytes);
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * MDL_SHM_REPLY_FDS)];
-    } control = {0};
-    struct iovec iov = {.iov_base = bytes, .iov_len = sizeof(bytes)};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (r->nfds > 0) {
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = CMSG_SPACE(sizeof(int) * r->nfds);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int) * r->nfds);
-        memcpy(CMSG_DATA(c), fds, sizeof(int) * r->nfds);
+    if (mdl_channel_unsent(g->channel) > UNREAD_MAX) {
+        MDL_INFO(MDL_SHM, "rank %d: rank %d asks without reading its answers", g->ctx->args.rank, g->rank);
+        return false;
     }
-    ssize_t n;
-    do n = sendmsg(g->watch.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
-    if (n != (ssize_t)sizeof(bytes))
-        MDL_INFO(MDL_SHM, "rank %d: could not answer rank %d: %s", g->ctx->args.rank, g->rank,
-                 n < 0 ? strerror(errno) : "cut short");
-    return n == (ssize_t)sizeof(bytes);
-}
-
-pid_t mdl_shm_socket_pid(int fd)
-{
-    struct ucred cred;
-    socklen_t len = sizeof(cred);
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 ? cred.pid : 0;
+    mdl_shm_reply_write(r, bytes);
+    mdl_channel_send(g->channel, &(struct mdl_channel_message){
+                                     .head = bytes, .head_len = sizeof(bytes), .fds = fds, .nfds = (int)r->nfds});
+    return true;
 }
 
 static bool answer_hello(struct guest *g, uint64_t seq)
@@ -71,7 +47,7 @@ static bool answer_hello(struct guest *g, uint64_t seq)
     r.status = h->fd < 0 ? MDL_SHM_NO_SEGMENT : MDL_SHM_OK;
     if (r.status == MDL_SHM_OK && (r.region = mdl_shm_home_region(h, g->rank)) == 0) r.status = MDL_SHM_NO_ROOM;
     if (r.status != MDL_SHM_OK) return answer(g, &r, NULL);
-    mdl_shm_yama_allow(g->ctx, mdl_shm_socket_pid(g->watch.fd)); /* before it tries */
+    mdl_shm_yama_allow(g->ctx, mdl_channel_pid(g->channel)); /* before it tries */
     r.nfds = 2;
     r.len = h->len;
     r.ring_bytes = h->layout.ring_bytes;
@@ -116,42 +92,38 @@ static bool answer_segment(struct guest *g, const struct mdl_shm_query *q)
     return good;
 }
 
-static bool guest_asked(struct guest *g)
+static bool guest_asked(struct guest *g, const uint8_t *bytes, size_t len)
 {
     struct mdl_shm_query q;
-    g->have = 0;
-    if (!mdl_shm_query_read(g->query, &q)) {
+    if (len != MDL_SHM_QUERY_BYTES || !mdl_shm_query_read(bytes, &q)) {
         MDL_WARN(MDL_SHM, "rank %d: rank %d asked in a way that is not understood", g->ctx->args.rank, g->rank);
         return false;
     }
     return q.type == MDL_SHM_ASK_HELLO ? answer_hello(g, q.seq) : answer_segment(g, &q);
 }
 
-static void guest_ready(struct mdl_watch *w, uint32_t events)
+static void on_data(void *ctx, const uint8_t *bytes, size_t len, int *fds, int nfds)
 {
-    struct guest *g = mdl_container_of(w, struct guest, watch);
-    ssize_t n = recv(w->fd, g->query + g->have, sizeof(g->query) - g->have, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (n > 0) g->have += (size_t)n;
-    bool keep = n > 0 && (g->have < sizeof(g->query) || guest_asked(g));
-    if (!keep) guest_drop(g);
+    struct guest *g = ctx;
+    for (int i = 0; i < nfds; i++) close(fds[i]);
+    if (!guest_asked(g, bytes, len)) guest_drop(g);
 }
+
+static void on_end(void *ctx, int err, const char *why) { guest_drop(ctx); }
 
 void mdl_shm_on_link(void *ctx, const struct mdl_link *link)
 {
+    static const struct mdl_channel_use use = {on_data, on_end};
     struct mdl_shm *s = ctx;
     bool known = link->peer_rank >= 0 && link->peer_rank < s->args.nranks && link->peer_rank != s->args.rank;
-    struct guest *g = known ? calloc(1, sizeof(*g)) : NULL;
-    if (!g) goto close_fd;
-    g->ctx = s;
-    g->rank = link->peer_rank;
-    g->watch = (struct mdl_watch){.fd = link->fd, .fn = guest_ready};
+    struct guest *g = known && link->channel ? calloc(1, sizeof(*g)) : NULL;
+    if (!g) {
+        mdl_link_close(link);
+        return;
+    }
+    *g = (struct guest){.ctx = s, .rank = link->peer_rank, .channel = link->channel};
     mdl_list_append(&s->guests, &g->link);
-    if (mdl_reactor_watch(mdl_door_reactor(s->door), &g->watch, EPOLLIN) == medleySuccess) return;
-    mdl_list_remove(&g->link);
-    free(g);
-close_fd:
-    close(link->fd);
+    mdl_channel_use(g->channel, &use, g);
 }
 
 void mdl_shm_drop_guests(struct mdl_shm *s)

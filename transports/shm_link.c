@@ -1,131 +1,176 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The asker's side of the handover between two processes of a host, on the authenticated abstract Unix socket that it
- * dialled: HELLO yields the other's ring segment and eventfd, SEGMENT the descriptor of one of its shareable segments.
+ * The asker's side of the handover between two processes of a host, on the authenticated channel that it dialled: HELLO
+ * yields the other's ring segment and eventfd, SEGMENT the descriptor of one of its shareable segments.
  *
- * Descriptors ride with the first byte of an answer, and a reader never asks for more bytes than the answer in hand has
- * left, so that it gets no other answer's descriptors.
+ * The monitor's thread owns the channel: it sends the question and stores the answer, for which the context's thread
+ * waits. An answer to a question that was given up meanwhile is dropped.
  */
 #include "config.h"
 #include "lib/base/log.h"
 #include "transports/shm.h"
 #include <errno.h>
-#include <poll.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { POLL_MS = 20 };
+enum { LOOK_MS = 20 };
 
-medleyResult_t mdl_shm_ask(struct mdl_shm_peer *p, const struct mdl_shm_query *q)
+/* ---- monitor's thread ---- */
+
+static void close_fds(const int *fds, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (fds[i] >= 0) close(fds[i]);
+}
+
+static void store(struct mdl_shm_peer *p, const struct mdl_shm_reply *r, const int *fds, int nfds)
+{
+    pthread_mutex_lock(&p->ctx->lock);
+    bool wanted = r->seq == p->answer.seq && !p->answer.there;
+    int kept = !wanted ? 0 : nfds < MDL_SHM_REPLY_FDS ? nfds : MDL_SHM_REPLY_FDS;
+    if (wanted) {
+        p->answer.reply = *r;
+        p->answer.there = true;
+        for (int i = 0; i < MDL_SHM_REPLY_FDS; i++) p->answer.fds[i] = i < kept ? fds[i] : -1;
+        pthread_cond_broadcast(&p->ctx->answered);
+    }
+    pthread_mutex_unlock(&p->ctx->lock);
+    close_fds(fds + kept, nfds - kept);
+}
+
+static void on_end(void *ctx, int err, const char *why)
+{
+    struct mdl_shm_peer *p = ctx;
+    mdl_shm_link_end(p);
+    mdl_shm_peer_ended(p);
+}
+
+static void on_data(void *ctx, const uint8_t *bytes, size_t len, int *fds, int nfds)
+{
+    struct mdl_shm_peer *p = ctx;
+    struct mdl_shm_reply r;
+    if (len == MDL_SHM_REPLY_BYTES && mdl_shm_reply_read(bytes, &r)) {
+        store(p, &r, fds, nfds);
+        return;
+    }
+    close_fds(fds, nfds);
+    MDL_WARN(MDL_SHM, "rank %d: rank %d (pid %u) answered in a way that is not understood", p->ctx->args.rank, p->rank,
+             p->told_pid);
+    on_end(p, 0, "");
+}
+
+static void send_query(struct mdl_shm_peer *p, const struct mdl_shm_query *q)
 {
     uint8_t bytes[MDL_SHM_QUERY_BYTES];
     mdl_shm_query_write(q, bytes);
-    ssize_t n;
-    do n = send(p->link_fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
-    if (n == (ssize_t)sizeof(bytes)) return medleySuccess;
-    if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+    if (p->channel)
+        mdl_channel_send(p->channel, &(struct mdl_channel_message){.head = bytes, .head_len = sizeof(bytes)});
+}
+
+void mdl_shm_link_begin(struct mdl_shm_peer *p, struct mdl_channel *channel, const struct mdl_shm_query *first)
+{
+    static const struct mdl_channel_use use = {on_data, on_end};
+    p->channel = channel;
+    p->answer.seq = first->seq; /* nobody waits yet */
+    mdl_channel_use(channel, &use, p);
+    send_query(p, first);
+}
+
+void mdl_shm_link_end(struct mdl_shm_peer *p)
+{
+    mdl_channel_close(p->channel);
+    p->channel = NULL;
+    pthread_mutex_lock(&p->ctx->lock);
+    p->answer.ended = true;
+    pthread_cond_broadcast(&p->ctx->answered);
+    pthread_mutex_unlock(&p->ctx->lock);
+}
+
+/* ---- context's thread ---- */
+
+static void forget_answer(struct mdl_shm_peer *p)
+{
+    if (p->answer.there) close_fds(p->answer.fds, MDL_SHM_REPLY_FDS);
+    p->answer.there = false;
+}
+
+struct asking {
+    struct mdl_shm_peer *p;
+    const struct mdl_shm_query *q;
+};
+
+static void ask_inside(void *arg)
+{
+    struct asking *a = arg;
+    send_query(a->p, a->q);
+}
+
+medleyResult_t mdl_shm_ask(struct mdl_shm_peer *p, const struct mdl_shm_query *q)
+{
+    struct mdl_shm *s = p->ctx;
+    struct asking a = {p, q};
+    pthread_mutex_lock(&s->lock);
+    forget_answer(p);
+    p->answer.seq = q->seq;
+    bool ended = p->answer.ended;
+    pthread_mutex_unlock(&s->lock);
+    if (ended)
         return mdl_error(medleyRemoteError, "rank %d: rank %d (pid %u) was asked for shared memory, and is gone",
-                         p->ctx->args.rank, p->rank, p->told_pid);
-    return mdl_system_error(n < 0 ? errno : EPIPE, "rank %d: asking rank %d (pid %u) for shared memory",
-                            p->ctx->args.rank, p->rank, p->told_pid);
+                         s->args.rank, p->rank, p->told_pid);
+    mdl_reactor_call(mdl_door_reactor(s->door), ask_inside, &a);
+    return medleySuccess;
 }
 
-static void close_fds(int *fds)
+/* Short, so that an abort is seen. */
+void mdl_shm_wait_answers(struct mdl_shm *s)
 {
-    for (int i = 0; i < MDL_SHM_REPLY_FDS; i++) {
-        if (fds[i] >= 0) close(fds[i]);
-        fds[i] = -1;
-    }
+    uint64_t until = mdl_now_ns() + LOOK_MS * MDL_NS_PER_MS;
+    struct timespec ts = {.tv_sec = (time_t)(until / MDL_NS_PER_S), .tv_nsec = (long)(until % MDL_NS_PER_S)};
+    pthread_cond_timedwait(&s->answered, &s->lock, &ts);
 }
 
-/* Keeps the descriptors that came with a piece of an answer; closes those too many. */
-static void take_fds(struct msghdr *msg, int *fds)
+/* Under the lock. */
+static medleyResult_t await_answer(struct mdl_shm_peer *p, uint64_t deadline_ns)
 {
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < n; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            int slot = 0;
-            while (slot < MDL_SHM_REPLY_FDS && fds[slot] >= 0) slot++;
-            if (slot < MDL_SHM_REPLY_FDS)
-                fds[slot] = fd;
-            else
-                close(fd);
-        }
-    }
-}
-
-/* Reads up to `len` bytes of an answer: their number, 0 at the end of the stream, or -1 with errno. */
-static ssize_t receive_piece(int fd, uint8_t *bytes, size_t len, int *fds)
-{
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * MDL_SHM_REPLY_FDS)];
-    } control;
-    struct iovec iov = {.iov_base = bytes, .iov_len = len};
-    struct msghdr msg = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
-    ssize_t n;
-    do n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
-    if (n > 0) take_fds(&msg, fds);
-    return n;
-}
-
-/* Waits for the next bytes in short sleeps, so that an abort is seen. */
-static medleyResult_t await_bytes(struct mdl_shm_peer *p, uint64_t deadline_ns)
-{
-    struct pollfd pfd = {.fd = p->link_fd, .events = POLLIN};
-    for (;;) {
-        uint64_t now = mdl_now_ns();
-        int ms = now >= deadline_ns ? 0 : POLL_MS;
-        if (ms > 0 && deadline_ns - now < (uint64_t)ms * MDL_NS_PER_MS)
-            ms = (int)((deadline_ns - now) / MDL_NS_PER_MS) + 1;
-        int n = poll(&pfd, 1, ms);
-        if (n > 0) return medleySuccess;
-        if (mdl_shm_told_to_stop(p->ctx)) return mdl_guard_refuse();
-        if (n < 0 && errno != EINTR)
-            return mdl_system_error(errno, "rank %d: waiting for rank %d", p->ctx->args.rank, p->rank);
-        if (now >= deadline_ns)
+    struct mdl_shm *s = p->ctx;
+    while (!p->answer.there) {
+        if (p->answer.ended)
+            return mdl_error(medleyRemoteError, "rank %d: rank %d (pid %u) ended the shared-memory link", s->args.rank,
+                             p->rank, p->told_pid);
+        if (mdl_shm_told_to_stop(s)) return mdl_guard_refuse();
+        if (mdl_now_ns() >= deadline_ns)
             return mdl_error(medleyTimeout,
                              "rank %d: rank %d (pid %u) did not answer a question about shared memory in time; is it "
                              "stopped?",
-                             p->ctx->args.rank, p->rank, p->told_pid);
+                             s->args.rank, p->rank, p->told_pid);
+        mdl_shm_wait_answers(s);
     }
+    return medleySuccess;
 }
 
-static medleyResult_t hear_one(struct mdl_shm_peer *p, uint64_t deadline_ns, struct mdl_shm_reply *r, int *fds)
+static medleyResult_t check_fds(struct mdl_shm_peer *p, const struct mdl_shm_reply *r, int *fds)
 {
-    uint8_t bytes[MDL_SHM_REPLY_BYTES];
-    for (size_t have = 0; have < sizeof(bytes);) {
-        MDL_TRY(await_bytes(p, deadline_ns));
-        ssize_t n = receive_piece(p->link_fd, bytes + have, sizeof(bytes) - have, fds);
-        if (n < 0 && errno == EAGAIN) continue;
-        if (n <= 0)
-            return mdl_error(medleyRemoteError, "rank %d: rank %d (pid %u) ended the shared-memory link%s%s",
-                             p->ctx->args.rank, p->rank, p->told_pid, n < 0 ? ": " : "", n < 0 ? strerror(errno) : "");
-        have += (size_t)n;
-    }
     uint32_t got = 0;
-    bool good = mdl_shm_reply_read(bytes, r);
     while (got < MDL_SHM_REPLY_FDS && fds[got] >= 0) got++;
-    if (good && r->nfds == got) return medleySuccess;
-    return mdl_error(good ? medleySystemError : medleyRemoteError,
+    if (r->nfds == got) return medleySuccess;
+    close_fds(fds, MDL_SHM_REPLY_FDS);
+    return mdl_error(medleySystemError,
                      "rank %d: a bad answer of rank %d (pid %u) about shared memory: %u descriptors of %u came (is the "
                      "limit of open files reached? raise `ulimit -n`)",
-                     p->ctx->args.rank, p->rank, p->told_pid, got, good ? r->nfds : 0);
+                     p->ctx->args.rank, p->rank, p->told_pid, got, r->nfds);
 }
 
-medleyResult_t mdl_shm_hear(struct mdl_shm_peer *p, uint64_t seq, uint64_t deadline_ns, struct mdl_shm_reply *r,
-                            int *fds)
+medleyResult_t mdl_shm_hear(struct mdl_shm_peer *p, uint64_t deadline_ns, struct mdl_shm_reply *r, int *fds)
 {
-    for (;;) {
-        for (int i = 0; i < MDL_SHM_REPLY_FDS; i++) fds[i] = -1;
-        medleyResult_t result = hear_one(p, deadline_ns, r, fds);
-        if (result == medleySuccess && r->seq == seq) return result;
-        close_fds(fds); /* an answer that came after its question was given up */
-        if (result != medleySuccess) return result;
+    struct mdl_shm *s = p->ctx;
+    pthread_mutex_lock(&s->lock);
+    medleyResult_t result = await_answer(p, deadline_ns);
+    if (result == medleySuccess) {
+        *r = p->answer.reply;
+        memcpy(fds, p->answer.fds, sizeof(p->answer.fds));
+        p->answer.there = false;
+        p->answer.seq = 0;
     }
+    pthread_mutex_unlock(&s->lock);
+    return result == medleySuccess ? check_fds(p, r, fds) : result;
 }

@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A rank of this host that can be reached, from the handover to its end. While it is there the monitor waits for the
- * end of the socket that was dialled to it, and of its process by its pidfd: PID namespaces defeat one, forked children
- * that hold the socket the other. A peer that closed in order has said so in its front page before.
+ * A rank of this host that can be reached, from the handover to its end, which the end of the channel that was dialled
+ * to it shows. A peer that closed in order has said so in its front page before.
  */
 #include "config.h"
 #include "lib/base/log.h"
 #include "transports/shm.h"
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 
 struct mdl_shm_peer *mdl_shm_peer_new(struct mdl_shm *s, int rank, const struct mdl_shm_address *a)
 {
@@ -28,7 +20,7 @@ struct mdl_shm_peer *mdl_shm_peer_new(struct mdl_shm *s, int rank, const struct 
     p->told_pid = a->pid;
     p->nonce = a->nonce;
     p->probe = a->probe;
-    p->event_fd = p->link_fd = p->pid_fd = -1;
+    p->event_fd = -1;
     mdl_list_init(&p->maps);
     mdl_list_init(&p->bulk_out);
     mdl_list_init(&p->bulk_in);
@@ -56,8 +48,8 @@ void mdl_shm_peer_free(struct mdl_shm_peer *p)
         if (p->out) munmap(p->out, p->out_layout.region_bytes);
         if (p->event_fd >= 0) close(p->event_fd);
     }
-    if (p->link_fd >= 0) close(p->link_fd);
-    if (p->pid_fd >= 0) close(p->pid_fd);
+    for (int i = 0; p->answer.there && i < MDL_SHM_REPLY_FDS; i++)
+        if (p->answer.fds[i] >= 0) close(p->answer.fds[i]);
     free(p);
 }
 
@@ -78,19 +70,10 @@ bool mdl_shm_peer_publish(struct mdl_shm_peer *p)
 
 /* ---- death watch: monitor's thread ---- */
 
-static void unwatch(struct mdl_shm_peer *p)
-{
-    struct mdl_reactor *r = mdl_door_reactor(p->ctx->door);
-    if (p->end_watch.fn) mdl_reactor_unwatch(r, &p->end_watch);
-    if (p->pid_watch.fn) mdl_reactor_unwatch(r, &p->pid_watch);
-    p->end_watch.fn = p->pid_watch.fn = NULL;
-}
-
-static void peer_ended(struct mdl_shm_peer *p)
+static void departed(struct mdl_shm_peer *p)
 {
     struct mdl_shm *s = p->ctx;
-    unwatch(p);
-    /* Pairs with mdl_shm_home_end in the peer, which comes before its sockets are closed. */
+    /* Pairs with mdl_shm_home_end in the peer, which comes before its channels are closed. */
     bool left = atomic_load_explicit(&p->front->state, memory_order_acquire) == MDL_SHM_CLOSED;
     atomic_store_explicit(&p->fate, left ? MDL_SHM_LEFT : MDL_SHM_DIED, memory_order_release);
     if (!left) {
@@ -101,36 +84,23 @@ static void peer_ended(struct mdl_shm_peer *p)
     mdl_shm_home_departed(s->home);
 }
 
-static void socket_ended(struct mdl_watch *w, uint32_t events)
+void mdl_shm_peer_ended(struct mdl_shm_peer *p)
 {
-    if (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) peer_ended(mdl_container_of(w, struct mdl_shm_peer, end_watch));
-}
-
-static void process_ended(struct mdl_watch *w, uint32_t events)
-{
-    peer_ended(mdl_container_of(w, struct mdl_shm_peer, pid_watch));
-}
-
-void mdl_shm_peer_open_pidfd(struct mdl_shm_peer *p)
-{
-    struct mdl_shm *s = p->ctx;
-    p->pid_fd = p->pid > 0 ? (int)syscall(SYS_pidfd_open, p->pid, 0u) : -1;
-    if (p->pid_fd < 0 && mdl_shm_note(s, MDL_SHM_NOTE_PIDFD))
-        MDL_INFO(
-            MDL_SHM,
-            "rank %d: no pidfd of rank %d (pid %u): %s; its death is noticed by its socket's end, unless a child of "
-            "it holds that open",
-            s->args.rank, p->rank, p->told_pid,
-            p->pid > 0 ? strerror(errno) : "its process is in another PID namespace");
+    if (p->watched) departed(p);
 }
 
 void mdl_shm_peer_watch(struct mdl_shm_peer *p)
 {
-    struct mdl_reactor *r = mdl_door_reactor(p->ctx->door);
-    p->end_watch = (struct mdl_watch){.fd = p->link_fd, .fn = socket_ended};
-    if (mdl_reactor_watch(r, &p->end_watch, EPOLLRDHUP) != medleySuccess) p->end_watch.fn = NULL;
-    p->pid_watch = (struct mdl_watch){.fd = p->pid_fd, .fn = process_ended};
-    if (p->pid_fd < 0 || mdl_reactor_watch(r, &p->pid_watch, EPOLLIN) != medleySuccess) p->pid_watch.fn = NULL;
+    struct mdl_shm *s = p->ctx;
+    p->watched = true;
+    if (!p->channel) {
+        departed(p); /* it has ended meanwhile */
+    } else if (!mdl_channel_watched(p->channel) && p->pid != getpid() && mdl_shm_note(s, MDL_SHM_NOTE_PIDFD)) {
+        MDL_INFO(MDL_SHM,
+                 "rank %d: no pidfd of rank %d (pid %u)%s; its death is noticed by its socket's end, unless a child of "
+                 "it holds that open",
+                 s->args.rank, p->rank, p->told_pid, p->pid > 0 ? "" : ": its process is in another PID namespace");
+    }
 }
 
 static void end_watches(void *arg)
@@ -138,7 +108,7 @@ static void end_watches(void *arg)
     struct mdl_shm *s = arg;
     for (int r = 0; r < s->args.nranks; r++) {
         struct mdl_shm_peer *p = mdl_shm_peer(s, r);
-        if (p && !p->same_process) unwatch(p);
+        if (p && !p->same_process) mdl_shm_link_end(p);
     }
     mdl_shm_drop_guests(s);
 }

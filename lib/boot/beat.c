@@ -7,23 +7,17 @@
  * was late (the process was stopped, the machine suspended), everybody gets a new term: the silence was ours.
  *
  * Of processes of this host, to which the link is a Unix socket, the end shows at once in a pidfd, even where a forked
- * child keeps their end of the socket open.
+ * child keeps their end of the socket open. Shared connections watch for it themselves (lib/net/trunk.c).
  */
 #include "config.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/boot/ctl.h"
-#include <errno.h>
+#include "lib/net/sock.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77 /* Linux 6.5 */
-#endif
 
 /* ---- heartbeats ---- */
 
@@ -99,25 +93,10 @@ static void on_exit_of(struct mdl_watch *watch, uint32_t events)
     if (!mdl_peer_gone(p)) mdl_peer_lost(p, why);
 }
 
-static int open_pidfd(int fd, int *pid)
-{
-    struct ucred cred;
-    socklen_t len = sizeof(cred);
-    int pidfd = -1;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0 || cred.pid == getpid()) return -1;
-    *pid = cred.pid;
-    len = sizeof(pidfd);
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len) == 0) return pidfd;
-#ifdef SYS_pidfd_open
-    pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
-#endif
-    return pidfd;
-}
-
 void mdl_beat_watch_process(struct mdl_ctl_peer *p, int fd)
 {
     if (p->pid_watch.fd >= 0) return;
-    int pidfd = open_pidfd(fd, &p->pid);
+    int pidfd = mdl_sock_pidfd(fd, &p->pid);
     if (pidfd < 0) return;
     p->pid_watch.fd = pidfd;
     p->pid_watch.fn = on_exit_of;

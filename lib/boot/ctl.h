@@ -56,7 +56,7 @@ struct mdl_ctl_peer {
     struct mdl_list queue;
     uint64_t heard_ns; /* last sign of life; 0: none yet */
     struct mdl_watch pid_watch;
-    int pid;
+    pid_t pid;
     bool neighbour, watched, said_goodbye, goodbye_told, lost;
     bool fault_sent, fault_seen, fault_detoured;
 };

@@ -220,7 +220,7 @@ static void use_link(struct mdl_ctl_peer *p, struct mdl_wire *w)
     p->heard_ns = mdl_now_ns();
     p->linked = true;
     p->calls = 0;
-    if (link->local.sa.ss_family == AF_UNIX) mdl_beat_watch_process(p, link->fd);
+    if (link->local.sa.ss_family == AF_UNIX && link->fd >= 0) mdl_beat_watch_process(p, link->fd);
     if (p->out) {
         p->in = w;
     } else {
@@ -313,6 +313,7 @@ static void dial_member(struct mdl_ctl_peer *p, struct mdl_member *m)
         /* While joining, the exchange has the first word on who is missing. */
         .deadline_ns = ctl->joining && ctl->init_deadline_ns > now ? ctl->init_deadline_ns + MDL_NS_PER_S : patience,
         .retry_refused = ctl->patient && ctl->joining,
+        .share = true,
     };
     if (!args.naddrs)
         mdl_peer_lost(p, "it has no address that this rank could reach");
@@ -353,7 +354,7 @@ void mdl_peer_accept(void *ctx, const struct mdl_link *link)
         MDL_LOG(p && p->said_goodbye ? medleyLogInfo : medleyLogWarn, MDL_BOOT,
                 "rank %u refused a link from rank %d: %s", ctl->rank, link->peer_rank,
                 p ? "that rank is gone" : "there is no such rank");
-        close(link->fd);
+        mdl_link_close(link);
         return;
     }
     struct mdl_wire_args args = {

@@ -182,7 +182,7 @@ static void on_link(void *ctx, const struct mdl_link *link)
     struct mdl_wire_args args = {.reactor = root->reactor, .use = &use, .any_address = true};
     struct mdl_visitor *v = calloc(1, sizeof(*v));
     if (!v) {
-        close(link->fd);
+        mdl_link_close(link);
         return;
     }
     v->root = root;

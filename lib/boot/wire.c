@@ -5,12 +5,15 @@
  * A wire may be closed inside any of its own callbacks, so the loops that call back hold it (`busy`) and the last
  * holder frees it. A failed send is not the end yet: the descriptor reports it as readable, and the end comes after
  * what the peer had sent. A timer stands in for that report if the kernel makes none.
+ *
+ * A wire over a channel of a shared connection leaves all of that to the channel, and only cuts what comes into frames.
  */
 #include "config.h"
 #include "lib/boot/wire.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/boot/boot.h"
+#include "lib/net/channel.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +47,10 @@ struct mdl_wire {
 void *mdl_wire_ctx(const struct mdl_wire *w) { return w->args.ctx; }
 void mdl_wire_set_ctx(struct mdl_wire *w, void *ctx) { w->args.ctx = ctx; }
 const struct mdl_link *mdl_wire_link(const struct mdl_wire *w) { return &w->link; }
-bool mdl_wire_idle(const struct mdl_wire *w) { return mdl_list_empty(&w->out); }
+bool mdl_wire_idle(const struct mdl_wire *w)
+{
+    return w->link.channel ? mdl_channel_idle(w->link.channel) : mdl_list_empty(&w->out);
+}
 
 /* ---- life ---- */
 
@@ -69,25 +75,33 @@ static void let_go(struct mdl_wire *w)
     free(w);
 }
 
+/* Nothing comes from the connection any more. */
+static void silence(struct mdl_wire *w)
+{
+    w->ended = true;
+    if (w->link.channel)
+        mdl_channel_use(w->link.channel, NULL, NULL);
+    else
+        mdl_reactor_unwatch(w->args.reactor, &w->watch);
+    mdl_reactor_timer_cancel(w->args.reactor, &w->fail_timer);
+    drop_out(w);
+}
+
 void mdl_wire_close(struct mdl_wire *w)
 {
     if (!w || w->closed) return;
     hold(w);
-    w->closed = w->ended = true;
-    mdl_reactor_unwatch(w->args.reactor, &w->watch);
-    mdl_reactor_timer_cancel(w->args.reactor, &w->fail_timer);
-    close(w->watch.fd);
-    drop_out(w);
+    w->closed = true;
+    silence(w);
+    mdl_link_close(&w->link);
+    w->link.channel = NULL;
     let_go(w);
 }
 
 static void end(struct mdl_wire *w, enum mdl_wire_end how, const char *why)
 {
     if (w->ended) return;
-    w->ended = true;
-    mdl_reactor_unwatch(w->args.reactor, &w->watch);
-    mdl_reactor_timer_cancel(w->args.reactor, &w->fail_timer);
-    drop_out(w);
+    silence(w);
     w->args.use->on_end(w, how, why);
 }
 
@@ -185,7 +199,7 @@ static bool read_some(struct mdl_wire *w, size_t *budget)
 bool mdl_wire_read_now(struct mdl_wire *w)
 {
     size_t budget = READ_BUDGET;
-    if (w->reading) return true;
+    if (w->reading || w->link.channel) return true;
     hold(w);
     w->reading = true;
     while (!w->ended && read_some(w, &budget)) {}
@@ -194,6 +208,39 @@ bool mdl_wire_read_now(struct mdl_wire *w)
     let_go(w);
     return budget > 0;
 }
+
+/* ---- over a channel ---- */
+
+static void on_data(void *ctx, const uint8_t *bytes, size_t len, int *fds, int nfds)
+{
+    struct mdl_wire *w = ctx;
+    size_t need;
+    for (int i = 0; i < nfds; i++) close(fds[i]);
+    if (!make_room(w, w->in_len + len)) {
+        end_errno(w, ENOMEM);
+        return;
+    }
+    hold(w);
+    memcpy(w->in + w->in_len, bytes, len);
+    w->in_len += len;
+    take_frames(w, &need);
+    if (!w->in_len) { /* mostly: a wire that has nothing to do keeps nothing */
+        free(w->in);
+        w->in = NULL;
+        w->in_room = 0;
+    }
+    let_go(w);
+}
+
+static void on_channel_end(void *ctx, int err, const char *why)
+{
+    struct mdl_wire *w = ctx;
+    hold(w);
+    end(w, err > 0 ? MDL_WIRE_BROKEN : MDL_WIRE_CLOSED, err == 0 ? "connection closed: the process died" : why);
+    let_go(w);
+}
+
+static const struct mdl_channel_use channel_use = {on_data, on_channel_end};
 
 /* ---- sending ---- */
 
@@ -229,15 +276,8 @@ static void flush(struct mdl_wire *w)
     watch_out(w, !mdl_list_empty(&w->out));
 }
 
-void mdl_wire_send(struct mdl_wire *w, const struct mdl_frame *frame, const void *payload, size_t len,
-                   atomic_size_t *charge)
+static struct mdl_frame complete(struct mdl_wire *w, const struct mdl_frame *frame, size_t len)
 {
-    struct piece *p = w->ended || w->send_errno ? NULL : malloc(sizeof(*p) + MDL_FRAME_BYTES + len);
-    if (!p) {
-        if (charge) atomic_fetch_sub_explicit(charge, len, memory_order_relaxed);
-        if (!w->ended && !w->send_errno) send_failed(w, ENOMEM);
-        return;
-    }
     struct mdl_frame f = *frame;
     f.length = (uint32_t)len;
     f.seq = w->seq_out++;
@@ -245,6 +285,34 @@ void mdl_wire_send(struct mdl_wire *w, const struct mdl_frame *frame, const void
         f.src = w->args.self;
         f.dst = w->args.peer;
     }
+    return f;
+}
+
+static void send_over_channel(struct mdl_wire *w, const struct mdl_frame *frame, const void *payload, size_t len,
+                              atomic_size_t *charge)
+{
+    uint8_t head[MDL_FRAME_BYTES];
+    struct mdl_frame f = complete(w, frame, len);
+    mdl_frame_write(head, &f);
+    mdl_channel_send(w->link.channel,
+                     &(struct mdl_channel_message){
+                         .head = head, .head_len = sizeof(head), .body = payload, .len = len, .charge = charge});
+}
+
+void mdl_wire_send(struct mdl_wire *w, const struct mdl_frame *frame, const void *payload, size_t len,
+                   atomic_size_t *charge)
+{
+    if (w->link.channel && !w->ended) {
+        send_over_channel(w, frame, payload, len, charge);
+        return;
+    }
+    struct piece *p = w->ended || w->send_errno ? NULL : malloc(sizeof(*p) + MDL_FRAME_BYTES + len);
+    if (!p) {
+        if (charge) atomic_fetch_sub_explicit(charge, len, memory_order_relaxed);
+        if (!w->ended && !w->send_errno) send_failed(w, ENOMEM);
+        return;
+    }
+    struct mdl_frame f = complete(w, frame, len);
     *p = (struct piece){.charge = charge, .payload = len, .len = MDL_FRAME_BYTES + len};
     mdl_frame_write(p->bytes, &f);
     if (len) memcpy(p->bytes + MDL_FRAME_BYTES, payload, len);
@@ -253,7 +321,13 @@ void mdl_wire_send(struct mdl_wire *w, const struct mdl_frame *frame, const void
     if (first) flush(w);
 }
 
-void mdl_wire_finish(struct mdl_wire *w) { shutdown(w->watch.fd, SHUT_WR); }
+void mdl_wire_finish(struct mdl_wire *w)
+{
+    if (w->link.channel)
+        mdl_channel_finish(w->link.channel);
+    else
+        shutdown(w->watch.fd, SHUT_WR);
+}
 
 /* ---- events ---- */
 
@@ -277,21 +351,25 @@ medleyResult_t mdl_wire_open(const struct mdl_wire_args *args, const struct mdl_
     struct mdl_wire *w = calloc(1, sizeof(*w));
     if (!w) {
         result = mdl_system_error(ENOMEM, "no memory for a connection");
-        goto close_fd;
+        goto close_link;
     }
     w->args = *args;
     w->link = *link;
     w->watch = (struct mdl_watch){.fd = link->fd, .fn = on_event};
     w->fail_timer.fn = on_fail_timer;
     mdl_list_init(&w->out);
-    result = mdl_reactor_watch(args->reactor, &w->watch, EPOLLIN);
-    if (result != medleySuccess) goto free_wire;
+    if (link->channel) {
+        mdl_channel_use(link->channel, &channel_use, w);
+    } else {
+        result = mdl_reactor_watch(args->reactor, &w->watch, EPOLLIN);
+        if (result != medleySuccess) goto free_wire;
+    }
     *wire = w;
     return medleySuccess;
 
 free_wire:
     free(w);
-close_fd:
-    close(link->fd);
+close_link:
+    mdl_link_close(link);
     return result;
 }

@@ -31,7 +31,7 @@ struct mdl_wire_args {
     bool any_address;    /* unless this is set */
 };
 
-/* Takes link->fd over, also on failure. */
+/* Takes the link over, also on failure. */
 medleyResult_t mdl_wire_open(const struct mdl_wire_args *args, const struct mdl_link *link,
                              struct mdl_wire **wire) MDL_MUST_USE;
 void mdl_wire_close(struct mdl_wire *w);

@@ -29,11 +29,18 @@ void mdl_attempt_close(struct mdl_attempt *a, enum mdl_attempt_state state)
     struct mdl_reactor *r = a->dial->reactor;
     mdl_reactor_timer_cancel(r, &a->timer);
     if (a->state == MDL_ATTEMPT_CONNECTING || a->state == MDL_ATTEMPT_SHAKING) {
-        mdl_reactor_unwatch(r, &a->watch);
-        if (a->watch.fd >= 0) close(a->watch.fd);
+        if (a->watch.fd >= 0) {
+            mdl_reactor_unwatch(r, &a->watch);
+            close(a->watch.fd);
+        }
         mdl_auth_fini(&a->auth);
     }
+    struct mdl_channel *channel = a->channel;
+    a->channel = NULL;
     a->watch.fd = -1;
+    mdl_channel_close(channel);
+    mdl_trunk_abandon(a->trunk);
+    a->trunk = NULL;
     a->state = state;
 }
 
@@ -111,13 +118,20 @@ static void fail_auth(struct mdl_attempt *a)
     }
 }
 
+static int exchange(struct mdl_attempt *a)
+{
+    if (!a->channel) return mdl_sock_shake(a->watch.fd, &a->auth);
+    mdl_channel_shake(a->channel, &a->auth);
+    return 0;
+}
+
 static void shake(struct mdl_attempt *a)
 {
-    int err = mdl_sock_shake(a->watch.fd, &a->auth);
+    int err = exchange(a);
     if (!err && a->auth.state == MDL_AUTH_ANSWERED) {
         mdl_dial_only(a);
         mdl_auth_prove(&a->auth);
-        err = mdl_sock_shake(a->watch.fd, &a->auth);
+        err = exchange(a);
     }
     if (err)
         fail_with(a, err);
@@ -125,6 +139,8 @@ static void shake(struct mdl_attempt *a)
         mdl_dial_linked(a);
     else if (a->auth.state == MDL_AUTH_FAILED)
         fail_auth(a);
+    else if (a->channel)
+        return; /* the answer comes by itself */
     else if (mdl_reactor_watch(a->dial->reactor, &a->watch, mdl_sock_events(&a->auth)) != medleySuccess)
         fail_attempt(a, FINAL, mdl_error_text());
 }
@@ -137,7 +153,8 @@ static void begin_shaking(struct mdl_attempt *a)
                                    .rank = d->rank,
                                    .expect_rank = d->expect_rank,
                                    .min = MDL_WIRE_VERSION_MIN,
-                                   .max = MDL_WIRE_VERSION};
+                                   .max = MDL_WIRE_VERSION,
+                                   .share = a->trunk != NULL};
     a->state = MDL_ATTEMPT_SHAKING;
     mdl_auth_client_init(&a->auth, &args, NULL);
     shake(a);
@@ -185,11 +202,52 @@ static void fill_scope(const struct mdl_dial *d, struct mdl_addr *to)
         if (here[i].sa.ss_family == AF_INET6) *scope_of(to) = *scope_of(&here[i]);
 }
 
+/* ---- on a trunk ---- */
+
+static void on_data(void *ctx, const uint8_t *bytes, size_t len, int *fds, int nfds)
+{
+    struct mdl_attempt *a = ctx;
+    for (int i = 0; i < nfds; i++) close(fds[i]);
+    if (mdl_channel_feed(&a->auth, bytes, len) || a->auth.state == MDL_AUTH_FAILED)
+        shake(a);
+    else
+        fail_attempt(a, FINAL, "it said more than the handshake");
+}
+
+static void on_end(void *ctx, int err, const char *why) { fail_with(ctx, err > 0 ? err : MDL_SOCK_EOF); }
+
+static void start_channel(struct mdl_attempt *a, struct mdl_trunk *t)
+{
+    static const struct mdl_channel_use use = {on_data, on_end};
+    struct mdl_dial *d = a->dial;
+    a->channel = mdl_channel_open(t, &use, a);
+    if (!a->channel) {
+        fail_attempt(a, FINAL, strerror(ENOMEM));
+        return;
+    }
+    mdl_reactor_timer(d->reactor, &a->timer, mdl_now_ns() + (uint64_t)d->door->cfg.auth_timeout * MDL_NS_PER_MS);
+    begin_shaking(a);
+}
+
+/* Without memory for a trunk the link has the connection for itself. */
+static bool join_trunk(struct mdl_attempt *a)
+{
+    struct mdl_dial *d = a->dial;
+    if (!d->share || a->addr.sa.ss_family != AF_UNIX) return false;
+    struct mdl_trunk *t = mdl_trunk_find(d->door, &a->addr);
+    if (t)
+        start_channel(a, t);
+    else
+        a->trunk = mdl_trunk_begin(d->door, &a->addr);
+    return t != NULL;
+}
+
 void mdl_attempt_start(struct mdl_attempt *a)
 {
     struct mdl_dial *d = a->dial;
     int fd = -1;
     a->tries++;
+    if (join_trunk(a)) return;
     int err = mdl_sock_connect(&a->addr, d->has_bind ? &d->bind : NULL, &fd);
     if (err && err != EINPROGRESS) {
         fail_with(a, err);

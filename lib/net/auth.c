@@ -18,7 +18,8 @@ enum {
     END_AT = PROOF_AT + MDL_AUTH_MAC_BYTES,
     ANSWER_MAC_AT = PROOF_AT - MDL_AUTH_MAC_BYTES,
     STATUS_OK = 0,
-    STATUS_VERSION = 1
+    STATUS_VERSION = 1,
+    FLAG_SHARE = 1
 };
 _Static_assert(MDL_AUTH_MAC_BYTES == crypto_auth_hmacsha512256_BYTES, "MAC size");
 _Static_assert(MDL_NET_SECRET_BYTES == crypto_auth_hmacsha512256_KEYBYTES, "key size");
@@ -148,7 +149,8 @@ static bool read_hello(struct mdl_auth *a, struct mdl_auth_query *query)
     a->peer_min = mdl_read_u16(&r);
     a->peer_max = mdl_read_u16(&r);
     query->purpose = mdl_read_u8(&r);
-    mdl_read_room(&r, 3); /* reserved: covered by the MACs, else ignored */
+    a->share = query->share = mdl_read_u8(&r) & FLAG_SHARE;
+    mdl_read_room(&r, 2); /* reserved: covered by the MACs, else ignored */
     mdl_read_bytes(&r, query->tag, sizeof(query->tag));
     a->peer_rank = (int)mdl_read_u32(&r);
     query->to_rank = (int)mdl_read_u32(&r);
@@ -188,17 +190,19 @@ static void got_proof(struct mdl_auth *a)
 
 void mdl_auth_client_init(struct mdl_auth *a, const struct mdl_auth_client *args, const uint8_t *nonce)
 {
-    static const uint8_t zeros[3];
+    static const uint8_t zeros[2];
     uint8_t tag[MDL_NET_TAG_BYTES];
     start(a, MDL_AUTH_GREETING, args->min, args->max, nonce);
     a->secret = *args->secret;
     a->expect_rank = args->expect_rank;
+    a->share = args->share;
     mdl_secret_tag(args->secret, tag);
     struct mdl_writer w = {.p = a->bytes, .cap = MDL_AUTH_HELLO_BYTES};
     mdl_write_bytes(&w, magic, sizeof(magic));
     mdl_write_u16(&w, args->min);
     mdl_write_u16(&w, args->max);
     mdl_write_u8(&w, (uint8_t)args->purpose);
+    mdl_write_u8(&w, args->share ? FLAG_SHARE : 0);
     mdl_write_bytes(&w, zeros, sizeof(zeros));
     mdl_write_bytes(&w, tag, sizeof(tag));
     mdl_write_u32(&w, (uint32_t)args->rank);

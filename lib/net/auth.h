@@ -40,6 +40,7 @@ struct mdl_auth_query {
     uint8_t tag[MDL_NET_TAG_BYTES];
     uint8_t purpose;
     int to_rank; /* -1: any */
+    bool share;
 };
 typedef bool (*mdl_auth_lookup)(void *ctx, const struct mdl_auth_query *query, struct mdl_secret *secret, int *rank);
 
@@ -51,6 +52,7 @@ struct mdl_auth {
     int version;                 /* DONE: agreed */
     int peer_rank;               /* ANSWERED (client), LISTENING left (server) */
     int expect_rank;
+    bool share; /* what follows is a trunk (channel.h): the client's wish */
     struct mdl_secret secret;
     mdl_auth_lookup lookup;
     void *lookup_ctx;
@@ -64,6 +66,7 @@ struct mdl_auth_client {
     enum mdl_purpose purpose;
     int rank, expect_rank; /* -1: any */
     uint16_t min, max;
+    bool share;
 };
 
 /* Both start a handshake. nonce NULL: random; tests fix it. */

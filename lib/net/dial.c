@@ -39,12 +39,38 @@ static void fail_dial(struct mdl_dial *d, bool late)
     d->done(d->ctx, code, why, NULL);
 }
 
+/* The attempt's connection becomes the link's. */
+static bool take_link(struct mdl_attempt *a, struct mdl_link *link)
+{
+    struct mdl_trunk *t = a->trunk;
+    struct mdl_channel *c = a->channel;
+    int fd = a->watch.fd;
+    a->watch.fd = -1;
+    a->trunk = NULL;
+    a->channel = NULL;
+    if (c) {
+        mdl_trunk_fill_link(c->trunk, c, link);
+    } else if (t) {
+        if (mdl_trunk_ready(t, fd, link) != medleySuccess) {
+            a->dial->code = medleySystemError;
+            return false;
+        }
+    } else {
+        mdl_sock_ends(fd, &link->local, &link->remote);
+    }
+    return true;
+}
+
 void mdl_dial_linked(struct mdl_attempt *a)
 {
     struct mdl_dial *d = a->dial;
     struct mdl_link link = {.fd = a->watch.fd, .peer_rank = a->auth.peer_rank, .version = a->auth.version};
     struct mdl_addr here[MDL_MAX_ADDRS];
-    mdl_sock_ends(link.fd, &link.local, &link.remote);
+    if (a->watch.fd >= 0) mdl_reactor_unwatch(d->reactor, &a->watch);
+    if (!take_link(a, &link)) {
+        fail_dial(d, false);
+        return;
+    }
     link.remote.mbps = a->addr.mbps;
     link.remote.loopback = a->addr.loopback;
     for (int i = 0, n = mdl_door_addresses(d->door, here); i < n; i++)
@@ -53,8 +79,6 @@ void mdl_dial_linked(struct mdl_attempt *a)
             link.local.mbps = here[i].mbps;
             link.local.loopback = here[i].loopback;
         }
-    mdl_reactor_unwatch(d->reactor, &a->watch);
-    a->watch.fd = -1; /* the link's now */
     stop(d);
     d->done(d->ctx, medleySuccess, NULL, &link);
 }
@@ -116,6 +140,7 @@ static struct mdl_dial *new_dial(const struct mdl_dial_args *args)
     d->rank = args->rank;
     d->expect_rank = args->expect_rank;
     d->retry_refused = args->retry_refused;
+    d->share = args->share;
     d->has_bind = args->bind != NULL;
     if (args->bind) d->bind = *args->bind;
     d->since_ns = mdl_now_ns();

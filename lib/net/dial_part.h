@@ -4,7 +4,7 @@
 #ifndef MDL_NET_DIAL_PART_H_
 #define MDL_NET_DIAL_PART_H_
 
-#include "lib/net/door_part.h"
+#include "lib/net/trunk.h"
 
 enum { MDL_DIAL_WHY_BYTES = 2048 };
 
@@ -21,6 +21,8 @@ struct mdl_attempt {
     struct mdl_dial *dial;
     struct mdl_addr addr;
     struct mdl_watch watch;
+    struct mdl_trunk *trunk;     /* that it makes, or NULL */
+    struct mdl_channel *channel; /* of another's, or NULL */
     struct mdl_timer timer; /* MDL_ATTEMPT_CONNECTING, MDL_ATTEMPT_SHAKING: the attempt's limit; MDL_ATTEMPT_WAITING:
                                the next try */
     struct mdl_auth auth;
@@ -34,7 +36,7 @@ struct mdl_dial {
     struct mdl_secret secret;
     enum mdl_purpose purpose;
     int rank, expect_rank;
-    bool retry_refused, has_bind;
+    bool retry_refused, has_bind, share;
     struct mdl_addr bind;
     uint64_t since_ns, deadline_ns;
     void (*done)(void *ctx, medleyResult_t result, const char *why, const struct mdl_link *link);

@@ -73,7 +73,7 @@ static medleyResult_t conclude(struct waiter *w, const struct mdl_dial_args *arg
                                struct mdl_link *link)
 {
     if (aborted(abort_word)) {
-        if (w->done && w->result == medleySuccess) close(w->link.fd);
+        if (w->done && w->result == medleySuccess) mdl_link_close(&w->link);
         return mdl_error(medleyRemoteError, "aborted while connecting to rank %d", args->expect_rank);
     }
     if (w->result != medleySuccess) return mdl_error(w->result, "%s", w->why);

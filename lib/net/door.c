@@ -8,10 +8,11 @@
  */
 #include "config.h"
 #include "lib/base/log.h"
-#include "lib/net/door_part.h"
+#include "lib/net/trunk.h"
 #include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static struct mdl_list doors = {&doors, &doors};
 
@@ -49,6 +50,7 @@ static bool same_door(const struct mdl_config *a, const struct mdl_config *b)
 static void destroy(struct mdl_door *door)
 {
     mdl_guest_drop_all(door, NULL);
+    mdl_trunks_close(door);
     mdl_door_shut(door);
     mdl_list_remove(&door->link);
     free(door);
@@ -62,8 +64,10 @@ static medleyResult_t create(const struct mdl_config *cfg, struct mdl_reactor *r
     /* The door outlives the communicator whose configuration this is: secrets have no business here. */
     sodium_memzero(&door->cfg.comm_key, sizeof(door->cfg.comm_key));
     door->reactor = reactor;
+    mdl_list_init(&door->trunks);
     mdl_list_init(&door->strangers);
     mdl_list_init(&door->known);
+    mdl_list_init(&door->shared);
     for (int i = 0; i < MDL_SERVICE_BUCKETS; i++) mdl_list_init(&door->services[i]);
     mdl_list_append(&doors, &door->link);
     medleyResult_t result = mdl_door_open(door);
@@ -121,6 +125,12 @@ void mdl_door_put(struct mdl_door *door)
     mdl_reactor_put(reactor);
 }
 
+void mdl_link_close(const struct mdl_link *link)
+{
+    if (link->fd >= 0) close(link->fd);
+    mdl_channel_close(link->channel);
+}
+
 struct mdl_reactor *mdl_door_reactor(struct mdl_door *door) { return door->reactor; }
 
 int mdl_door_addresses(const struct mdl_door *door, struct mdl_addr list[MDL_MAX_ADDRS])
@@ -147,7 +157,7 @@ struct mdl_service *mdl_door_find(struct mdl_door *door, const struct mdl_auth_q
     mdl_list_each (it, bucket(door, query->tag)) {
         struct mdl_service *s = mdl_container_of(it, struct mdl_service, link);
         if (!memcmp(s->tag, query->tag, sizeof(s->tag)) && s->purpose == query->purpose &&
-            (query->to_rank < 0 || query->to_rank == s->rank))
+            (query->to_rank < 0 || query->to_rank == s->rank) && !(query->share && s->purpose == MDL_PURPOSE_TCP))
             return s;
     }
     return NULL;

@@ -5,7 +5,7 @@
  * same-host handover (abstract Unix sockets).
  *
  * Handshake (wire version MDL_WIRE_VERSION; all little-endian; documented with its bytes in docs/wire.md)
- *   client: magic "MEDLEY\r\n", version_min u16, version_max u16, purpose u8, 3 reserved bytes, tag[16], rank u32, to
+ *   client: magic "MEDLEY\r\n", version_min u16, version_max u16, purpose u8, flags u8, 2 reserved bytes, tag[16], rank u32, to
  * u32 (the rank that is wanted, ~0: any), nonce_c[32] server: magic, status u16 (0 ok, 1 version refused), version u16,
  * rank u32, nonce_s[32], mac_s[32] = HMAC(secret, "medley server" || all client bytes || server bytes so far) client:
  * mac_c[32] = HMAC(secret, "medley client" || all client bytes || all server bytes) tag = first 16 bytes of
@@ -39,12 +39,16 @@ void mdl_secret_derive(const struct mdl_secret *s, const char *label, uint64_t n
 
 /* An authenticated connection: non-blocking, close-on-exec, and for TCP with no delay, keep-alive and a user time-out
  * of 30 s. `local` has the interface's name and speed where the door listens on that address. */
+struct mdl_channel;
 struct mdl_link {
-    int fd;
+    int fd;                      /* -1: it is */
+    struct mdl_channel *channel; /* a channel (channel.h) of a connection that is shared */
     int peer_rank;
     int version;
     struct mdl_addr local, remote;
 };
+
+void mdl_link_close(const struct mdl_link *link); /* who does not take it over */
 
 struct mdl_door;
 /* The door for this configuration (interfaces, family, port range, limits of authentication), shared by all
@@ -60,8 +64,8 @@ struct mdl_reactor *mdl_door_reactor(struct mdl_door *door);
 int mdl_door_addresses(const struct mdl_door *door, struct mdl_addr list[MDL_MAX_ADDRS]);
 const struct mdl_addr *mdl_door_unix(const struct mdl_door *door);
 
-/* Serves connections with this secret and purpose to `rank`; `on_link` (reactor thread) takes over the descriptor. The
- * same three are served once: a second time is medleyInvalidUsage. [any thread] */
+/* Serves connections with this secret and purpose to `rank`; `on_link` (reactor thread) takes over the descriptor, or
+ * the channel, which only clients that share make (never with MDL_PURPOSE_TCP), and begins to use it. The same three are served once: a second time is medleyInvalidUsage. [any thread] */
 struct mdl_service;
 medleyResult_t mdl_door_serve(struct mdl_door *door, const struct mdl_secret *secret, enum mdl_purpose purpose,
                               int rank, void (*on_link)(void *ctx, const struct mdl_link *link), void *ctx,
@@ -83,6 +87,7 @@ struct mdl_dial_args {
     const struct mdl_addr *bind;
     uint64_t deadline_ns;
     bool retry_refused; /* keep trying until the deadline: the other side may not listen, or not serve us, yet */
+    bool share;         /* a link to an abstract Unix name is a channel: `done` must begin to use it */
 };
 
 /* [any thread] `done` runs once, on the reactor's thread, never inside start; on success it owns link->fd, otherwise

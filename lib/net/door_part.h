@@ -33,7 +33,8 @@ struct mdl_door {
     bool told_short;         /* the lack of descriptors has been logged */
     uint64_t warned_ns;      /* refused guests are logged at most once a second */
 
-    struct mdl_list strangers, known;
+    struct mdl_list trunks; /* trunk.h */
+    struct mdl_list strangers, known, shared; /* guests; shared: on trunks */
     int nguests;
 
     struct mdl_list services[MDL_SERVICE_BUCKETS]; /* by the tag's first byte */

@@ -11,8 +11,9 @@
 #include "config.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
-#include "lib/net/door_part.h"
+#include "lib/net/trunk.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -21,7 +22,8 @@ enum { STRANGER_GRACE_MS = 50, KNOWN_GRACE_MS = 1000 };
 
 struct guest {
     struct mdl_list link; /* strangers or known */
-    struct mdl_watch watch;
+    struct mdl_watch watch;      /* of its socket, */
+    struct mdl_channel *channel; /* or it is one; its trunk is no guest any more */
     struct mdl_timer deadline;
     uint64_t since_ns;
     struct mdl_listener *at;
@@ -29,14 +31,17 @@ struct guest {
     struct mdl_auth auth;
 };
 
-/* Forgets the guest; the descriptor is left to the caller. */
+/* Forgets the guest; the descriptor or channel is left to the caller. */
 static void release(struct guest *g)
 {
     struct mdl_door *door = g->at->door;
-    mdl_reactor_unwatch(door->reactor, &g->watch);
+    if (!g->channel) mdl_reactor_unwatch(door->reactor, &g->watch);
     mdl_reactor_timer_cancel(door->reactor, &g->deadline);
     mdl_list_remove(&g->link);
-    door->nguests--;
+    if (g->channel)
+        g->channel->trunk->nguests--;
+    else
+        door->nguests--;
     mdl_auth_fini(&g->auth);
     free(g);
 }
@@ -44,8 +49,12 @@ static void release(struct guest *g)
 static void drop(struct guest *g)
 {
     int fd = g->watch.fd;
+    struct mdl_channel *channel = g->channel;
     release(g);
-    close(fd);
+    if (channel)
+        mdl_channel_close(channel);
+    else
+        close(fd);
 }
 
 /* Says why at a level that fits: noise of the network at INFO, what an operator must know at WARN, but not more often
@@ -56,8 +65,12 @@ static void drop_saying(struct guest *g, bool grave, const char *why)
     struct mdl_addr local, remote;
     char text[MDL_ADDR_TEXT_BYTES];
     uint64_t now = mdl_now_ns();
-    mdl_sock_ends(g->watch.fd, &local, &remote);
-    mdl_addr_format(&remote, text);
+    if (g->channel) {
+        snprintf(text, sizeof(text), "process %d", (int)mdl_channel_pid(g->channel));
+    } else {
+        mdl_sock_ends(g->watch.fd, &local, &remote);
+        mdl_addr_format(&remote, text);
+    }
     if (grave && (!door->warned_ns || now - door->warned_ns >= MDL_NS_PER_S)) {
         door->warned_ns = now;
         MDL_WARN(MDL_NET, "connection from %s refused: %s", text, why);
@@ -87,10 +100,14 @@ static bool lookup(void *ctx, const struct mdl_auth_query *query, struct mdl_sec
 {
     struct guest *g = ctx;
     struct mdl_door *door = g->at->door;
-    g->service = mdl_door_find(door, query);
+    struct mdl_auth_query asked = *query;
+    if (asked.share && g->at->addr.sa.ss_family != AF_UNIX) return false;
+    asked.share |= g->channel != NULL;
+    g->service = mdl_door_find(door, &asked);
     if (!g->service) return false;
     *secret = g->service->secret;
     *rank = g->service->rank;
+    if (g->channel) return true;
     mdl_list_remove(&g->link);
     mdl_list_append(&door->known, &g->link);
     return true;
@@ -101,24 +118,41 @@ static void welcome(struct guest *g)
 {
     struct mdl_service *service = g->service;
     struct mdl_link link = {.fd = g->watch.fd, .peer_rank = g->auth.peer_rank, .version = g->auth.version};
-    const struct mdl_addr *at = &g->at->addr;
-    mdl_sock_ends(link.fd, &link.local, &link.remote);
-    memcpy(link.local.ifname, at->ifname, sizeof(link.local.ifname));
-    link.local.mbps = at->mbps;
-    link.local.loopback = at->loopback;
+    struct mdl_listener *at = g->at;
+    struct mdl_channel *channel = g->channel;
+    bool share = g->auth.share;
     release(g);
+    if (channel) {
+        mdl_trunk_fill_link(channel->trunk, channel, &link);
+    } else if (share) {
+        if (mdl_trunk_accept(at, link.fd, &link) != medleySuccess) return; /* reported */
+    } else {
+        mdl_sock_ends(link.fd, &link.local, &link.remote);
+    }
+    memcpy(link.local.ifname, at->addr.ifname, sizeof(link.local.ifname));
+    link.local.mbps = at->addr.mbps;
+    link.local.loopback = at->addr.loopback;
     service->on_link(service->ctx, &link);
+}
+
+static int shake(struct guest *g)
+{
+    if (!g->channel) return mdl_sock_shake(g->watch.fd, &g->auth);
+    mdl_channel_shake(g->channel, &g->auth);
+    return 0;
 }
 
 static void go_on(struct guest *g)
 {
-    int err = mdl_sock_shake(g->watch.fd, &g->auth);
+    int err = shake(g);
     if (err)
         drop_saying(g, false, err == MDL_SOCK_EOF ? "it hung up before it had proved itself" : strerror(err));
     else if (g->auth.state == MDL_AUTH_DONE)
         welcome(g);
     else if (g->auth.state == MDL_AUTH_FAILED)
         drop_failed(g);
+    else if (g->channel)
+        return; /* its next message comes by itself */
     else if (mdl_reactor_watch(g->at->door->reactor, &g->watch, mdl_sock_events(&g->auth)) != medleySuccess)
         drop(g);
 }
@@ -130,25 +164,71 @@ static void on_deadline(struct mdl_timer *t)
     drop_saying(mdl_container_of(t, struct guest, deadline), false, "it has not proved itself in time");
 }
 
-void mdl_guest_admit(struct mdl_listener *at, int fd)
+static struct guest *new_guest(struct mdl_listener *at)
 {
     struct mdl_door *door = at->door;
     struct guest *g = calloc(1, sizeof(*g));
+    if (!g) return NULL;
+    g->at = at;
+    g->watch.fd = -1;
+    g->deadline.fn = on_deadline;
+    g->since_ns = mdl_now_ns();
+    mdl_reactor_timer(door->reactor, &g->deadline, g->since_ns + (uint64_t)door->cfg.auth_timeout * MDL_NS_PER_MS);
+    mdl_auth_server_init(&g->auth, MDL_WIRE_VERSION_MIN, MDL_WIRE_VERSION, lookup, g, NULL);
+    return g;
+}
+
+void mdl_guest_admit(struct mdl_listener *at, int fd)
+{
+    struct mdl_door *door = at->door;
+    struct guest *g = new_guest(at);
     if (!g) {
         close(fd);
         return;
     }
-    g->at = at;
     g->watch.fd = fd;
     g->watch.fn = on_ready;
-    g->deadline.fn = on_deadline;
-    g->since_ns = mdl_now_ns();
     mdl_sock_tune(fd, at->addr.sa.ss_family);
     mdl_list_append(&door->strangers, &g->link);
     door->nguests++;
-    mdl_reactor_timer(door->reactor, &g->deadline, g->since_ns + (uint64_t)door->cfg.auth_timeout * MDL_NS_PER_MS);
-    mdl_auth_server_init(&g->auth, MDL_WIRE_VERSION_MIN, MDL_WIRE_VERSION, lookup, g, NULL);
     go_on(g);
+}
+
+/* ---- on a trunk ---- */
+
+static void feed(struct guest *g, const uint8_t *bytes, size_t len)
+{
+    if (mdl_channel_feed(&g->auth, bytes, len) || g->auth.state == MDL_AUTH_FAILED)
+        go_on(g);
+    else
+        drop_saying(g, false, "it said more than the handshake");
+}
+
+static void on_data(void *ctx, const uint8_t *bytes, size_t len, int *fds, int nfds)
+{
+    for (int i = 0; i < nfds; i++) close(fds[i]);
+    feed(ctx, bytes, len);
+}
+
+static void on_end(void *ctx, int err, const char *why)
+{
+    drop_saying(ctx, false, "it hung up before it had proved itself");
+}
+
+/* Who opens it has proved itself for another link: it counts against the trunk's cap and displaces nobody. */
+void mdl_guest_admit_channel(struct mdl_trunk *t, struct mdl_channel *c, const uint8_t *hello, size_t len)
+{
+    static const struct mdl_channel_use use = {on_data, on_end};
+    struct guest *g = new_guest(t->at);
+    if (!g) {
+        mdl_channel_close(c);
+        return;
+    }
+    g->channel = c;
+    t->nguests++;
+    mdl_list_append(&t->door->shared, &g->link);
+    mdl_channel_use(c, &use, g);
+    feed(g, hello, len);
 }
 
 /* Drops the oldest of a list, if it has had its time. */
@@ -180,4 +260,5 @@ void mdl_guest_drop_all(struct mdl_door *door, const struct mdl_service *service
 {
     drop_of(&door->strangers, service);
     drop_of(&door->known, service);
+    drop_of(&door->shared, service);
 }

@@ -8,7 +8,12 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
 
 enum { KEEPALIVE_IDLE_S = 10, KEEPALIVE_INTERVAL_S = 5, KEEPALIVE_PROBES = 3, USER_TIMEOUT_MS = 30000 };
 
@@ -136,6 +141,23 @@ void mdl_sock_ends(int fd, struct mdl_addr *local, struct mdl_addr *remote)
     local->len = remote->len = sizeof(local->sa);
     if (getsockname(fd, (struct sockaddr *)&local->sa, &local->len) < 0) local->len = 0;
     if (getpeername(fd, (struct sockaddr *)&remote->sa, &remote->len) < 0) remote->len = 0;
+}
+
+int mdl_sock_pidfd(int fd, pid_t *pid)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+    int pidfd = -1;
+    *pid = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0) return -1;
+    *pid = cred.pid;
+    if (cred.pid == getpid()) return -1;
+    len = sizeof(pidfd);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len) == 0) return pidfd;
+#ifdef SYS_pidfd_open
+    pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
+#endif
+    return pidfd;
 }
 
 /* ---- the handshake on a socket ---- */

@@ -23,6 +23,10 @@ int mdl_sock_connected(int fd);
 /* The options that every link has. */
 void mdl_sock_tune(int fd, int family);
 
+/* A pidfd of the process at the other end of a Unix socket, and its number as this process sees it (0: it does not);
+ * -1 without one, or if that process is this one. */
+int mdl_sock_pidfd(int fd, pid_t *pid);
+
 /* Both ends' addresses. */
 void mdl_sock_ends(int fd, struct mdl_addr *local, struct mdl_addr *remote);
 
