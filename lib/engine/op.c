@@ -10,6 +10,7 @@
 #include "lib/engine/quick.h"
 #include "lib/engine/transports.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 #define EXPLAIN_GONE_NS (500 * MDL_NS_PER_MS)
 
 /* How often the quick way looks for the others' lines before it leaves the waiting to the driver. */
-enum { QUICK_TURNS = 64 };
+enum { QUICK_TURNS = 64, QUICK_YIELDS = 16 };
 
 static bool is_p2p(const struct mdl_op *op)
 {
@@ -366,7 +367,7 @@ static bool all_agree(struct mdl_op *op)
 bool mdl_op_run_quick(struct mdl_op *op)
 {
     struct mdl_comm *c = op->comm;
-    int turns = c->spin_ns ? QUICK_TURNS : 1;
+    int turns = c->spin_ns ? QUICK_TURNS : c->yield_ns ? QUICK_YIELDS : 1;
 
     if (op->scalar_at || (op->count == 0 && op->call.coll != medleyCollBarrier)) return false;
     op->quick = mdl_quick_fits(op);
@@ -378,7 +379,10 @@ bool mdl_op_run_quick(struct mdl_op *op)
             op->issued_ns = mdl_now_ns() - mdl_ticks_ns(mdl_ticks() - op->issued_ticks);
             return false;
         }
-        mdl_relax();
+        if (c->spin_ns)
+            mdl_relax();
+        else
+            sched_yield(); /* the others may need this processor */
     }
     finish(op, finish_quick(op));
     return true;
