@@ -2,6 +2,7 @@
 """What the machine reaches without any library: runs bench/limits for a point, or reads what it said before."""
 import json
 import os
+import statistics
 import subprocess
 import time
 
@@ -12,6 +13,7 @@ NAMES = {"reducescatter": "reduce_scatter"}  # where bench/limits has another na
 CROSSING = {"allreduce": (1, "exchange"), "allgather": (2, "exchange"), "reducescatter": (2, "exchange"),
             "alltoall": (2, "exchange"), "broadcast": (1, "stream"), "reduce": (1, "stream"),
             "gather": (2, "stream"), "scatter": (2, "stream")}
+SMALL = 1 << 20  # up to here the program is quick
 GUESS = 1 / (4 << 20)  # seconds for a byte of size and rank, for a first estimate
 
 
@@ -36,32 +38,59 @@ class Limits:
             with open(source, encoding="utf-8") as lines:
                 self.lines = _parse(lines.read())
 
-    def of(self, config, collective, dtype, size, seconds):
-        """{kind: us} for a point; empty where nothing is known, or if finding out takes more than so many seconds."""
+    def sampler(self, config, collective, dtype, size, clock):
+        """A Sampler for a point; None where there is nothing like it."""
         if dtype != "f32" or config.hosts > 1:
-            return {}
+            return None
         if config.tcp:
             share, name = CROSSING[collective]
             wanted = ("socket",), config.nranks, name, max(size // share, 4)
         else:
             wanted = KINDS, config.nranks, NAMES.get(collective, collective), size
-        return _pick(self.lines, *wanted) or self._run(wanted, seconds)
+        return Sampler(self, wanted, clock)
 
-    def _run(self, wanted, seconds):
+    def known(self, wanted):
+        """{kind: us} from the file."""
+        return _pick(self.lines, *wanted)
+
+    def run(self, wanted, seconds):
+        """{kind: us} by running the program, if that takes no more than so many seconds (None: however long)."""
         kinds, nranks, name, size = wanted
         if not self.path or (seconds is not None and self.cost * size * nranks > seconds):
             return {}
-        rounds = 5 if size <= 1 << 20 else 1
         command = [self.path, "--json", "--only", ",".join("%s_%d" % (kind, nranks) for kind in kinds), "--coll", name,
-                   "--sizes", str(size), "--rounds", str(rounds)]
+                   "--sizes", str(size), "--rounds", "3" if size <= SMALL else "1"]
         start = time.monotonic()
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
         except (OSError, subprocess.TimeoutExpired):
             return {}
-        if size >= 1 << 20:
+        if size >= SMALL:
             self.cost = (time.monotonic() - start) / (size * nranks)
         return _pick(_parse(done.stdout), *wanted)
+
+
+class Sampler:
+    """Finds the limits of one point: between the rounds, three times where that is quick."""
+
+    def __init__(self, limits, wanted, clock):
+        self.limits, self.wanted, self.clock = limits, wanted, clock
+        self.found = {}  # kind: list of us
+        self.seconds = 0.0
+
+    def __call__(self, number, rounds):
+        quick = self.wanted[3] <= SMALL
+        if self.limits.known(self.wanted) or number not in ({0, rounds // 2, rounds - 1} if quick else {rounds // 2}):
+            return
+        start = time.monotonic()
+        for kind, us in self.limits.run(self.wanted, self.clock.left()).items():
+            self.found.setdefault(kind, []).append(us)
+        self.seconds += time.monotonic() - start
+
+    def result(self):
+        """{kind: us}"""
+        known = self.limits.known(self.wanted)
+        return known or {kind: float("%.4g" % statistics.median(us)) for kind, us in self.found.items()}
 
 
 def _parse(text):

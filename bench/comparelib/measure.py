@@ -99,8 +99,8 @@ def guarded(series, action, *args):
         series.error = str(failure)
 
 
-def measure_point(fleets, collective, dtype, size, rounds):
-    """One point: a dictionary for the report."""
+def measure_point(fleets, collective, dtype, size, rounds, sample=None):
+    """One point: a dictionary for the report. sample(number, rounds) is called between the rounds."""
     series = list(series_of(fleets))
     for one in series:
         guarded(one, one.prepare, collective, dtype, size)
@@ -108,6 +108,8 @@ def measure_point(fleets, collective, dtype, size, rounds):
         turn = number % len(series) if series else 0
         for one in series[turn:] + series[:turn]:
             guarded(one, one.time, collective, dtype, size)
+        if sample:
+            sample(number, rounds)
     return {"collective": collective, "type": dtype, "bytes": size, "rounds": rounds,
             "series": {one.name: one.result() for one in series}}
 

@@ -64,11 +64,11 @@ def measure_points(config, options, fleets, clock, known, points):
             print("  left out for want of memory: %s %s %s" % (collective, dtype, text.size_name(size)))
             continue
         start = time.monotonic()
-        point = measure.measure_point(fleets, collective, dtype, size, options.rounds)
-        clock.note(point, time.monotonic() - start)
-        found = bare.of(config, collective, dtype, size, clock.left())
-        if found:
-            point["limits"] = found
+        sampler = bare.sampler(config, collective, dtype, size, clock)
+        point = measure.measure_point(fleets, collective, dtype, size, options.rounds, sampler)
+        clock.note(point, time.monotonic() - start - (sampler.seconds if sampler else 0))
+        if sampler and sampler.result():
+            point["limits"] = sampler.result()
         points.append(point)
 
 
