@@ -104,6 +104,17 @@ void mdl_board_publish(struct mdl_board *b, uint64_t seq, const struct mdl_call 
     atomic_store_explicit(&l->seq, seq, memory_order_release); /* pairs with look */
 }
 
+void mdl_board_publish_short(struct mdl_board *b, uint64_t seq, const struct mdl_call *c)
+{
+    struct mdl_line *l = line_of(b, b->me, seq);
+
+    atomic_store_explicit(&l->word[0], first_word(c), memory_order_relaxed);
+    atomic_store_explicit(&l->word[1], c->count, memory_order_relaxed);
+    atomic_store_explicit(&l->word[2], c->table, memory_order_relaxed);
+    meet();
+    atomic_store_explicit(&l->seq, seq, memory_order_release); /* pairs with look and is_same */
+}
+
 medleyResult_t mdl_board_look(const struct mdl_board *b, int i, uint64_t seq, struct mdl_call *c)
 {
     struct mdl_line *l = line_of(b, i, seq);

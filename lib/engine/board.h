@@ -58,6 +58,8 @@ size_t mdl_board_bytes(int nranks, size_t scratch_bytes);
 void mdl_board_destroy(struct mdl_board *b); /* frees the own segment; mappings of peers belong to the transport */
 
 void mdl_board_publish(struct mdl_board *b, uint64_t seq, const struct mdl_call *call);
+/* The signature alone: what mdl_board_is_same compares. */
+void mdl_board_publish_short(struct mdl_board *b, uint64_t seq, const struct mdl_call *call);
 /* medleySuccess: line `seq` of local rank i is in *call; InProgress: not yet; medleyInvalidUsage: it is already
  * further. */
 medleyResult_t mdl_board_look(const struct mdl_board *b, int i, uint64_t seq, struct mdl_call *call);

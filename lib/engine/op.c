@@ -169,6 +169,14 @@ static void finish(struct mdl_op *op, medleyResult_t res)
     mdl_diary_done(&c->diary, op->diary);
 }
 
+static void notify_all(struct mdl_comm *c)
+{
+    const int *members = c->team->members[c->team->host[c->rank]];
+
+    for (int i = 0; i < c->board.nlocal; i++)
+        if (i != c->board.me) c->map_transport->ops->notify(c->map_transport->ctx, members[i]);
+}
+
 static void publish(struct mdl_op *op)
 {
     struct mdl_comm *c = op->comm;
@@ -177,21 +185,22 @@ static void publish(struct mdl_op *op)
     op->quick = op->quick || mdl_quick_fits(op);
     /* The tag is for ranks that do not see each other's lines. Those of a quick call do, and compare all of it. */
     if (!op->quick) op->tag = c->history = mdl_call_tag(&op->call, op->seq, c->history);
-    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag);
     op->lines_seen = 0;
     op->state = MDL_STATE_LINES;
-    if (!c->use_board) return;
     if (op->quick) {
         mdl_quick_put(op);
-    } else {
-        describe_buffers(op);
-        memset(c->mapped, 0, (size_t)c->board.nlocal * sizeof(*c->mapped));
+        mdl_board_publish_short(&c->board, op->seq, &op->call);
+        notify_all(c);
+        /* while the line is on its way */
+        op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag);
+        return;
     }
+    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag);
+    if (!c->use_board) return;
+    describe_buffers(op);
+    memset(c->mapped, 0, (size_t)c->board.nlocal * sizeof(*c->mapped));
     mdl_board_publish(&c->board, op->seq, &op->call);
-    for (int i = 0; i < c->board.nlocal; i++) {
-        int peer = c->team->members[c->team->host[c->rank]][i];
-        if (i != c->board.me) c->map_transport->ops->notify(c->map_transport->ctx, peer);
-    }
+    notify_all(c);
 }
 
 /* Reads the lines in order of local rank; Success when all are there and agree. */

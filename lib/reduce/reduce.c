@@ -152,10 +152,34 @@ static void set_average(medleyDataType_t dtype, uint32_t divisor, struct mdl_fol
     }
 }
 
+/* A block at most, of padded sources: one call of a kernel, and next to nothing around it. */
+static void reduce_short(const struct mdl_reduce *r, const struct pass *p, void *dst, const void *const *srcs,
+                         uint64_t src_acc, int nsrc, size_t count)
+{
+    unsigned char out[MDL_BLOCK_BYTES_MAX];
+    struct mdl_fold f;
+    f.dst = out;
+    f.dst_acc = r->dst_acc;
+    f.tree = r->tree && nsrc > 2;
+    f.src_acc = (uint32_t)src_acc;
+    f.nsrc = nsrc;
+    f.finish = MDL_FINISH_KEEP;
+    for (int k = 0; k < nsrc; k++) f.src[k] = srcs[k];
+    const uint64_t mode = mdl_fpmode_enter();
+    if (r->finalize == MDL_FINAL_AVG) set_average(r->dtype, r->divisor, &f);
+    p->kernel(&f, 1);
+    mdl_fpmode_leave(mode);
+    memcpy(dst, out, count * (r->dst_acc ? p->acc_size : p->size));
+}
+
 void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, uint64_t src_acc, int nsrc,
                 size_t count)
 {
     const struct pass p = pass_of(r->dtype, r->op, r->padded);
+    if (r->padded && count <= p.block && nsrc > 1 && nsrc <= MDL_FOLD_SRC) {
+        reduce_short(r, &p, dst, srcs, src_acc, nsrc, count);
+        return;
+    }
     struct mdl_fold f = {.dst = dst, .dst_acc = r->dst_acc, .tree = r->tree && nsrc > 2};
     const struct many m = {srcs, src_acc, nsrc};
     if (count == 0) return;

@@ -58,11 +58,22 @@ static void *rank_main(void *arg)
     return NULL;
 }
 
+/* "test_cost optimized": may its instructions be compared? */
+static int is_optimized(void)
+{
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 int main(int argc, char **argv)
 {
     static const int rank[RANKS] = {0, 1};
     pthread_t thread[RANKS];
 
+    if (argc > 1 && strcmp(argv[1], "optimized") == 0) return !is_optimized();
     for (int i = 0; argc > 1 && i < (int)(sizeof(names) / sizeof(names[0])); i++)
         if (strcmp(argv[1], names[i]) == 0) coll = i;
     count = argc > 2 ? strtoul(argv[2], NULL, 10) / sizeof(float) : 2;
