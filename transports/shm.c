@@ -16,6 +16,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+enum { INLINE_MOST = 16384 }; /* larger messages are quicker through the bulk ring or by single copy */
+
 static medleyResult_t probe(const struct mdl_config *config, char *why, size_t why_bytes)
 {
     struct mdl_segment *segment;
@@ -76,7 +78,7 @@ static struct mdl_shm *context_new(const struct mdl_transport_open *args)
     if (!s) return NULL;
     s->args = *args;
     s->host_id = hash_text(args->config->host_id.s);
-    s->inline_max = args->config->eager;
+    s->inline_max = args->config->eager < INLINE_MOST ? args->config->eager : INLINE_MOST;
     memcpy(s->secret.key, args->secret, sizeof(s->secret.key));
     mdl_list_init(&s->guests);
     mdl_list_init(&s->tx_active);
