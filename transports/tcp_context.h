@@ -49,7 +49,8 @@ struct mdl_tcp_peer {
     struct mdl_tcp_flow flow;
     struct mdl_tcp_lane *lanes[MDL_TCP_MAX_LANES];
     struct mdl_tcp_lane *heard; /* the lane by which something came last; NULL: it is down */
-    int nlanes, nrails;
+    int nlanes, nslots;         /* lanes, and the end of the part of `lanes` that is in use */
+    int nrails;
     struct mdl_tcp_rail_state rails[MDL_TCP_MAX_RAILS + 1]; /* the last one: any way there is */
     struct mdl_addr remotes[MDL_MAX_ADDRS];
     int nremotes;
@@ -138,6 +139,15 @@ medleyResult_t mdl_tcp_peer_adopt(struct mdl_tcp_peer *p, const struct mdl_link 
 medleyResult_t mdl_tcp_peer_read(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane) MDL_MUST_USE;
 void mdl_tcp_lane_kill(struct mdl_tcp_lane *lane, const char *why);
 void mdl_tcp_lanes_bury(struct mdl_tcp *t);
+
+/* ---- tcp_ways.c: which lane takes what ---- */
+
+void mdl_tcp_ways_find(struct mdl_tcp_peer *p); /* after a lane came or went */
+/* NULL: none has space. */
+struct mdl_tcp_lane *mdl_tcp_lane_for_small(const struct mdl_tcp_peer *p);
+struct mdl_tcp_lane *mdl_tcp_lane_for_ack(const struct mdl_tcp_peer *p); /* one that seems to be alive */
+/* NULL: none has room, or one that has not is quicker all the same. */
+struct mdl_tcp_lane *mdl_tcp_lane_for_chunk(struct mdl_tcp_peer *p);
 
 /* ---- tcp_linger.c ---- */
 

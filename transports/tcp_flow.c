@@ -8,6 +8,7 @@ enum {
     LEAST_CHUNK = 16 * 1024,
     WINDOW_CHUNKS = 2, /* a lane's window, at first and when it is slow */
     MAX_WINDOW_CHUNKS = 8,
+    PIECE_US = 500,           /* how long a piece may take */
     UNTOLD_BYTES = 64 * 1024, /* an acknowledgement is due after so much ... */
     UNTOLD_FRAMES = 16,       /* ... or so many */
 };
@@ -162,22 +163,29 @@ static uint64_t quickest(const struct mdl_tcp_flow *f, const struct mdl_tcp_path
     return best;
 }
 
-/* A lane that is slow beside the others gets little at a time, so that the end of a message does not wait for it; any
- * other lane gets more as long as it asks for more. */
+/* A lane that had too little to do shows less than it can: what is less counts less. */
+static void learn_rate(struct mdl_tcp_path *p, const struct mdl_tcp_frame *frame, uint64_t rtt)
+{
+    uint64_t rate = (p->delivered - frame->delivered) * 1000000 / (rtt ? rtt : 1);
+    if (rate >= p->rate)
+        p->rate = p->rate ? (p->rate + rate) / 2 : rate;
+    else
+        p->rate = (15 * p->rate + rate) / 16;
+    if (!p->rate) p->rate = 1;
+}
+
+/* Pieces are as long as the lane's speed makes them short in time, so that no message waits long for the slowest lane.
+ * A lane that is slow beside the others gets little at a time; any other lane gets more as long as it asks for more. */
 static void path_adapt(struct mdl_tcp_flow *f, struct mdl_tcp_path *p, uint64_t rtt)
 {
     p->rtt_ns = p->rtt_ns ? (7 * p->rtt_ns + rtt) / 8 : rtt;
     uint64_t best = p->rtt_ns > SLOW_NS ? quickest(f, p) : 0;
-    if (best && p->rtt_ns > 4 * best) {
-        size_t least = smaller(LEAST_CHUNK, f->chunk);
-        p->chunk = p->chunk / 2 > least ? p->chunk / 2 : least;
+    size_t chunk = smaller(p->rate * PIECE_US / 1000, f->chunk), least = smaller(LEAST_CHUNK, f->chunk);
+    p->chunk = chunk > least ? chunk : least;
+    if (best && p->rtt_ns > 4 * best)
         p->window = WINDOW_CHUNKS * p->chunk;
-    } else if (p->limited && p->chunk < f->chunk) {
-        p->chunk = smaller(2 * p->chunk, f->chunk);
-        p->window = WINDOW_CHUNKS * p->chunk;
-    } else if (p->limited) {
-        p->window = smaller(p->window + p->chunk, MAX_WINDOW_CHUNKS * p->chunk);
-    }
+    else if (p->limited)
+        p->window = smaller(2 * p->window, MAX_WINDOW_CHUNKS * f->chunk);
     p->limited = false;
 }
 
@@ -207,8 +215,12 @@ static void settle(struct mdl_tcp_flow *f, struct mdl_tcp_frame *frame, uint64_t
     } else {
         struct mdl_tcp_path *p = &f->paths[frame->lane];
         p->unacked -= MDL_TCP_HEADER_BYTES + frame->length;
+        p->delivered += MDL_TCP_HEADER_BYTES + frame->length;
         p->heard_ns = now;
-        if (frame->type == MDL_TCP_CHUNK && !frame->again) path_adapt(f, p, now - frame->sent_ns);
+        if (frame->type == MDL_TCP_CHUNK && !frame->again) {
+            learn_rate(p, frame, now - frame->sent_ns);
+            path_adapt(f, p, now - frame->sent_ns);
+        }
         if (frame->sent_ns > f->acked_sent_ns && !frame->again) f->acked_sent_ns = frame->sent_ns;
     }
     frame->state = MDL_TCP_ACKED;

@@ -83,17 +83,20 @@ struct mdl_tcp_frame {
     struct mdl_tcp_request *req; /* CHUNK; EAGER until it is written */
     struct mdl_tcp_buf *buf;     /* EAGER: the copy */
     uint64_t sent_ns;
+    uint64_t delivered; /* of its lane, when it was sent */
 };
 
 /* What a lane has on the way, and how much it may have. */
 struct mdl_tcp_path {
     bool up;
-    bool limited;      /* wanted more than its window since the last acknowledgement */
-    size_t unacked;    /* bytes of frames not acknowledged */
-    size_t chunk;      /* bytes of the pieces that it gets */
-    size_t window;     /* unacknowledged bytes that it may have */
-    uint64_t rtt_ns;   /* smoothed: from taking a chunk to its acknowledgement; 0: unknown */
-    uint64_t heard_ns; /* when something on it was acknowledged last; 0: never */
+    bool limited;       /* wanted more than its window since the last acknowledgement */
+    size_t unacked;     /* bytes of frames not acknowledged */
+    size_t chunk;       /* bytes of the pieces that it gets */
+    size_t window;      /* unacknowledged bytes that it may have */
+    uint64_t rtt_ns;    /* smoothed: from taking a chunk to its acknowledgement; 0: unknown */
+    uint64_t heard_ns;  /* when something on it was acknowledged last; 0: never */
+    uint64_t delivered; /* bytes acknowledged */
+    uint64_t rate;      /* smoothed: bytes acknowledged per ms while there were any; 0: unknown */
 };
 
 /* The frame that a lane is reading. The lane owns it. */

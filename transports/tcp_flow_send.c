@@ -7,6 +7,10 @@
 #include "config.h"
 #include "transports/tcp_flow_impl.h"
 
+/* Messages go one after the other, so that the first is there early and the peer can work on it; a longer one lets the
+ * others pass after so many bytes. */
+enum { TURN_BYTES = 1 << 20 };
+
 /* Only the first waiting send of a channel is announced: that bounds what the receiver stores. */
 static void announce_head(struct mdl_tcp_flow *f, struct mdl_tcp_channel *ch)
 {
@@ -132,6 +136,7 @@ static void take(struct mdl_tcp_flow *f, uint64_t seq, int lane, uint64_t now, s
     frame->state = MDL_TCP_SENT;
     frame->lane = (uint8_t)lane;
     frame->sent_ns = now;
+    frame->delivered = f->paths[lane].delivered;
     f->paths[lane].unacked += MDL_TCP_HEADER_BYTES + frame->length;
     t->h = (struct mdl_tcp_header){.type = frame->type,
                                    .channel = frame->channel,
@@ -255,9 +260,10 @@ bool mdl_tcp_flow_take_chunk(struct mdl_tcp_flow *f, int lane, uint64_t now, str
     struct mdl_tcp_frame *frame = new_frame(f, MDL_TCP_CHUNK, req->channel, req->number, req->issued, req->len);
     frame->length = (uint32_t)(left < chunk ? left : chunk);
     frame->req = req;
+    size_t turn = req->issued / TURN_BYTES;
     req->issued += frame->length;
-    mdl_list_remove(&req->todo);
-    if (req->issued < req->len) mdl_list_append(&f->chunks, &req->todo);
+    if (req->issued == req->len || req->issued / TURN_BYTES != turn) mdl_list_remove(&req->todo);
+    if (req->issued < req->len && mdl_list_empty(&req->todo)) mdl_list_append(&f->chunks, &req->todo);
     take(f, f->next - 1, lane, now, t);
     return true;
 }

@@ -31,6 +31,7 @@ struct mdl_tcp_lane {
     void *owner;          /* struct mdl_tcp_peer */
     struct mdl_tcp_flow *flow;
     int slot, fd, rail; /* rail -1: the peer dialled */
+    int first;          /* the lowest slot whose lane takes the same way: joins the same addresses */
     bool blocked;       /* the socket took less than there was */
     bool wants_out;     /* epoll waits for EPOLLOUT */
     bool bye;           /* the peer's last frame has come */

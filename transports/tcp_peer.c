@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A peer's lanes: which frame goes on which, and what happens when a lane comes or goes. Small frames take the lane
- * with the least under way, chunks any lane that has room in its window; so a slow lane holds little and the fast ones
- * take the rest.
- */
+/* A peer's lanes: what happens when a lane comes or goes, and how frames get onto them and from them. */
 #include "config.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
@@ -121,6 +117,7 @@ static void install(struct mdl_tcp_peer *p, struct mdl_tcp_lane *lane)
 {
     pthread_mutex_lock(&p->t->lock);
     p->lanes[lane->slot] = lane;
+    mdl_tcp_ways_find(p);
     p->nlanes++;
     p->t->nlanes++;
     pthread_mutex_unlock(&p->t->lock);
@@ -194,6 +191,7 @@ void mdl_tcp_lane_kill(struct mdl_tcp_lane *lane, const char *why)
     mdl_tcp_flow_lane_down(&p->flow, lane->slot);
     pthread_mutex_lock(&t->lock);
     p->lanes[lane->slot] = NULL;
+    mdl_tcp_ways_find(p);
     if (p->heard == lane) p->heard = NULL;
     p->nlanes--;
     t->nlanes--;
@@ -221,26 +219,10 @@ void mdl_tcp_peer_touch(struct mdl_tcp_peer *p)
     mdl_list_append(&p->t->dirty, &p->dirty_link);
 }
 
-static struct mdl_tcp_lane *quickest_lane(const struct mdl_tcp_peer *p)
-{
-    struct mdl_tcp_lane *best = NULL;
-    size_t least = SIZE_MAX;
-    for (int i = 0, left = p->nlanes; left; i++) {
-        struct mdl_tcp_lane *lane = p->lanes[i];
-        if (!lane) continue;
-        left--;
-        size_t load = p->flow.paths[i].unacked;
-        if (load >= least || !mdl_tcp_lane_has_space(lane)) continue;
-        least = load;
-        best = lane;
-    }
-    return best;
-}
-
 static medleyResult_t fill_small(struct mdl_tcp_peer *p)
 {
     while (mdl_tcp_flow_has_small(&p->flow)) {
-        struct mdl_tcp_lane *lane = quickest_lane(p);
+        struct mdl_tcp_lane *lane = mdl_tcp_lane_for_small(p);
         if (!lane) return medleySuccess;
         struct mdl_tcp_take take;
         medleyResult_t rc = mdl_tcp_flow_take_small(&p->flow, lane->slot, p->t->now, &take);
@@ -251,26 +233,20 @@ static medleyResult_t fill_small(struct mdl_tcp_peer *p)
     return medleySuccess;
 }
 
-/* One chunk for each lane with room, in turns. */
 static void fill_chunks(struct mdl_tcp_peer *p)
 {
-    struct mdl_tcp_take take;
-    for (bool any = true; any && mdl_tcp_flow_has_chunk(&p->flow);) {
-        any = false;
-        for (int i = 0; i < MDL_TCP_MAX_LANES && mdl_tcp_flow_has_chunk(&p->flow); i++) {
-            struct mdl_tcp_lane *lane = p->lanes[i];
-            if (!lane || lane->blocked || !mdl_tcp_lane_has_space(lane) || !mdl_tcp_flow_room(&p->flow, i)) continue;
-            if (!mdl_tcp_flow_take_chunk(&p->flow, i, p->t->now, &take)) return;
-            mdl_tcp_lane_put(lane, &take);
-            any = true;
-        }
+    while (mdl_tcp_flow_has_chunk(&p->flow)) {
+        struct mdl_tcp_lane *lane = mdl_tcp_lane_for_chunk(p);
+        struct mdl_tcp_take take;
+        if (!lane || !mdl_tcp_flow_take_chunk(&p->flow, lane->slot, p->t->now, &take)) return;
+        mdl_tcp_lane_put(lane, &take);
     }
 }
 
 static void let_go(struct mdl_tcp_peer *p)
 {
     p->flow.stale = false;
-    for (int i = 0; i < MDL_TCP_MAX_LANES; i++)
+    for (int i = 0; i < p->nslots; i++)
         if (p->lanes[i]) mdl_tcp_lane_let_go(p->lanes[i]);
 }
 
@@ -325,11 +301,9 @@ static medleyResult_t end_written(struct mdl_tcp_peer *p, struct mdl_tcp_lane *l
 
 static medleyResult_t write_lanes(struct mdl_tcp_peer *p, bool *waiting)
 {
-    for (int i = 0, left = p->nlanes; left > 0 && i < MDL_TCP_MAX_LANES; i++) {
+    for (int i = 0; i < p->nslots; i++) {
         struct mdl_tcp_lane *lane = p->lanes[i];
-        if (!lane) continue;
-        left--;
-        if (!lane->nout) continue;
+        if (!lane || !lane->nout) continue;
         uint64_t before = lane->bytes_out;
         int rc = mdl_tcp_lane_write(lane);
         if (lane->bytes_out != before) p->t->events++;
@@ -339,19 +313,13 @@ static medleyResult_t write_lanes(struct mdl_tcp_peer *p, bool *waiting)
     return medleySuccess;
 }
 
-/* A lane that has just carried something is alive, so it is the one for acknowledgements. */
-static struct mdl_tcp_lane *ack_lane(const struct mdl_tcp_peer *p)
-{
-    return p->heard && mdl_tcp_lane_has_space(p->heard) ? p->heard : quickest_lane(p);
-}
-
 static void fill_acks(struct mdl_tcp_peer *p, bool idle)
 {
-    for (int i = 0; i < MDL_TCP_MAX_LANES; i++) {
+    for (int i = 0; i < p->nslots; i++) {
         struct mdl_tcp_lane *lane = p->lanes[i];
         if (lane && lane->asked && mdl_tcp_lane_has_space(lane)) mdl_tcp_lane_put_ack(lane, MDL_TCP_ACK);
     }
-    struct mdl_tcp_lane *lane = mdl_tcp_flow_ack_wanted(&p->flow, idle) ? ack_lane(p) : NULL;
+    struct mdl_tcp_lane *lane = mdl_tcp_flow_ack_wanted(&p->flow, idle) ? mdl_tcp_lane_for_ack(p) : NULL;
     if (lane) mdl_tcp_lane_put_ack(lane, MDL_TCP_ACK);
 }
 

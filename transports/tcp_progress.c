@@ -77,11 +77,8 @@ static medleyResult_t poll_direct(struct mdl_tcp *t)
 {
     mdl_list_each (it, &t->active) {
         struct mdl_tcp_peer *p = mdl_container_of(it, struct mdl_tcp_peer, link);
-        for (int i = 0, left = p->nlanes; left > 0 && i < MDL_TCP_MAX_LANES; i++) {
-            if (!p->lanes[i]) continue;
-            left--;
-            MDL_TRY(mdl_tcp_peer_read(p, p->lanes[i]));
-        }
+        for (int i = 0; i < p->nslots; i++)
+            if (p->lanes[i]) MDL_TRY(mdl_tcp_peer_read(p, p->lanes[i]));
     }
     return medleySuccess;
 }
