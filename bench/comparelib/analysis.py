@@ -29,7 +29,7 @@ def median(series):
 
 def best_peer(point):
     """Name of the peer with the least median time, None if there is none."""
-    found = {name: median(series) for name, series in point["series"].items() if name not in peers.MEDLEY}
+    found = {name: median(series) for name, series in point["series"].items() if name in peers.PEERS}
     found = {name: us for name, us in found.items() if us is not None}
     return min(found, key=found.get) if found else None
 
@@ -68,12 +68,13 @@ def line_us(config, point):
 
 
 def limit_us(config, point, name):
-    """What bare programs (bench/limits), or the line, reach in place of a series of Medley; None if unknown."""
-    line = line_us(config, point)
-    if line:
-        return line
+    """What bare programs (bench/limits, sockets), or the line, reach in place of a series of Medley; None if unknown.
+    """
+    network = [us for us in (line_us(config, point), median(point["series"].get("pump"))) if us]
+    if network:
+        return max(network)  # in its burst a shaped line lets the sockets be faster than it is
     limits = point.get("limits") or {}
-    kinds = ("socket",) + (("direct",) if name == "medley-mem" else ("pvr", "slots"))
+    kinds = ("direct",) if name == "medley-mem" else ("pvr", "slots")
     found = [limits[kind] for kind in kinds if kind in limits]
     return min(found) if found else None
 

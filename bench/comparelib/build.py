@@ -13,10 +13,11 @@ NEEDS = {
     "medley": ("/", []),
     "openmpi": ("mpicc.openmpi", ["openmpi-bin", "libopenmpi-dev"]),
     "mpich": ("mpicc.mpich", ["mpich", "libmpich-dev"]),
+    "pump": ("/", []),
     "gloo": ("/usr/include/gloo/allreduce.h", ["libgloo-dev", "g++"]),
 }
 WORKER_OF = {"medley": "medley", "ompi": "openmpi", "ompi-ucx": "openmpi", "ompi-han": "openmpi", "mpich": "mpich",
-             "gloo": "gloo"}
+             "gloo": "gloo", "pump": "pump"}
 
 
 class CannotBuild(Exception):
@@ -82,7 +83,8 @@ def _commands(worker, top, build, out):
         made = [compiler + ["-c", source, "-o", made] for source, made in zip(sources, objects)]
         return made + [["g++", "-std=c++17", *OPTIMISED, os.path.join(peers, "backend_gloo.cc"), *objects, "-o", out,
                         "-lgloo"]]
-    return [compiler + [*sources, os.path.join(peers, "backend_mpi.c"), "-o", out]]
+    backend = "backend_pump.c" if worker == "pump" else "backend_mpi.c"
+    return [compiler + [*sources, os.path.join(peers, backend), "-o", out]]
 
 
 def _is_fresh(out, folder):

@@ -27,6 +27,11 @@ class Config:
         """Ranks of one host."""
         return self.nranks // self.hosts
 
+    @property
+    def network(self):
+        """Does anything go over TCP?"""
+        return self.tcp or self.hosts > 1
+
     def host_of(self, rank):
         """Ranks fill the first host first."""
         return "node%d" % (1 + rank // self.per_host)

@@ -9,10 +9,6 @@ import time
 PLACES = ("bench/limits/limits", "bench/limits")
 KINDS = ("direct", "pvr", "slots")
 NAMES = {"reducescatter": "reduce_scatter"}  # where bench/limits has another name
-# Over sockets between two ranks: what must cross, as a share of the size, and whether in both directions at once.
-CROSSING = {"allreduce": (1, "exchange"), "allgather": (2, "exchange"), "reducescatter": (2, "exchange"),
-            "alltoall": (2, "exchange"), "broadcast": (1, "stream"), "reduce": (1, "stream"),
-            "gather": (2, "stream"), "scatter": (2, "stream")}
 SMALL = 1 << 20  # up to here the program is quick
 GUESS = 1 / (4 << 20)  # seconds for a byte of size and rank, for a first estimate
 
@@ -40,14 +36,9 @@ class Limits:
 
     def sampler(self, config, collective, dtype, size, clock):
         """A Sampler for a point; None where there is nothing like it."""
-        if dtype != "f32" or config.hosts > 1:
+        if dtype != "f32" or config.network:
             return None
-        if config.tcp:
-            share, name = CROSSING[collective]
-            wanted = ("socket",), config.nranks, name, max(size // share, 4)
-        else:
-            wanted = KINDS, config.nranks, NAMES.get(collective, collective), size
-        return Sampler(self, wanted, clock)
+        return Sampler(self, (KINDS, config.nranks, NAMES.get(collective, collective), size), clock)
 
     def known(self, wanted):
         """{kind: us} from the file."""

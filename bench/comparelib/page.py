@@ -16,10 +16,11 @@ LOOK = {
     "ompi-han": ("#8a6d00", "#e0c04a", "6 3"),
     "mpich": ("#7c3aed", "#c3a3ff", "2 3"),
     "gloo": ("#5f6368", "#a8adb3", "2 3"),
+    "pump": ("#202124", "#e8eaed", "3 3"),
     "limit": ("#202124", "#e8eaed", "1 4"),
     "limit-mem": ("#202124", "#e8eaed", "8 4 1 4"),
 }
-NAMES = dict(peers.WHAT, **{"limit": "limit, ordinary buffers or the line", "limit-mem": "limit, mapped buffers"})
+NAMES = dict(peers.WHAT, **{"limit": "limit, ordinary buffers, or sockets and the line", "limit-mem": "limit, mapped buffers"})
 
 STYLE = """
 :root{color-scheme:light dark;--fg:#202124;--bg:#fff;--soft:#5f6368;--rule:#dadce0;--good:#146c2e;--bad:#b3261e}
@@ -129,7 +130,7 @@ def _cells(tag, cells, classes=()):
 def _table(report, name, points):
     """All medians, and what becomes of Medley's."""
     config = report["configs"][name]
-    others = [n for n in LOOK if n not in peers.MEDLEY and any(analysis.median(p["series"].get(n)) for p in points)]
+    others = [n for n in LOOK if n in peers.WHAT and n not in peers.MEDLEY and any(analysis.median(p["series"].get(n)) for p in points)]
     head = ["size"] + [n + " us" for n in others]
     for series in peers.MEDLEY:
         head += [series + " us", "busbw", "ratio [quartiles]", "to limit"]

@@ -18,6 +18,7 @@ WHAT = {
     "ompi-han": "Open MPI: ob1, coll han",
     "mpich": "MPICH: ch4, ucx",
     "gloo": "Gloo: TCP",
+    "pump": "limit: bare sockets",
 }
 
 
@@ -35,7 +36,8 @@ def _direct(config, worker, environment):
     for rank in range(config.nranks):
         enter = [os.environ["COMPARE_ENTER"], config.host_of(rank)] if config.hosts > 1 else []
         extra = dict(environment, COMPARE_RANK=str(rank), COMPARE_NRANKS=str(config.nranks),
-                     COMPARE_ADDRESS=config.address_of(rank), **_bind(config))
+                     COMPARE_ADDRESS=config.address_of(rank),
+                     COMPARE_PARTNER=config.address_of((rank + config.nranks // 2) % config.nranks), **_bind(config))
         commands.append((enter + [worker], extra))
     return commands
 
@@ -48,6 +50,12 @@ def _gloo(config, worker, folder):
     store = os.path.join(folder, "gloo-store")
     os.mkdir(store)
     return _direct(config, worker, {"COMPARE_STORE": store})
+
+
+def _pump(config, worker, folder):
+    if not config.network:
+        raise Refused("nothing goes over TCP here")
+    return _direct(config, worker, {"COMPARE_STORE": folder})
 
 
 def _on_first_host(config, command):
@@ -127,8 +135,9 @@ def _mpich(config, worker, _folder):
     return [(_on_first_host(config, command + [worker]), extra)]
 
 
-_START = {"medley": _medley, "ompi": _ompi, "ompi-ucx": _ompi_ucx, "ompi-han": _ompi_han, "mpich": _mpich, "gloo": _gloo}
-PEERS = tuple(name for name in _START if name != "medley")
+_START = {"medley": _medley, "ompi": _ompi, "ompi-ucx": _ompi_ucx, "ompi-han": _ompi_han, "mpich": _mpich, "gloo": _gloo,
+          "pump": _pump}
+PEERS = tuple(name for name in _START if name not in ("medley", "pump"))
 
 
 def start_commands(name, config, worker, folder):

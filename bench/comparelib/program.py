@@ -20,7 +20,8 @@ REDUCING = ("allreduce", "reducescatter", "reduce")
 def start_fleets(config, options, folder, libraries):
     """The libraries that can run here; what came of each is noted in `libraries`."""
     fleets = {}
-    for name in ["medley"] + options.peers:
+    names = ["medley"] + options.peers + (["pump"] if config.network and options.limits != "none" else [])
+    for name in names:
         library = libraries.setdefault(name, {})
         try:
             worker = build.build_worker(name, options.top, options.build)

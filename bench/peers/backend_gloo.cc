@@ -253,5 +253,5 @@ bool call(const job *) { return guarded(operation); }
 } // namespace
 
 extern "C" const struct backend backend = {
-    open_gloo, close_gloo, tell_version, variants, nullptr, nullptr, barrier, prepare, call,
+    false, open_gloo, close_gloo, tell_version, variants, nullptr, nullptr, barrier, prepare, call,
 };

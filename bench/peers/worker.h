@@ -38,6 +38,7 @@ struct job {
 
 /* What a library is to the driver. Functions that return false have said why with complain(). */
 struct backend {
+    bool unchecked; /* it moves bytes, but not to where the collective would */
     /* Sets rank and nranks. If they are set already (nranks > 0) the library learns them from there. */
     bool (*open)(struct world *world);
     void (*close)(void);
