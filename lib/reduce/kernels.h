@@ -55,7 +55,9 @@ struct mdl_kernels {
     {                                                                                                                  \
         prefix##_sum, prefix##_prod, prefix##_max, prefix##_min                                                        \
     }
-#define MDL_KERNEL_TABLE                                                                                               \
+#define MDL_KERNEL_TABLE MDL_KERNEL_TABLE_OF(f16, bf16, e4m3, e5m2)
+/* With the prefixes of the kernels of narrow floats. */
+#define MDL_KERNEL_TABLE_OF(f16, bf16, e4m3, e5m2)                                                                     \
     {                                                                                                                  \
         [medleyInt8] = MDL_KERNEL_ROW(int8), [medleyUint8] = MDL_KERNEL_ROW(uint8),                                    \
         [medleyInt32] = MDL_KERNEL_ROW(int32), [medleyUint32] = MDL_KERNEL_ROW(uint32),                                \

@@ -73,7 +73,9 @@ INLINE void f16_store(void *p, b_float b)
     EACH(j) _mm_storeu_si128((__m128i *)p + j, _mm256_cvtps_ph(b.v[j], _MM_FROUND_TO_NEAREST_INT));
 }
 
+#define SELECT(type, mask, yes, no) ((type)_mm256_blendv_epi8((__m256i)(no), (__m256i)(yes), (__m256i)(mask)))
 #include "lib/reduce/kernels_vector.h"
+#include "lib/reduce/quick_avx2.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -81,7 +83,10 @@ INLINE void f16_store(void *p, b_float b)
 #pragma GCC pop_options
 #endif
 
-const struct mdl_kernels mdl_kernels_avx2 = {.name = "avx2", .block_bytes = BLOCK_BYTES, .fold = MDL_KERNEL_TABLE};
+const struct mdl_kernels mdl_kernels_avx2 = {.name = "avx2",
+                                             .block_bytes = BLOCK_BYTES,
+                                             .fold =
+                                                 MDL_KERNEL_TABLE_OF(f16_quick, bf16_quick, e4m3_quick, e5m2_quick)};
 
 #else
 /* ISO C wants a declaration in every file. */

@@ -19,7 +19,10 @@
 
 /* ---- operations ---- */
 
+/* Where the mask's bits are set; masks are whole lanes. */
+#ifndef SELECT
 #define SELECT(type, mask, yes, no) ((type)(((mask) & (__typeof__(mask))(yes)) | (~(mask) & (__typeof__(mask))(no))))
+#endif
 
 /* Unsigned lanes wrap; signed ones would be undefined. */
 #define INTEGER_OPS(acc, uacc)                                                                                         \

@@ -121,7 +121,8 @@ static void tile_tree(const struct pass *p, const struct many *m, size_t first, 
     }
 }
 
-static void fold_many(const struct pass *p, const struct mdl_fold *f, const struct many *m, size_t count)
+/* Sources from element `from` on. */
+static void fold_many(const struct pass *p, const struct mdl_fold *f, const struct many *m, size_t from, size_t count)
 {
     _Alignas(64) unsigned char tiles[GROUPS][TILE_BYTES];
     const size_t step = TILE_BYTES / p->acc_size;
@@ -130,10 +131,38 @@ static void fold_many(const struct pass *p, const struct mdl_fold *f, const stru
         struct mdl_fold last = *f;
         last.dst = (char *)f->dst + first * dst_size(p, f);
         if (f->tree)
-            tile_tree(p, m, first, n, tiles, &last);
+            tile_tree(p, m, from + first, n, tiles, &last);
         else
-            tile_left(p, m, first, n, tiles[0], &last);
+            tile_left(p, m, from + first, n, tiles[0], &last);
         fold(p, &last, n);
+    }
+}
+
+static void fold_all(const struct pass *p, const struct mdl_fold *f, const struct many *m, size_t first, size_t count)
+{
+    if (m->nsrc > MDL_FOLD_SRC) {
+        fold_many(p, f, m, first, count);
+        return;
+    }
+    struct mdl_fold all = *f;
+    add_sources(p, &all, m, 0, m->nsrc, first);
+    fold(p, &all, count);
+}
+
+/* By tiles that stay in the first-level cache and are written past the caches from there; all but the first begin where
+ * a cache line of the destination does. */
+static void fold_streamed(const struct pass *p, const struct mdl_fold *f, const struct many *m, size_t count)
+{
+    enum { LINE = 64 };
+    _Alignas(LINE) unsigned char tile[TILE_BYTES];
+    const size_t size = dst_size(p, f);
+    size_t n = (1024 - ((uintptr_t)f->dst & (LINE - 1))) / size;
+    for (size_t first = 0; first < count; first += n, n = 1024 / size) {
+        struct mdl_fold part = *f;
+        if (n > count - first) n = count - first;
+        part.dst = tile;
+        fold_all(p, &part, m, first, n);
+        mdl_stream_copy((char *)f->dst + first * size, tile, n * size);
     }
 }
 
@@ -184,17 +213,18 @@ void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, 
     const struct many m = {srcs, src_acc, nsrc};
     if (count == 0) return;
     if (nsrc == 1 && r->finalize == MDL_FINAL_NONE && (p.size == p.acc_size || (src_acc & 1) == r->dst_acc)) {
-        memmove(dst, srcs[0], count * dst_size(&p, &f));
+        if (r->stream && dst != srcs[0])
+            mdl_stream_copy(dst, srcs[0], count * dst_size(&p, &f));
+        else
+            memmove(dst, srcs[0], count * dst_size(&p, &f));
         return;
     }
     const uint64_t mode = mdl_fpmode_enter();
     if (r->finalize == MDL_FINAL_AVG) set_average(r->dtype, r->divisor, &f);
-    if (nsrc <= MDL_FOLD_SRC) {
-        add_sources(&p, &f, &m, 0, nsrc, 0);
-        fold(&p, &f, count);
-    } else {
-        fold_many(&p, &f, &m, count);
-    }
+    if (r->stream)
+        fold_streamed(&p, &f, &m, count);
+    else
+        fold_all(&p, &f, &m, 0, count);
     mdl_fpmode_leave(mode);
 }
 

@@ -38,6 +38,8 @@ struct mdl_reduce {
     bool dst_acc;     /* dst is in the acc type */
     bool padded;      /* sources may be read, and what is there ignored, MDL_REDUCE_PADDING bytes beyond their ends: for
                          few elements this saves copies */
+    bool stream;      /* write dst past the caches (non-temporal stores), for destinations that nobody reads before they
+                         would have left the caches anyway; complete for other threads when the call returns */
     enum mdl_finalize finalize;
     uint32_t divisor; /* for MDL_FINAL_AVG: >= 1 */
 };
@@ -54,6 +56,9 @@ const char *mdl_op_name(medleyRedOp_t op);          /* sum prod max min avg */
  * Never fails, never allocates, never blocks; any thread. */
 void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, uint64_t src_acc, int nsrc,
                 size_t count);
+
+/* Copies past the caches, as `stream` above; like memcpy where the processor cannot. No overlap. */
+void mdl_stream_copy(void *dst, const void *src, size_t bytes);
 
 /* dst (acc type) = to_acc(src) * scalar, for PreMulSum: `scalar` points to one value of `dtype`; integers wrap. */
 void mdl_premul(medleyDataType_t dtype, void *dst_acc, const void *src, const void *scalar, size_t count);

@@ -23,6 +23,7 @@ struct call {
     size_t count;
     int in_place;             /* this source is the destination; -1: none */
     unsigned odd;             /* addresses are off by some elements that depend on it */
+    bool finite;              /* no infinities and NaNs among the inputs */
     bool strange_mode;        /* run it with another floating-point mode */
     const uint64_t *given[2]; /* inputs, or NULL: random ones */
 };
@@ -36,6 +37,17 @@ static bool is_narrow(medleyDataType_t t) { return mdl_dtype_size(t) != mdl_dtyp
 static size_t size_of(const struct call *c, bool acc)
 {
     return acc ? mdl_dtype_acc_size(c->r.dtype) : mdl_dtype_size(c->r.dtype);
+}
+
+/* Of the narrow types. */
+static bool is_finite(medleyDataType_t dtype, uint64_t code)
+{
+    switch (dtype) {
+    case medleyFloat16: return (code & 0x7fff) < 0x7c00;
+    case medleyBfloat16: return (code & 0x7fff) < 0x7f80;
+    case medleyFloat8e4m3: return (code & 0x7f) < 0x7f;
+    default: return (code & 0x7f) < 0x7c;
+    }
 }
 
 static bool src_is_acc(const struct call *c, int k) { return c->src_acc >> k & 1; }
@@ -131,7 +143,8 @@ static void make_buffers(const struct call *c, uint64_t *seed, struct buffers *b
         b->srcs[k] = b->memory[k] + offset + room;
         b->in[k] = must_alloc(c->count * sizeof(uint64_t));
         for (size_t i = 0; i < c->count; i++) {
-            b->in[k][i] = k < 2 && c->given[k] ? c->given[k][i] : oracle_random(c->r.dtype, src_is_acc(c, k), seed);
+            do b->in[k][i] = k < 2 && c->given[k] ? c->given[k][i] : oracle_random(c->r.dtype, src_is_acc(c, k), seed);
+            while (c->finite && !is_finite(c->r.dtype, b->in[k][i]));
             oracle_store(b->srcs[k], i, size, b->in[k][i]);
         }
     }
@@ -297,6 +310,54 @@ int case_bytes(void)
     return bad;
 }
 
+/* Pairs of codes of which none is infinity or NaN: those are what kernels may treat apart. */
+static size_t finite_pairs(medleyDataType_t dtype, uint64_t *a, uint64_t *b)
+{
+    const unsigned special = dtype == medleyFloat8e5m2 ? 0x7c : 0x7f;
+    size_t n = 0;
+    for (unsigned i = 0; i < 0x10000; i++)
+        if ((i >> 8 & 0x7f) < special && (i & 0x7f) < special) a[n] = i >> 8, b[n++] = i & 0xff;
+    return n;
+}
+
+/* Buffers of finite numbers only, two sources and more. */
+static int check_finite(medleyDataType_t dtype, medleyRedOp_t op, const uint64_t *a, const uint64_t *b, size_t count)
+{
+    int bad = 0;
+    uint64_t seed = 12 + (uint64_t)op;
+    for (int nsrc = 2; nsrc <= 9; nsrc++)
+        for (uint32_t divisor = 0; divisor <= (op == medleySum ? 4 : 0); divisor = divisor ? divisor + 1 : 3) {
+            const struct call c = {.r = {.dtype = dtype,
+                                         .op = op,
+                                         .finalize = divisor ? MDL_FINAL_AVG : MDL_FINAL_NONE,
+                                         .divisor = divisor},
+                                   .nsrc = nsrc,
+                                   .count = nsrc == 2 ? count : 1000,
+                                   .in_place = nsrc % 4 == 1 ? 1 : -1,
+                                   .odd = (unsigned)nsrc % 3,
+                                   .finite = true,
+                                   .given = {nsrc == 2 ? a : NULL, nsrc == 2 ? b : NULL}};
+            bad += check_call(&c, &seed);
+        }
+    return bad;
+}
+
+int case_finite(void)
+{
+    int bad = 0;
+    uint64_t *a = must_alloc(0x10000 * sizeof *a), *b = must_alloc(0x10000 * sizeof *b);
+    for (int t = 0; t < medleyNumTypes; t++)
+        for (int op = 0; op < 4 && is_narrow((medleyDataType_t)t); op++) {
+            const bool byte = mdl_dtype_size((medleyDataType_t)t) == 1;
+            const size_t count = byte ? finite_pairs((medleyDataType_t)t, a, b) : 0;
+            bad += check_finite((medleyDataType_t)t, (medleyRedOp_t)op, byte ? a : NULL, byte ? b : NULL,
+                                byte ? count : 20000);
+        }
+    free(a);
+    free(b);
+    return bad;
+}
+
 int case_words(void)
 {
     int bad = 0;
@@ -349,6 +410,20 @@ int case_shapes(void)
                                    .in_place = -1};
             bad += check_call(&c, &seed);
         }
+    return bad;
+}
+
+int case_stream(void)
+{
+    int bad = 0;
+    uint64_t seed = 13;
+    for (int i = 0; i < 1500; i++) {
+        struct call c = random_call(&seed);
+        c.r.stream = true;
+        c.count = pick(&seed, 3) ? c.count : c.count + 1000 + pick(&seed, 5000);
+        if (pick(&seed, 4) == 0) c.in_place = 0, c.src_acc = (c.src_acc & ~(uint64_t)1) | c.r.dst_acc;
+        bad += check_call(&c, &seed);
+    }
     return bad;
 }
 
@@ -481,5 +556,6 @@ const struct reduce_case_row reduce_cases[] = {
     {"names", case_names},     {"widen", case_widen},   {"narrow", case_narrow},     {"bytes", case_bytes},
     {"words", case_words},     {"shapes", case_shapes}, {"in place", case_in_place}, {"copy", case_copy},
     {"average", case_average}, {"premul", case_premul}, {"mode", case_mode},         {"large", case_large},
+    {"finite", case_finite},   {"stream", case_stream},
 };
 const int reduce_cases_count = sizeof reduce_cases / sizeof *reduce_cases;
