@@ -223,8 +223,9 @@ medleyResult_t mdl_run_step(struct mdl_run *run, int *events, bool *idle)
         if (in->op == MDL_OP_COPY)
             MDL_TRY(mdl_place_copy(run, in));
         else
-            MDL_TRY(mdl_place_reduce(run, in));
+            MDL_TRY(mdl_place_reduce(run, i));
         done(run, i, events);
+        for (uint32_t c = run->prog->next[i]; c != MDL_NO_DEP; c = run->prog->next[c]) done(run, c, events);
         *idle = false;
         MDL_TRY(start_ready(run, events));
     }

@@ -45,7 +45,8 @@ struct mdl_place {
 medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref *ref,
                                  struct mdl_place *place) MDL_MUST_USE;
 medleyResult_t mdl_place_copy(struct mdl_run *run, const struct mdl_inst *in) MDL_MUST_USE;
-medleyResult_t mdl_place_reduce(struct mdl_run *run, const struct mdl_inst *in) MDL_MUST_USE;
+/* REDUCE number i, and the copies that are chained to it. */
+medleyResult_t mdl_place_reduce(struct mdl_run *run, uint32_t i) MDL_MUST_USE;
 size_t mdl_op_slot_count(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot, uint32_t shape);
 
 #endif

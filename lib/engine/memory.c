@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 4096, TILE_BYTES = 128 * 1024, TILE_BYTES_MIN = 16 * 1024, TILE_BYTES_ALL = 512 * 1024 };
+enum { PAGE = 4096, TILE_BYTES = 128 * 1024, TILE_BYTES_MIN = 16 * 1024, TILE_BYTES_ALL = 512 * 1024, RESULT_TILE = 64 * 1024 };
 
 static bool is_v(uint8_t coll) { return coll >= medleyCollAllGatherV && coll <= medleyCollAlltoAllV; }
 
@@ -299,30 +299,92 @@ static medleyResult_t reduce_fetching(struct mdl_run *run, const struct mdl_inst
     return medleySuccess;
 }
 
-medleyResult_t mdl_place_reduce(struct mdl_run *run, const struct mdl_inst *in)
+/* ---- results that are written tile by tile ---- */
+
+/* Where a result goes: the destination of the REDUCE, then those of the copies along with it. */
+struct results {
+    int n;
+    struct mdl_place dst[1 + MDL_ALONG_MOST];
+    bool past[1 + MDL_ALONG_MOST]; /* the caches */
+};
+
+static medleyResult_t resolve_results(const struct mdl_run *run, uint32_t i, struct results *to)
 {
-    struct mdl_place dst, places[MDL_REDUCE_MAX_SRC];
+    const struct mdl_program *p = run->prog;
+
+    to->n = 0;
+    for (; i != MDL_NO_DEP; i = p->next[i]) {
+        const struct mdl_inst *in = &p->plan->insts[i];
+        MDL_TRY(mdl_place_resolve(run, &in->dst, &to->dst[to->n]));
+        if (to->dst[to->n].count != to->dst[0].count)
+            return mdl_error(medleyInternalError, "plan %s copies %zu elements to %zu", p->plan->algo,
+                             to->dst[0].count, to->dst[to->n].count);
+        if (to->dst[0].count && !to->dst[to->n].ptr)
+            return mdl_error(medleyInternalError, "plan %s writes unmapped memory", p->plan->algo);
+        to->past[to->n++] = run->op->stream && in->dst.buf == MDL_OUT;
+    }
+    return medleySuccess;
+}
+
+/* Reduces tiles that fit the first-level cache, each at once to wherever it shall go. */
+static medleyResult_t reduce_tiles(struct mdl_run *run, const struct mdl_reduce *r, const struct results *to,
+                                   const void *const *srcs, uint64_t acc, int nsrc)
+{
+    struct mdl_comm *c = run->op->comm;
+    size_t elem = run->op->elem, acc_size = mdl_dtype_acc_size(run->op->call.dtype);
+    size_t count = to->dst[0].count, out = to->dst[0].bytes / count, step = RESULT_TILE / acc_size;
+    const void *at[MDL_REDUCE_MAX_SRC];
+
+    if (to->past[0]) MDL_TRY(need_stage(c, RESULT_TILE));
+    for (size_t first = 0; first < count; first += step) {
+        size_t n = count - first < step ? count - first : step;
+        char *result = to->past[0] ? c->stage : (char *)to->dst[0].ptr + first * out;
+        for (int s = 0; s < nsrc; s++) at[s] = (const char *)srcs[s] + first * ((acc >> s & 1) ? acc_size : elem);
+        mdl_reduce(r, result, at, acc, nsrc, n);
+        for (int d = to->past[0] ? 0 : 1; d < to->n; d++)
+            (to->past[d] ? mdl_copy_stream : mdl_copy)((char *)to->dst[d].ptr + first * out, result, n * out);
+    }
+    return medleySuccess;
+}
+
+/* For workers, or of sources that are fetched: first the result, then the copies. */
+static medleyResult_t copy_results(const struct mdl_run *run, const struct results *to)
+{
+    for (int d = 1; d < to->n; d++)
+        copy_bytes(run->op->comm, to->dst[d].ptr, to->dst[0].ptr, to->dst[0].bytes, to->past[d]);
+    return medleySuccess;
+}
+
+medleyResult_t mdl_place_reduce(struct mdl_run *run, uint32_t i)
+{
+    const struct mdl_inst *in = &run->prog->plan->insts[i];
+    struct mdl_place places[MDL_REDUCE_MAX_SRC];
     const void *srcs[MDL_REDUCE_MAX_SRC];
     struct mdl_reduce r = reduce_of(run, in);
+    struct results to;
     uint64_t acc = 0;
     int nget = 0;
 
     if (in->nsrc > MDL_REDUCE_MAX_SRC)
         return mdl_error(medleyInternalError, "plan %s reduces %u sources at once", run->prog->plan->algo, in->nsrc);
-    MDL_TRY(mdl_place_resolve(run, &in->dst, &dst));
-    if (dst.count == 0) return medleySuccess;
+    MDL_TRY(resolve_results(run, i, &to));
+    if (to.dst[0].count == 0) return medleySuccess;
     for (uint32_t s = 0; s < in->nsrc; s++) {
         const struct mdl_ref *ref = &run->prog->plan->refs[in->src + s];
         MDL_TRY(mdl_place_resolve(run, ref, &places[s]));
-        if (places[s].count != dst.count)
+        if (places[s].count != to.dst[0].count)
             return mdl_error(medleyInternalError, "plan %s reduces %zu elements to %zu", run->prog->plan->algo,
-                             places[s].count, dst.count);
+                             places[s].count, to.dst[0].count);
         acc |= (uint64_t)ref->acc << s;
         srcs[s] = places[s].ptr;
         nget += !places[s].ptr;
         count_read(run->op, &places[s]);
     }
-    if (nget) return reduce_fetching(run, in, &dst, places, acc, nget);
-    reduce_all(run, &r, &dst, srcs, acc, (int)in->nsrc);
-    return medleySuccess;
+    if (!nget && pieces_for(run->op->comm, to.dst[0].bytes) == 1 && (to.n > 1 || to.past[0]))
+        return reduce_tiles(run, &r, &to, srcs, acc, (int)in->nsrc);
+    if (nget)
+        MDL_TRY(reduce_fetching(run, in, &to.dst[0], places, acc, nget));
+    else
+        reduce_all(run, &r, &to.dst[0], srcs, acc, (int)in->nsrc);
+    return copy_results(run, &to);
 }

@@ -64,6 +64,52 @@ static void link_successors(struct mdl_program *p)
     }
 }
 
+static bool same_ref(const struct mdl_ref *a, const struct mdl_ref *b)
+{
+    return a->rank == b->rank && a->buf == b->buf && a->acc == b->acc && a->slots == b->slots && a->slot == b->slot &&
+           a->lo == b->lo && a->hi == b->hi && a->shape == b->shape;
+}
+
+static bool depends_on(const struct mdl_plan *plan, const struct mdl_inst *in, uint32_t on)
+{
+    for (uint32_t d = 0; d < in->ndep; d++)
+        if (plan->deps[in->dep + d] == on) return true;
+    return false;
+}
+
+/* May COPY c be done along with REDUCE r? */
+static bool is_along(const struct mdl_plan *plan, uint32_t r, uint32_t c)
+{
+    const struct mdl_inst *reduce = &plan->insts[r], *copy = &plan->insts[c];
+
+    if (copy->op != MDL_OP_COPY || copy->flags || copy->dst.acc != reduce->dst.acc) return false;
+    if (!depends_on(plan, copy, r)) return false;
+    if (!same_ref(&plan->refs[copy->src], &reduce->dst)) return false;
+    for (uint32_t d = 0; d < copy->ndep; d++) {
+        uint32_t on = plan->deps[copy->dep + d];
+        if (on != r && !depends_on(plan, reduce, on)) return false;
+    }
+    return true;
+}
+
+static void chain_copies(struct mdl_program *p)
+{
+    const struct mdl_plan *plan = p->plan;
+
+    for (uint32_t r = 0; r < plan->ninsts; r++) {
+        uint32_t last = r, many = 0;
+        if (plan->insts[r].op != MDL_OP_REDUCE) continue;
+        for (uint32_t s = p->succ_start[r]; s < p->succ_start[r + 1] && many < MDL_ALONG_MOST; s++) {
+            uint32_t c = p->succ[s];
+            if (!is_along(plan, r, c)) continue;
+            p->next[last] = c;
+            p->need[c]++;
+            last = c;
+            many++;
+        }
+    }
+}
+
 static void number_requests(struct mdl_program *p)
 {
     for (uint32_t i = 0; i < p->plan->ninsts; i++) {
@@ -98,6 +144,7 @@ medleyResult_t mdl_program_make(struct mdl_plan *plan, const struct mdl_choice *
     res = link_lanes(p);
     if (res != medleySuccess) goto free_program;
     link_successors(p);
+    chain_copies(p);
     number_requests(p);
     p->bytes = sizeof(*p) + mdl_plan_bytes(plan) + n * 18 + plan->ndeps * sizeof(*p->succ);
     *out = p;

@@ -5,6 +5,10 @@
  * An instruction waits for its dependencies to be done and, in a lane (SENDs to a peer on a channel, RECVs, SIGNALs,
  * WAITs likewise), for the instruction before it to be posted (WAIT: done). `need[i]` counts both; `next[i]` is the
  * lane's next instruction, succ its dependents.
+ *
+ * A COPY that takes just what a REDUCE has made, and waits for nothing else that the REDUCE did not wait for, is done
+ * along with it, tile by tile, while the result is in the first-level cache. `next` chains the copies to the REDUCE, and
+ * `need` counts one more for each, so that nothing but the REDUCE starts them.
  */
 #ifndef MDL_ENGINE_PROGRAM_H_
 #define MDL_ENGINE_PROGRAM_H_
@@ -13,12 +17,14 @@
 #include <stdatomic.h>
 #include "lib/plan/plan.h"
 
+enum { MDL_ALONG_MOST = 64 };
+
 struct mdl_program {
     struct mdl_list lru;
     struct mdl_plan *plan;
     struct mdl_choice choice;
     uint16_t *need;       /* [ninsts] */
-    uint32_t *next;       /* [ninsts] or MDL_NO_DEP */
+    uint32_t *next;       /* [ninsts] or MDL_NO_DEP: of the lane; of a REDUCE, the copies done along with it */
     uint32_t *succ_start; /* [ninsts + 1] into succ */
     uint32_t *succ;
     uint32_t *request; /* [ninsts] index among the plan's SENDs and RECVs */

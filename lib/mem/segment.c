@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,11 +28,35 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-enum { LOWEST_FD = 3, RESERVE_STEP = 32 << 20 };
+enum { LOWEST_FD = 3, RESERVE_STEP = 32 << 20, HUGE_PAGE = 2 << 20 };
+
+/* A large file begins at a huge page's boundary in everybody's address space: else its huge pages are mapped as small
+ * ones. MAP_FAILED: errno says why. */
+static void *map_shared(int fd, size_t len)
+{
+    if (len < HUGE_PAGE) return mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    char *room = mmap(NULL, len + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) return MAP_FAILED;
+    size_t head = (size_t)(-(uintptr_t)room % HUGE_PAGE);
+    void *base = mmap(room + head, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (base == MAP_FAILED) {
+        int err = errno;
+        munmap(room, len + HUGE_PAGE);
+        errno = err;
+        return MAP_FAILED;
+    }
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), used = (head + len + page - 1) / page * page;
+    if (head) munmap(room, head);
+    if (used < len + HUGE_PAGE) munmap(room + used, len + HUGE_PAGE - used);
+    return base;
+}
 
 /* ---- places ---- */
 
@@ -149,13 +174,15 @@ static int try_place(const struct place *place, size_t len, bool sparse, bool hu
     if (fd < 0) return errno;
     int err = set_size(fd, len);
     if (err) goto close_fd;
-    void *base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *base = map_shared(fd, len);
     if (base == MAP_FAILED) {
         err = errno;
         goto close_fd;
     }
     if (huge) (void)madvise(base, len, MADV_HUGEPAGE); /* advice: refused where there are none */
     if (!sparse && (err = reserve(fd, base, len, huge)) != 0) goto unmap;
+    /* Most kernels give shared memory no huge pages by themselves, but make them of what is there. */
+    if (!sparse && huge && len >= HUGE_PAGE) (void)madvise(base, len - len % HUGE_PAGE, MADV_COLLAPSE);
     (void)fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL); /* plain files have no seals */
     segment->base = base;
     segment->len = len;
@@ -341,7 +368,7 @@ medleyResult_t mdl_segment_import(int fd, size_t len, void **addr)
     int seals = fcntl(fd, F_GET_SEALS);
     if (seals >= 0 && seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
         return mdl_error(medleyRemoteError, "a peer's segment is refused: it is sealed against writing");
-    void *base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *base = map_shared(fd, len);
     if (base == MAP_FAILED) return mdl_system_error(errno, "mapping %zu bytes of a peer's segment", len);
     *addr = base;
     return medleySuccess;
