@@ -6,12 +6,17 @@ data, calibrated so that a batch takes a few milliseconds, and then timed round 
 """
 import time
 
-from . import peers
+from . import configs, peers
 from .fleet import Failure
 
-BATCH_SECONDS = 0.003
+BATCH_SECONDS = 0.003  # where each rank has a core; else more, as it takes turns
 MOST_ITERATIONS = 20000
 WARMUP_SHARE = 10  # one tenth of a batch is not timed
+
+
+def batch_seconds(nranks):
+    """How long a batch shall take."""
+    return BATCH_SECONDS * max(1.0, nranks / len(configs.CORES))
 
 
 class Series:
@@ -21,6 +26,7 @@ class Series:
         self.name = name
         self.fleet = fleet
         self.kind = kind
+        self.batch = batch_seconds(fleet.nranks)
         self.variant = 0
         self.variant_name = ""
         self.iterations = 1
@@ -49,11 +55,11 @@ class Series:
                 best = seconds, number, name
         if best:
             seconds, self.variant, self.variant_name = best
-            self.iterations = max(1, min(MOST_ITERATIONS, round(BATCH_SECONDS / seconds)))
+            self.iterations = max(1, min(MOST_ITERATIONS, round(self.batch / seconds)))
 
     def _calibrate(self, job):
         seconds, count = self.fleet.run(job, 0, 1), 1
-        while seconds * count < BATCH_SECONDS / 4 and count < MOST_ITERATIONS / 4:
+        while seconds * count < self.batch / 4 and count < MOST_ITERATIONS / 4:
             count = min(count * 8, MOST_ITERATIONS // 4)
             seconds = self.fleet.run(job, 0, count)
         return seconds
@@ -134,8 +140,9 @@ class Clock:
         for series in point["series"].values():
             if "us" in series:
                 mean = sum(series["us"]) / len(series["us"]) * 1e-6
+                batch = series["iterations"] * mean
                 batches = point["rounds"] + 5  # those of checks and of the calibration too
-                seconds += batches * (max(mean * growth, BATCH_SECONDS) - max(mean, BATCH_SECONDS))
+                seconds += batches * (max(mean * growth, batch) - batch)
         return seconds < self.left()
 
     def note(self, point, seconds):

@@ -30,7 +30,8 @@ body{font:15px/1.45 system-ui,sans-serif;color:var(--fg);background:var(--bg);ma
 padding:0 1em}
 h1{font-size:1.5em}h2{margin-top:2.2em;border-bottom:1px solid var(--rule)}h3{margin:1.6em 0 .3em}
 p.soft,td.soft,figcaption{color:var(--soft)}.charts{display:flex;flex-wrap:wrap;gap:12px}figure{margin:0}
-svg{max-width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
+svg{max-width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--soft);
+text-anchor:middle}svg text.e{text-anchor:end}
 .g{stroke:var(--rule);stroke-width:1}.c{fill:none;stroke-width:1.6;stroke-linejoin:round}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px}
 th,td{padding:2px 8px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
@@ -89,14 +90,14 @@ def _number(value):
 
 
 def _frame(x, y):
-    parts = []
+    grid, parts = [], []
     for value in y.ticks(7):
-        parts.append('<path class="g" d="M%d %dH%d"/><text x="%d" y="%d" text-anchor="end">%s</text>' % (
-            LEFT, y.at(value), WIDTH - RIGHT, LEFT - 5, y.at(value) + 4, _number(value)))
+        grid.append("M%d %dH%d" % (LEFT, y.at(value), WIDTH - RIGHT))
+        parts.append('<text x="%d" y="%d" class="e">%s</text>' % (LEFT - 5, y.at(value) + 4, _number(value)))
     for value in x.ticks(8):
-        parts.append('<path class="g" d="M%d %dV%d"/><text x="%d" y="%d" text-anchor="middle">%s</text>' % (
-            x.at(value), TOP, HEIGHT - BOTTOM, x.at(value), HEIGHT - BOTTOM + 15, text.size_name(int(value))))
-    return parts
+        grid.append("M%d %dV%d" % (x.at(value), TOP, HEIGHT - BOTTOM))
+        parts.append('<text x="%d" y="%d">%s</text>' % (x.at(value), HEIGHT - BOTTOM + 15, text.size_name(int(value))))
+    return ['<path class="g" d="%s"/>' % "".join(grid)] + parts
 
 
 def chart(lines, title):
