@@ -3,9 +3,9 @@
  * Shared memory: messages, mappings and single copies between the ranks of a host. shm.h says which file does what,
  * shm_ring.h what the ranks share. This file opens and closes a context and lets its thread sleep.
  *
- * Sleeping. arm sets `sleeping` in the own front page, fences, and looks at everything once more; whoever stores
- * something that this rank may wait for fences, looks at `sleeping`, clears it and writes the eventfd. One of the two
- * sees the other, so no wake-up is lost; a wake-up too many is harmless.
+ * Sleeping. arm puts the thread's bell into the own front page, fences, and looks at everything once more; whoever
+ * stores something that this rank may wait for fences, looks at that word, clears it and rings. One of the two sees the
+ * other, so no wake-up is lost; a wake-up too many is harmless.
  */
 #include "config.h"
 #include "lib/base/log.h"
@@ -78,6 +78,7 @@ static struct mdl_shm *context_new(const struct mdl_transport_open *args)
     if (!s) return NULL;
     s->args = *args;
     s->host_id = hash_text(args->config->host_id.s);
+    s->bell = -1;
     s->inline_max = args->config->eager < INLINE_MOST ? args->config->eager : INLINE_MOST;
     memcpy(s->secret.key, args->secret, sizeof(s->secret.key));
     mdl_list_init(&s->guests);
@@ -135,16 +136,16 @@ static medleyResult_t address(void *ctx, uint8_t *bytes, size_t *len)
 static void notify(void *ctx, int peer)
 {
     struct mdl_shm_peer *p = mdl_shm_peer(ctx, peer);
-    if (p) mdl_shm_wake(p->front, p->event_fd);
+    if (p) mdl_shm_wake(p);
 }
 
 static void disarm(void *ctx)
 {
     struct mdl_shm *s = ctx;
-    /* Nobody cleared it: nobody wrote the eventfd. */
-    if (atomic_exchange_explicit(&s->home->front->sleeping, 0, memory_order_acq_rel) != 0) return;
-    uint64_t count;
-    while (read(s->home->event_fd, &count, sizeof(count)) < 0 && errno == EINTR) {}
+    if (s->bell < 0) return;
+    atomic_store_explicit(&s->home->front->sleeping, 0, memory_order_relaxed);
+    s->bell = -1;
+    mdl_bell_give();
 }
 
 static medleyResult_t arm(void *ctx, int *fd)
@@ -154,13 +155,15 @@ static medleyResult_t arm(void *ctx, int *fd)
         *fd = -1;
         return medleySuccess;
     }
-    atomic_store_explicit(&s->home->front->sleeping, 1, memory_order_relaxed);
+    s->bell = mdl_bell_take();
+    if (s->bell < 0) return medleyInProgress; /* nothing to sleep on */
+    atomic_store_explicit(&s->home->front->sleeping, (uint32_t)s->bell + 1, memory_order_relaxed);
     mdl_shm_fence(); /* pairs with mdl_shm_wake */
     if (mdl_guard_is_shut(&s->guard) || mdl_shm_has_work(s)) {
         disarm(ctx);
         return medleyInProgress;
     }
-    *fd = s->home->event_fd;
+    *fd = mdl_bell_fd(s->bell);
     return medleySuccess;
 }
 
@@ -171,7 +174,23 @@ static void abort_shm(void *ctx)
     if (!mdl_guard_shut(&s->guard))
         MDL_WARN(MDL_FAULT, "rank %d: a copy through shared memory did not end in %d s", s->args.rank,
                  MDL_GUARD_WAIT_S);
-    mdl_shm_wake(s->home->front, s->home->event_fd);
+    mdl_shm_wake_home(s->home);
+}
+
+/* The monitor answers with it. */
+static void close_rings(struct mdl_task *task)
+{
+    struct mdl_shm *s = mdl_container_of(task, struct mdl_shm, settle_task);
+    s->home->fd = -1;
+    mdl_segment_withdraw(s->home->segment);
+}
+
+/* Everybody has mapped the rings. */
+static void settle(void *ctx)
+{
+    struct mdl_shm *s = ctx;
+    s->settle_task.fn = close_rings;
+    mdl_reactor_post(mdl_door_reactor(s->door), &s->settle_task);
 }
 
 static const char *path_text(const struct mdl_shm_peer *p)
@@ -218,4 +237,5 @@ const struct mdl_transport mdl_transport_shm = {
     .disarm = disarm,
     .abort = abort_shm,
     .link = link_shm,
+    .settle = settle,
 };

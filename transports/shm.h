@@ -3,7 +3,8 @@
  * The shared-memory transport's own types. Its files:
  *
  *   shm.c          operations table, open, close, address, sleeping, abort
- *   shm_home.c     what a rank offers: ring segment, eventfd, probe word; the homes of this process
+ *   shm_home.c     what a rank offers: ring segment, probe word; the homes of this process
+ *   shm_bells.c    waking, and the bells of other processes
  *   shm_wire.c     bytes of the handover; shm_link.c its asker, shm_guest.c the owner that answers
  *   shm_connect.c  connect_all: dialling and handover; shm_peer.c a peer and the watch for its end
  *   shm_read.c     single copy through process_vm_readv; shm_yama.c the permission for it
@@ -21,6 +22,7 @@
 #include "lib/base/config.h"
 #include "lib/base/list.h"
 #include "lib/mem/mem.h"
+#include "lib/net/bell.h"
 #include "lib/net/channel.h"
 #include "lib/net/door.h"
 #include "transports/guard.h"
@@ -49,7 +51,7 @@ struct mdl_shm_home {
     int fd; /* of the rings, -1: they cannot be shared */
     struct mdl_shm_layout layout;
     struct mdl_shm_front *front;
-    int event_fd;
+    bool holds_bells;
     _Atomic uint32_t readers;    /* ranks of this process that are reading the owner's memory right now */
     _Atomic uint32_t departures; /* grows when a peer is gone: [any thread] */
     pthread_mutex_t lock;        /* the rest */
@@ -73,22 +75,31 @@ void mdl_shm_home_end(struct mdl_shm_home *home, enum mdl_shm_state state);
 /* Copies from the owner's memory, a peer of this process; false, and nothing was read, once the home has ended. */
 bool mdl_shm_home_read(struct mdl_shm_home *home, const void *from, void *to, size_t len);
 
-/* Wakes the owner of `front` if it sleeps, after a store that it may wait for. */
-void mdl_shm_wake(struct mdl_shm_front *front, int event_fd);
+/* ---- waking (shm_bells.c) ---- */
+
+/* Wakes the owner if it sleeps, after a store that it may wait for. */
+struct mdl_shm_peer;
+void mdl_shm_wake(struct mdl_shm_peer *p);           /* context's thread */
+void mdl_shm_wake_home(struct mdl_shm_home *home); /* this process's; [any thread] */
+
+/* The bells that came over a connection, counted; takes the descriptors over. NULL without memory. */
+struct mdl_shm_bells;
+struct mdl_shm_bells *mdl_shm_bells_get(const void *connection, uint64_t number, const int *fds);
+void mdl_shm_bells_put(struct mdl_shm_bells *b); /* NULL: nothing */
 
 /* Tells the owner that some peer is gone. [any thread] */
 void mdl_shm_home_departed(struct mdl_shm_home *home);
 
 /* ---- handover messages (shm_link.c) ---- */
 
-enum mdl_shm_ask { MDL_SHM_ASK_HELLO = 1, MDL_SHM_ASK_SEGMENT = 2 };
+enum mdl_shm_ask { MDL_SHM_ASK_HELLO = 1, MDL_SHM_ASK_SEGMENT = 2, MDL_SHM_ASK_RING = 3 };
 enum mdl_shm_status { MDL_SHM_OK = 0, MDL_SHM_NO_ROOM = 1, MDL_SHM_NO_SEGMENT = 2, MDL_SHM_BAD = 3 };
-enum { MDL_SHM_QUERY_BYTES = 32, MDL_SHM_REPLY_BYTES = 64, MDL_SHM_REPLY_FDS = 2 };
+enum { MDL_SHM_QUERY_BYTES = 32, MDL_SHM_REPLY_BYTES = 72, MDL_SHM_REPLY_FDS = 1 + MDL_BELLS_SHARED };
 
 struct mdl_shm_query {
     uint16_t type; /* enum mdl_shm_ask */
     uint64_t seq;  /* comes back in the reply */
-    uint64_t segment;
+    uint64_t segment; /* RING: the bell */
     uint64_t check; /* a segment that the asker still maps, or 0: does it still exist? */
 };
 struct mdl_shm_reply {
@@ -98,7 +109,7 @@ struct mdl_shm_reply {
     uint64_t seq;
     uint64_t len;                                /* HELLO: of the ring segment; SEGMENT: of the segment */
     uint64_t region;                             /* HELLO: offset of the asker's region */
-    uint64_t nonce;                              /* HELLO: the owner's */
+    uint64_t nonce, bells;                       /* HELLO: the owner's; the number of its bells */
     uint32_t ring_bytes, bulk_slots, bulk_bytes; /* HELLO */
     uint32_t gone;                               /* SEGMENT: `check` does not exist any more */
 };
@@ -139,6 +150,7 @@ struct mdl_shm_rx { /* receives of one channel */
     uint64_t seq;           /* number of the next announcement */
 };
 
+enum { MDL_SHM_RING_WORDS = MDL_BELLS_MAX / 64 };
 enum mdl_shm_fate { MDL_SHM_HERE, MDL_SHM_LEFT, MDL_SHM_DIED };
 
 struct mdl_shm_peer {
@@ -151,7 +163,10 @@ struct mdl_shm_peer {
 
     struct mdl_shm_home *home; /* of a peer in this process, held */
     struct mdl_shm_front *front;
-    int event_fd;
+    struct mdl_shm_bells *bells; /* of a peer in another process */
+    _Atomic uint64_t rings[MDL_SHM_RING_WORDS]; /* those that its monitor is to ring, as bits: ring_task */
+    struct mdl_task ring_task;
+    const void *connection; /* its identity */
     void *out, *in; /* regions: to the peer (in its segment), from the peer (in ours) */
     struct mdl_shm_layout out_layout;
     struct mdl_channel *channel; /* to it: monitor's thread, with `watched`: its end counts */
@@ -201,6 +216,8 @@ struct mdl_shm {
     struct mdl_service *service;
     struct mdl_secret secret;
     size_t inline_max;                     /* by configuration */
+    int bell;                              /* while armed, else -1 */
+    struct mdl_task settle_task;
     struct mdl_list guests;                /* monitor's thread: channels on which peers ask */
     pthread_mutex_t lock;                  /* the peers' answers */
     pthread_cond_t answered;
@@ -241,7 +258,8 @@ medleyResult_t mdl_shm_hear(struct mdl_shm_peer *p, uint64_t deadline_ns, struct
 void mdl_shm_wait_answers(struct mdl_shm *s); /* under s->lock: for something new, a moment */
 /* Monitor's thread: takes the channel over, for questions to `p`; asks the first one. */
 void mdl_shm_link_begin(struct mdl_shm_peer *p, struct mdl_channel *channel, const struct mdl_shm_query *first);
-void mdl_shm_link_end(struct mdl_shm_peer *p); /* monitor's thread */
+void mdl_shm_link_end(struct mdl_shm_peer *p);                 /* monitor's thread */
+void mdl_shm_link_ring(struct mdl_shm_peer *p, uint32_t bell); /* monitor's thread: has the peer ring its bell */
 bool mdl_shm_segment_gone(struct mdl_shm *s, uint64_t segment); /* is it no segment of this process (any more)? */
 /* shm_guest.c, monitor's thread: takes over an authenticated channel on which a peer will ask. */
 void mdl_shm_on_link(void *ctx, const struct mdl_link *link);

@@ -3,7 +3,7 @@
  * Who is here: every rank dials the abstract Unix name of every rank whose MEDLEY_HOST_ID equals its own. A name of
  * another host or network namespace is refused at once, which is the only test of "same host" that counts; a rank in
  * this process is found by its nonce without dialling. Over its own channel each side gets the other's ring segment and
- * eventfd from the other's monitor, so neither waits for what the other's application does, and a refusal seen by one
+ * bells from the other's monitor, so neither waits for what the other's application does, and a refusal seen by one
  * side only costs nothing: the engine uses a pair as both sides see it.
  */
 #include "config.h"
@@ -86,15 +86,25 @@ static void drop_peer(struct attempt *a)
     a->peer = NULL;
 }
 
+static void close_bells(const int *fds)
+{
+    for (int i = 1; i < MDL_SHM_REPLY_FDS; i++)
+        if (fds[i] >= 0) close(fds[i]);
+}
+
 static bool take_hello(struct attempt *a)
 {
     struct mdl_shm_peer *p = a->peer;
     struct mdl_shm_reply r;
     int fds[MDL_SHM_REPLY_FDS];
     if (mdl_shm_hear(p, 0, &r, fds) != medleySuccess) return false; /* reported */
-    p->event_fd = fds[1];
-    bool good = r.status == MDL_SHM_OK && fds[0] >= 0 && fds[1] >= 0;
+    bool good = r.status == MDL_SHM_OK && r.nfds == MDL_SHM_REPLY_FDS;
+    if (good)
+        p->bells = mdl_shm_bells_get(p->connection, r.bells, fds + 1);
+    else
+        close_bells(fds);
     if (!good) not_reached(a, status_text(r.status));
+    if (good && !(good = p->bells != NULL)) no_memory(a->batch->ctx);
     if (good && !(good = map_peer(p, &r, fds[0])))
         not_reached(a, "its ring segment cannot be mapped or is not as it was told");
     if (fds[0] >= 0) close(fds[0]);
@@ -220,7 +230,6 @@ static medleyResult_t connect_here(struct mdl_shm *s, int rank, const struct mdl
     p->same_process = true;
     p->pid = getpid();
     p->front = home->front;
-    p->event_fd = home->event_fd;
     p->out_layout = home->layout;
     uint64_t region = mdl_shm_home_region(home, s->args.rank);
     p->out = (char *)home->base + region;

@@ -48,12 +48,14 @@ static bool answer_hello(struct guest *g, uint64_t seq)
     if (r.status == MDL_SHM_OK && (r.region = mdl_shm_home_region(h, g->rank)) == 0) r.status = MDL_SHM_NO_ROOM;
     if (r.status != MDL_SHM_OK) return answer(g, &r, NULL);
     mdl_shm_yama_allow(g->ctx, mdl_channel_pid(g->channel)); /* before it tries */
-    r.nfds = 2;
+    int fds[MDL_SHM_REPLY_FDS] = {h->fd};
+    r.bells = mdl_bells_shared(fds + 1);
+    r.nfds = MDL_SHM_REPLY_FDS;
     r.len = h->len;
     r.ring_bytes = h->layout.ring_bytes;
     r.bulk_slots = h->layout.bulk_slots;
     r.bulk_bytes = h->layout.bulk_bytes;
-    return answer(g, &r, (int[]){h->fd, h->event_fd});
+    return answer(g, &r, fds);
 }
 
 /* A descriptor of one of this process's segments, or -1 and errno. */
@@ -98,6 +100,10 @@ static bool guest_asked(struct guest *g, const uint8_t *bytes, size_t len)
     if (len != MDL_SHM_QUERY_BYTES || !mdl_shm_query_read(bytes, &q)) {
         MDL_WARN(MDL_SHM, "rank %d: rank %d asked in a way that is not understood", g->ctx->args.rank, g->rank);
         return false;
+    }
+    if (q.type == MDL_SHM_ASK_RING) {
+        if (q.segment < MDL_BELLS_MAX) mdl_bell_ring((int)q.segment);
+        return true;
     }
     return q.type == MDL_SHM_ASK_HELLO ? answer_hello(g, q.seq) : answer_segment(g, &q);
 }

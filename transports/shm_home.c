@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a rank offers to its peers: its ring segment, the eventfd that wakes it, and a word by which a reader of its
- * memory knows that it still reads this process and that the rank has not aborted.
+ * What a rank offers to its peers: its ring segment, and a word by which a reader of its memory knows that it still
+ * reads this process and that the rank has not aborted.
  *
  * The homes of a process are in one list, so that ranks that are threads of one process find each other by their nonces
  * and use each other's home directly: no sockets, no descriptors, no second mapping. A home lives until the last of
@@ -19,7 +19,6 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -126,7 +125,7 @@ static medleyResult_t probe_open(struct mdl_shm_home *h, int rank)
 
 static void home_free(struct mdl_shm_home *h)
 {
-    if (h->event_fd >= 0) close(h->event_fd);
+    if (h->holds_bells) mdl_bells_release();
     if (h->segment)
         mdl_segment_destroy(h->segment);
     else if (h->base)
@@ -148,7 +147,7 @@ medleyResult_t mdl_shm_home_open(int rank, int nranks, struct mdl_shm_home **hom
 {
     struct mdl_shm_home *h = calloc(1, sizeof(*h));
     if (!h) goto no_memory;
-    h->event_fd = h->fd = -1;
+    h->fd = -1;
     h->nranks = nranks;
     h->nregions = nranks - 1 < MDL_SHM_MAX_LOCAL ? nranks - 1 : MDL_SHM_MAX_LOCAL;
     atomic_init(&h->refs, 1);
@@ -163,11 +162,9 @@ medleyResult_t mdl_shm_home_open(int rank, int nranks, struct mdl_shm_home **hom
     medleyResult_t result = rings_open(h, rank);
     if (result == medleySuccess) result = probe_open(h, rank);
     if (result != medleySuccess) goto free_home;
-    h->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (h->event_fd < 0) {
-        result = mdl_system_error(errno, "rank %d: eventfd for shared memory", rank);
-        goto free_home;
-    }
+    result = mdl_bells_hold();
+    if (result != medleySuccess) goto free_home;
+    h->holds_bells = true;
     home_list(h);
     *home = h;
     return medleySuccess;
@@ -231,17 +228,8 @@ bool mdl_shm_home_read(struct mdl_shm_home *h, const void *from, void *to, size_
     return open;
 }
 
-void mdl_shm_wake(struct mdl_shm_front *front, int event_fd)
-{
-    mdl_shm_fence(); /* between the caller's store and this load; pairs with the fence in arm */
-    if (atomic_load_explicit(&front->sleeping, memory_order_relaxed) == 0) return;
-    if (atomic_exchange_explicit(&front->sleeping, 0, memory_order_acq_rel) == 0) return;
-    uint64_t one = 1;
-    while (write(event_fd, &one, sizeof(one)) < 0 && errno == EINTR) {}
-}
-
 void mdl_shm_home_departed(struct mdl_shm_home *h)
 {
     atomic_fetch_add_explicit(&h->departures, 1, memory_order_release); /* pairs with the load in progress */
-    mdl_shm_wake(h->front, h->event_fd);
+    mdl_shm_wake_home(h);
 }

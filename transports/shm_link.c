@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The asker's side of the handover between two processes of a host, on the authenticated channel that it dialled: HELLO
- * yields the other's ring segment and eventfd, SEGMENT the descriptor of one of its shareable segments.
+ * yields the other's ring segment and bells, SEGMENT the descriptor of one of its shareable segments, RING nothing.
  *
  * The monitor's thread owns the channel: it sends the question and stores the answer, for which the context's thread
  * waits. An answer to a question that was given up meanwhile is dropped.
@@ -71,13 +71,20 @@ void mdl_shm_link_begin(struct mdl_shm_peer *p, struct mdl_channel *channel, con
 {
     static const struct mdl_channel_use use = {on_data, on_end};
     p->channel = channel;
+    p->connection = mdl_channel_connection(channel);
     p->answer.seq = first->seq; /* nobody waits yet */
     mdl_channel_use(channel, &use, p);
     send_query(p, first);
 }
 
+void mdl_shm_link_ring(struct mdl_shm_peer *p, uint32_t bell)
+{
+    send_query(p, &(struct mdl_shm_query){.type = MDL_SHM_ASK_RING, .segment = bell});
+}
+
 void mdl_shm_link_end(struct mdl_shm_peer *p)
 {
+    mdl_reactor_unpost(mdl_door_reactor(p->ctx->door), &p->ring_task);
     mdl_channel_close(p->channel);
     p->channel = NULL;
     pthread_mutex_lock(&p->ctx->lock);

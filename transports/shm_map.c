@@ -98,7 +98,8 @@ static medleyResult_t ask_segment(struct mdl_shm_peer *p, uint64_t segment, uint
     uint64_t deadline = mdl_now_ns() + (uint64_t)p->ctx->args.config->dead_after * MDL_NS_PER_MS;
     MDL_TRY(mdl_shm_ask(p, &q));
     MDL_TRY(mdl_shm_hear(p, deadline, r, fds));
-    if (fds[1] >= 0) close(fds[1]);
+    for (int i = 1; i < MDL_SHM_REPLY_FDS; i++)
+        if (fds[i] >= 0) close(fds[i]);
     if (r->status != MDL_SHM_OK && fds[0] >= 0) {
         close(fds[0]);
         fds[0] = -1;

@@ -20,7 +20,6 @@ struct mdl_shm_peer *mdl_shm_peer_new(struct mdl_shm *s, int rank, const struct 
     p->told_pid = a->pid;
     p->nonce = a->nonce;
     p->probe = a->probe;
-    p->event_fd = -1;
     mdl_list_init(&p->maps);
     mdl_list_init(&p->bulk_out);
     mdl_list_init(&p->bulk_in);
@@ -46,7 +45,7 @@ void mdl_shm_peer_free(struct mdl_shm_peer *p)
     } else {
         if (p->front) munmap(p->front, p->out_layout.front_bytes);
         if (p->out) munmap(p->out, p->out_layout.region_bytes);
-        if (p->event_fd >= 0) close(p->event_fd);
+        mdl_shm_bells_put(p->bells);
     }
     for (int i = 0; p->answer.there && i < MDL_SHM_REPLY_FDS; i++)
         if (p->answer.fds[i] >= 0) close(p->answer.fds[i]);
@@ -111,6 +110,7 @@ static void end_watches(void *arg)
         if (p && !p->same_process) mdl_shm_link_end(p);
     }
     mdl_shm_drop_guests(s);
+    mdl_reactor_unpost(mdl_door_reactor(s->door), &s->settle_task);
 }
 
 void mdl_shm_peers_close(struct mdl_shm *s)

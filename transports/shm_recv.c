@@ -18,7 +18,7 @@ static void answer(struct mdl_shm_request *r, enum mdl_shm_answer what)
     struct mdl_shm_control *c = mdl_shm_control(p->in, r->channel);
     /* Pairs with look_for_answer. */
     atomic_store_explicit(&c->answers[r->seq % MDL_SHM_ACKS].ack, mdl_shm_ack(r->seq, what), memory_order_release);
-    mdl_shm_wake(p->front, p->event_fd);
+    mdl_shm_wake(p);
 }
 
 static void received(struct mdl_shm_request *r)
@@ -177,7 +177,7 @@ static void tell(struct mdl_shm_rx *rx)
     rx->told = rx->pos;
     /* Pairs with look_for_room: the sender may write over what was read. */
     atomic_store_explicit(&mdl_shm_control(p->in, rx->channel)->head, rx->pos, memory_order_release);
-    mdl_shm_wake(p->front, p->event_fd);
+    mdl_shm_wake(p);
 }
 
 medleyResult_t mdl_shm_rx_step(struct mdl_shm_rx *rx, int *events)
@@ -259,7 +259,7 @@ medleyResult_t mdl_shm_bulk_in_step(struct mdl_shm_peer *p, size_t *budget, int 
         *budget -= n < *budget ? n : *budget;
         ++*events;
     }
-    if (*events != before) mdl_shm_wake(p->front, p->event_fd);
+    if (*events != before) mdl_shm_wake(p);
     if (mdl_list_empty(&p->bulk_in)) mdl_list_remove(&p->bulk_in_active);
     return result;
 }

@@ -34,7 +34,7 @@ enum mdl_shm_state { MDL_SHM_OPEN = 1, MDL_SHM_ABORTED = 2, MDL_SHM_CLOSED = 3 }
 struct mdl_shm_front {
     _Alignas(MDL_SHM_LINE) _Atomic uint64_t nonce;    /* the owner's, constant */
     _Alignas(MDL_SHM_LINE) _Atomic uint32_t state;    /* enum mdl_shm_state; written by the owner */
-    _Alignas(MDL_SHM_LINE) _Atomic uint32_t sleeping; /* set by the owner, cleared by whoever wakes it */
+    _Alignas(MDL_SHM_LINE) _Atomic uint32_t sleeping; /* its bell + 1: set by the owner, cleared by whoever wakes it */
 };
 
 /* Answers of the receiver, per channel. */

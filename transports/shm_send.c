@@ -121,7 +121,7 @@ static medleyResult_t push_pending(struct mdl_shm_tx *tx, int *events)
         result = push_one(tx, &pushed);
         *events += pushed;
     }
-    if (*events != before) mdl_shm_wake(tx->peer->front, tx->peer->event_fd);
+    if (*events != before) mdl_shm_wake(tx->peer);
     return result;
 }
 
@@ -279,7 +279,7 @@ medleyResult_t mdl_shm_bulk_out_step(struct mdl_shm_peer *p, size_t *budget, int
             mdl_list_append(&p->bulk_out, &r->link);
         }
     }
-    if (*events != before) mdl_shm_wake(p->front, p->event_fd);
+    if (*events != before) mdl_shm_wake(p);
     if (mdl_list_empty(&p->bulk_out)) mdl_list_remove(&p->bulk_out_active);
     return result;
 }

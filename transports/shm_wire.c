@@ -36,7 +36,7 @@ bool mdl_shm_query_read(const uint8_t bytes[MDL_SHM_QUERY_BYTES], struct mdl_shm
     q->seq = mdl_read_u64(&r);
     q->segment = mdl_read_u64(&r);
     q->check = mdl_read_u64(&r);
-    return q->type == MDL_SHM_ASK_HELLO || q->type == MDL_SHM_ASK_SEGMENT;
+    return q->type >= MDL_SHM_ASK_HELLO && q->type <= MDL_SHM_ASK_RING;
 }
 
 void mdl_shm_reply_write(const struct mdl_shm_reply *r, uint8_t bytes[MDL_SHM_REPLY_BYTES])
@@ -54,6 +54,7 @@ void mdl_shm_reply_write(const struct mdl_shm_reply *r, uint8_t bytes[MDL_SHM_RE
     mdl_write_u32(&w, r->bulk_slots);
     mdl_write_u32(&w, r->bulk_bytes);
     mdl_write_u32(&w, r->gone);
+    mdl_write_u64(&w, r->bells);
 }
 
 bool mdl_shm_reply_read(const uint8_t bytes[MDL_SHM_REPLY_BYTES], struct mdl_shm_reply *r)
@@ -71,6 +72,7 @@ bool mdl_shm_reply_read(const uint8_t bytes[MDL_SHM_REPLY_BYTES], struct mdl_shm
     r->bulk_slots = mdl_read_u32(&rd);
     r->bulk_bytes = mdl_read_u32(&rd);
     r->gone = mdl_read_u32(&rd);
+    r->bells = mdl_read_u64(&rd);
     return r->nfds <= MDL_SHM_REPLY_FDS;
 }
 

@@ -192,6 +192,10 @@ struct mdl_transport {
 
     /* [any thread] What is known of the link to `peer`. */
     void (*link)(void *ctx, int peer, struct mdl_link_info *info);
+
+    /* All ranks have connected, and what the engine wants to map of them at creation is mapped: what was kept for that
+     * only may go. */
+    void (*settle)(void *ctx);
 };
 
 /* A shared object with a transport exports `const struct mdl_transport *medley_transport_v1(void)`. */

@@ -78,7 +78,8 @@ struct mdl_comm {
     struct mdl_list broken;                /* under fault_lock: children that failed on some member (job.c) */
     uint64_t child_serial;                 /* as a child: what its members call it among them */
     bool orphans;                          /* aborted: children shall not be made any more */
-    int wake_fd;                           /* eventfd in every sleep of the executing thread; else -errno */
+    _Atomic int sleeper;                   /* bell of the thread that sleeps on it, + 1; 0: none */
+    bool holds_bells;
 
     struct mdl_transport_use transport[MDL_MAX_TRANSPORTS];
     int ntransports;
@@ -176,7 +177,7 @@ void mdl_fault_detach(struct mdl_comm *c); /* handlers on the control plane */
 /* init.c: c->cfg, rank, nranks are set; the control plane is joined or derived by the caller */
 medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks, struct mdl_comm **c) MDL_MUST_USE;
 medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns) MDL_MUST_USE;
-medleyResult_t mdl_comm_usable(const struct mdl_comm *c) MDL_MUST_USE; /* did alloc get the descriptor it needs? */
+medleyResult_t mdl_comm_usable(struct mdl_comm *c) MDL_MUST_USE; /* gets the descriptors that its threads sleep on */
 void mdl_comm_free(struct mdl_comm *c);
 void mdl_comm_on_fault(void *comm, medleyResult_t code, int origin, const char *text);
 

@@ -4,6 +4,7 @@
 
 #include "lib/engine/drive.h"
 #include "lib/engine/exec.h"
+#include "lib/net/bell.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -257,7 +258,9 @@ static void disarm(struct mdl_driver *d)
         for (int t = 0; t < c->ntransports; t++) {
             if (c->transport[t].used) c->transport[t].ops->disarm(c->transport[t].ctx);
         }
+        atomic_store_explicit(&c->sleeper, 0, memory_order_relaxed);
     }
+    if (d->bell >= 0) mdl_bell_give();
     d->armed = false;
 }
 
@@ -268,9 +271,11 @@ static bool arm(struct mdl_driver *d)
 
     d->nfds = 0;
     add_fd(d, d->extra_fd);
+    d->bell = mdl_bell_take();
+    add_fd(d, mdl_bell_fd(d->bell)); /* without one the sleep is short */
     for (int i = 0; i < d->n; i++) {
         struct mdl_comm *c = d->batches[i]->comm;
-        add_fd(d, c->wake_fd);
+        atomic_store_explicit(&c->sleeper, d->bell + 1, memory_order_relaxed);
         for (int t = 0; t < c->ntransports; t++) {
             int fd = -1;
             if (!c->transport[t].used) continue;
@@ -278,18 +283,10 @@ static bool arm(struct mdl_driver *d)
             add_fd(d, fd);
         }
     }
+    mdl_bell_fence(); /* pairs with mdl_comm_wake: the turn that follows sees what came before it */
     d->armed = true;
     if (!idle) disarm(d);
     return idle;
-}
-
-static void drain_wake(struct mdl_driver *d)
-{
-    uint64_t count;
-
-    for (int i = 0; i < d->n; i++) {
-        if (read(d->batches[i]->comm->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN) continue;
-    }
 }
 
 static void sleep_armed(struct mdl_driver *d)
@@ -299,7 +296,7 @@ static void sleep_armed(struct mdl_driver *d)
     for (int i = 0; i < d->n; i++) {
         if (d->batches[i]->comm->cfg.stall < timeout) timeout = (int)d->batches[i]->comm->cfg.stall;
     }
-    if (poll(d->fds, (nfds_t)d->nfds, timeout) > 0) drain_wake(d);
+    (void)poll(d->fds, (nfds_t)d->nfds, timeout);
     disarm(d);
 }
 
@@ -363,6 +360,7 @@ void mdl_driver_init(struct mdl_driver *d, int extra_fd)
 
 void mdl_driver_fini(struct mdl_driver *d)
 {
+    if (d->armed) disarm(d);
     if (d->batches != d->few) free(d->batches);
     free(d->fds);
 }

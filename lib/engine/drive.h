@@ -44,7 +44,7 @@ struct mdl_driver {
     uint64_t turns, quiet_since_ns, quiet_ns; /* without an event; how long, as far as it was measured */
     bool armed;
     struct pollfd *fds;
-    int nfds, fdcap;
+    int nfds, fdcap, bell; /* bell: this thread's while it is armed, -1: it got none */
     struct mdl_batch *few[MDL_DRIVER_FEW]; /* so that a plain call allocates nothing */
     int extra_fd;                          /* also slept on; -1: none */
 };

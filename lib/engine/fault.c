@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "lib/engine/job.h"
+#include "lib/net/bell.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,9 +15,11 @@
 
 void mdl_comm_wake(struct mdl_comm *c)
 {
-    const uint64_t one = 1;
+    int bell;
 
-    while (write(c->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) continue;
+    mdl_bell_fence(); /* between what shall be seen and this look; pairs with the one in arm (drive.c) */
+    bell = atomic_exchange_explicit(&c->sleeper, 0, memory_order_acq_rel);
+    if (bell) mdl_bell_ring(bell - 1);
 }
 
 void mdl_comm_fail(struct mdl_comm *c, medleyResult_t code, int origin, const char *text, bool spread)

@@ -14,11 +14,12 @@
 #include "lib/engine/transports.h"
 #include "lib/topo/cache.h"
 #include "lib/engine/workers.h"
+#include "lib/net/bell.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 /* What one rank found out about one peer over one transport, as a byte in the exchange. */
@@ -47,8 +48,6 @@ medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks
     mdl_list_init(&c->active);
     mdl_list_init(&c->windows);
     mdl_program_cache_init(&c->cache, cfg->plan_cache);
-    c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (c->wake_fd < 0) c->wake_fd = -errno; /* mdl_comm_usable tells */
     c->via = malloc(n);
     c->facts = calloc(n, sizeof(*c->facts));
     c->p2p_seq = calloc(2 * n, sizeof(*c->p2p_seq));
@@ -65,11 +64,12 @@ medleyResult_t mdl_comm_alloc(const struct mdl_config *cfg, int rank, int nranks
     return medleySuccess;
 }
 
-medleyResult_t mdl_comm_usable(const struct mdl_comm *c)
+medleyResult_t mdl_comm_usable(struct mdl_comm *c)
 {
-    if (c->wake_fd >= 0) return medleySuccess;
-    return mdl_system_error(-c->wake_fd, "rank %d cannot make an eventfd for a communicator of %d ranks", c->rank,
-                            c->nranks);
+    medleyResult_t res = mdl_bells_hold();
+
+    c->holds_bells = res == medleySuccess;
+    return res;
 }
 
 void mdl_comm_free(struct mdl_comm *c)
@@ -94,7 +94,7 @@ void mdl_comm_free(struct mdl_comm *c)
     mdl_program_cache_fini(&c->cache);
     mdl_board_destroy(&c->board);
     mdl_team_free(c->team);
-    if (c->wake_fd >= 0) close(c->wake_fd);
+    if (c->holds_bells) mdl_bells_release();
     pthread_mutex_destroy(&c->fault_lock);
     free(c->via);
     free(c->facts);
@@ -338,6 +338,17 @@ static medleyResult_t agree(struct mdl_comm *c, medleyResult_t mine, uint64_t de
     return res;
 }
 
+/* The error of one rank is what the others are told. */
+static medleyResult_t make_board(struct mdl_comm *c)
+{
+    char why[MDL_ERROR_TEXT_BYTES - 80];
+    medleyResult_t res = mdl_board_create(&c->board, c->nranks, c->cfg.memory_budget);
+
+    if (res == medleySuccess) return res;
+    snprintf(why, sizeof(why), "%s", mdl_error_text());
+    return mdl_error(res, "rank %d (host %s) has no memory for its board: %s", c->rank, c->facts[c->rank].host, why);
+}
+
 /* Do the ranks of this machine outnumber the processors that they may use together? Ranks that do not share memory,
  * since MEDLEY_TRANSPORT or MEDLEY_HOST_ID keeps them apart, share the processors all the same. */
 static bool is_crowded(const struct mdl_comm *c)
@@ -399,7 +410,7 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     res = mdl_workers_hold(c->cfg.threads, c->cfg.cpu_set.s);
     c->holds_workers = res == medleySuccess;
     if (res == medleySuccess) res = mdl_transports_open(c);
-    if (res == medleySuccess) res = mdl_board_create(&c->board, c->nranks, c->cfg.memory_budget);
+    if (res == medleySuccess) res = make_board(c);
     bytes = blob_bytes(c);
     mine = calloc(bytes, 1);
     all = calloc(bytes, (size_t)c->nranks);
@@ -426,6 +437,8 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     if (res == medleySuccess) res = map_boards(c);
     res = agree(c, res, deadline_ns, "all ranks are connected");
     if (res == medleySuccess) {
+        mdl_transports_settle(c);
+        mdl_segment_withdraw(c->board.own);
         set_limits(c);
         mdl_audit_start(c);
         log_result(c);

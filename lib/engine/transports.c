@@ -46,6 +46,7 @@ static medleyResult_t no_arm(void *ctx, int *fd)
 }
 static void no_disarm(void *ctx) {}
 static void no_abort(void *ctx) {}
+static void no_settle(void *ctx) {}
 static void no_link(void *ctx, int peer, struct mdl_link_info *info) { memset(info, 0, sizeof(*info)); }
 static medleyResult_t no_probe(const struct mdl_config *config, char *why, size_t why_bytes) { return medleySuccess; }
 
@@ -68,6 +69,7 @@ const struct mdl_transport *mdl_transport_complete(const struct mdl_transport *t
     DEFAULT(disarm);
     DEFAULT(abort);
     DEFAULT(link);
+    DEFAULT(settle);
 #undef DEFAULT
     return room;
 }
@@ -179,6 +181,20 @@ void mdl_transports_abort(struct mdl_comm *c)
 {
     for (int t = 0; t < c->ntransports; t++) {
         if (c->transport[t].ctx) c->transport[t].ops->abort(c->transport[t].ctx);
+    }
+}
+
+void mdl_transports_settle(struct mdl_comm *c)
+{
+    for (int t = 0; t < c->ntransports; t++) {
+        struct mdl_transport_use *use = &c->transport[t];
+        if (!use->ctx) continue;
+        if (use->used || use == c->map_transport) {
+            use->ops->settle(use->ctx);
+        } else {
+            use->ops->close(use->ctx);
+            use->ctx = NULL;
+        }
     }
 }
 

@@ -18,6 +18,7 @@ medleyResult_t mdl_transports_check_names(const struct mdl_config *cfg) MDL_MUST
  * NULL: not here). */
 medleyResult_t mdl_transports_open(struct mdl_comm *c) MDL_MUST_USE;
 void mdl_transports_abort(struct mdl_comm *c);
+void mdl_transports_settle(struct mdl_comm *c); /* all ranks have connected: what that took, and what nobody uses, goes */
 void mdl_transports_close(struct mdl_comm *c);
 medleyResult_t mdl_transports_check_required(struct mdl_comm *c) MDL_MUST_USE;
 

@@ -15,7 +15,8 @@ struct mdl_segment {
     uint64_t id;
     void *base;
     size_t len;
-    int fd;
+    int fd;         /* -1: it cannot be shared, or */
+    bool withdrawn; /* not any more */
 };
 
 /* Zeroed, page-aligned. `sparse`: pages are backed when touched (else reserved now, so that a full file system is an
@@ -24,6 +25,8 @@ medleyResult_t mdl_segment_create(size_t len, bool sparse, bool huge, struct mdl
 /* The same, but nobody can share it: what is left when every place is too small. */
 medleyResult_t mdl_segment_create_private(size_t len, struct mdl_segment **segment) MDL_MUST_USE;
 void mdl_segment_destroy(struct mdl_segment *segment);
+/* Everybody who is to map it has done so: gives its descriptor back. It goes on to exist. */
+void mdl_segment_withdraw(struct mdl_segment *segment);
 
 /* Is it a file on a file system of limited size? Then touching a page of a sparse one may be SIGBUS. */
 bool mdl_segment_is_limited(const struct mdl_segment *segment);
@@ -33,7 +36,7 @@ bool mdl_segment_is_limited(const struct mdl_segment *segment);
 void mdl_mem_describe(const void *ptr, size_t len, struct mdl_mem *mem);
 
 /* A new descriptor (close-on-exec, owned by the caller) of a live segment, or -1 with an errno: ENOENT if there is none
- * or it cannot be shared. */
+ * or it cannot be shared, EPERM if it was withdrawn. */
 int mdl_segment_dup_fd(uint64_t id);
 
 /* Maps a segment from a received descriptor. The size is checked against the file; sealed or shrunk files are refused.

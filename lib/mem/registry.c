@@ -16,6 +16,7 @@
 #include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { FIRST_CAPACITY = 64, LOWEST_FD = 3 };
 
@@ -232,13 +233,24 @@ struct mdl_segment *mdl_registry_take(const void *base)
     return taken;
 }
 
+void mdl_registry_withdraw(struct mdl_segment *segment)
+{
+    pthread_mutex_lock(&lock); /* a dup may be at work */
+    if (segment->fd >= 0) {
+        close(segment->fd);
+        segment->fd = -1;
+        segment->withdrawn = true;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
 int mdl_registry_dup_fd(uint64_t id)
 {
     pthread_mutex_lock(&lock); /* remove waits for it, so the descriptor is not closed meanwhile */
     struct mdl_segment *segment = id ? find_id(id) : NULL;
     bool shared = segment && segment->fd >= 0;
     int fd = shared ? fcntl(segment->fd, F_DUPFD_CLOEXEC, LOWEST_FD) : -1;
-    int err = shared ? errno : ENOENT;
+    int err = shared ? errno : segment && segment->withdrawn ? EPERM : ENOENT;
     pthread_mutex_unlock(&lock);
     if (fd < 0) errno = err;
     return fd;

@@ -22,6 +22,9 @@ void mdl_registry_remove(struct mdl_segment *segment);
 /* The segment that holds all of [addr, addr + len). */
 bool mdl_registry_find(uintptr_t addr, size_t len, struct mdl_registry_hit *hit);
 
+/* Closes the descriptor of a live segment. */
+void mdl_registry_withdraw(struct mdl_segment *segment);
+
 /* A new close-on-exec descriptor of the segment, or -1. */
 int mdl_registry_dup_fd(uint64_t id);
 

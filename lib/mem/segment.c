@@ -321,6 +321,11 @@ void mdl_segment_destroy(struct mdl_segment *segment)
     give_back(segment);
 }
 
+void mdl_segment_withdraw(struct mdl_segment *segment)
+{
+    if (segment) mdl_registry_withdraw(segment);
+}
+
 int mdl_segment_dup_fd(uint64_t id) { return mdl_registry_dup_fd(id); }
 
 void mdl_mem_describe(const void *ptr, size_t len, struct mdl_mem *mem)

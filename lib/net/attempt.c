@@ -154,7 +154,8 @@ static void begin_shaking(struct mdl_attempt *a)
                                    .expect_rank = d->expect_rank,
                                    .min = MDL_WIRE_VERSION_MIN,
                                    .max = MDL_WIRE_VERSION,
-                                   .share = a->trunk != NULL};
+                                   .share = a->trunk != NULL,
+                                   .patient = a->channel && d->retry_refused};
     a->state = MDL_ATTEMPT_SHAKING;
     mdl_auth_client_init(&a->auth, &args, NULL);
     shake(a);

@@ -19,7 +19,8 @@ enum {
     ANSWER_MAC_AT = PROOF_AT - MDL_AUTH_MAC_BYTES,
     STATUS_OK = 0,
     STATUS_VERSION = 1,
-    FLAG_SHARE = 1
+    FLAG_SHARE = 1,
+    FLAG_PATIENT = 2
 };
 _Static_assert(MDL_AUTH_MAC_BYTES == crypto_auth_hmacsha512256_BYTES, "MAC size");
 _Static_assert(MDL_NET_SECRET_BYTES == crypto_auth_hmacsha512256_KEYBYTES, "key size");
@@ -149,12 +150,22 @@ static bool read_hello(struct mdl_auth *a, struct mdl_auth_query *query)
     a->peer_min = mdl_read_u16(&r);
     a->peer_max = mdl_read_u16(&r);
     query->purpose = mdl_read_u8(&r);
-    a->share = query->share = mdl_read_u8(&r) & FLAG_SHARE;
+    uint8_t flags = mdl_read_u8(&r);
+    a->share = query->share = flags & FLAG_SHARE;
+    query->patient = flags & FLAG_PATIENT;
     mdl_read_room(&r, 2); /* reserved: covered by the MACs, else ignored */
     mdl_read_bytes(&r, query->tag, sizeof(query->tag));
     a->peer_rank = (int)mdl_read_u32(&r);
     query->to_rank = (int)mdl_read_u32(&r);
     return !r.bad && a->peer_min >= 1 && a->peer_min <= a->peer_max && a->peer_rank >= 0 && query->to_rank >= -1;
+}
+
+bool mdl_auth_peek(const uint8_t *hello, size_t len, struct mdl_auth_query *query)
+{
+    struct mdl_auth a;
+    if (len != MDL_AUTH_HELLO_BYTES || memcmp(hello, magic, sizeof(magic)) != 0) return false;
+    memcpy(a.bytes, hello, len);
+    return read_hello(&a, query);
 }
 
 static void got_hello(struct mdl_auth *a)
@@ -202,7 +213,7 @@ void mdl_auth_client_init(struct mdl_auth *a, const struct mdl_auth_client *args
     mdl_write_u16(&w, args->min);
     mdl_write_u16(&w, args->max);
     mdl_write_u8(&w, (uint8_t)args->purpose);
-    mdl_write_u8(&w, args->share ? FLAG_SHARE : 0);
+    mdl_write_u8(&w, (uint8_t)((args->share ? FLAG_SHARE : 0) | (args->patient ? FLAG_PATIENT : 0)));
     mdl_write_bytes(&w, zeros, sizeof(zeros));
     mdl_write_bytes(&w, tag, sizeof(tag));
     mdl_write_u32(&w, (uint32_t)args->rank);

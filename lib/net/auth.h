@@ -40,7 +40,7 @@ struct mdl_auth_query {
     uint8_t tag[MDL_NET_TAG_BYTES];
     uint8_t purpose;
     int to_rank; /* -1: any */
-    bool share;
+    bool share, patient; /* patient: the client likes to wait until somebody serves it */
 };
 typedef bool (*mdl_auth_lookup)(void *ctx, const struct mdl_auth_query *query, struct mdl_secret *secret, int *rank);
 
@@ -66,7 +66,7 @@ struct mdl_auth_client {
     enum mdl_purpose purpose;
     int rank, expect_rank; /* -1: any */
     uint16_t min, max;
-    bool share;
+    bool share, patient;
 };
 
 /* Both start a handshake. nonce NULL: random; tests fix it. */
@@ -80,5 +80,8 @@ void mdl_auth_got(struct mdl_auth *a, size_t n);
 size_t mdl_auth_output(const struct mdl_auth *a, const uint8_t **out); /* what waits to be written */
 void mdl_auth_sent(struct mdl_auth *a, size_t n);
 void mdl_auth_prove(struct mdl_auth *a); /* client, ANSWERED: sends the proof */
+
+/* What a hello asks for; false: it is none. */
+bool mdl_auth_peek(const uint8_t *hello, size_t len, struct mdl_auth_query *query);
 
 #endif

@@ -54,6 +54,7 @@ void mdl_channel_use(struct mdl_channel *c, const struct mdl_channel_use *use, v
 bool mdl_channel_idle(const struct mdl_channel *c) { return !c->unsent; }
 int mdl_channel_unsent(const struct mdl_channel *c) { return c->unsent; }
 pid_t mdl_channel_pid(const struct mdl_channel *c) { return c->trunk->pid; }
+const void *mdl_channel_connection(const struct mdl_channel *c) { return c->trunk; }
 bool mdl_channel_watched(const struct mdl_channel *c) { return c->trunk->pid_watch.fd >= 0; }
 
 /* ---- pieces ---- */

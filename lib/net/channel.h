@@ -50,6 +50,7 @@ int mdl_channel_unsent(const struct mdl_channel *c); /* messages that have not *
 void mdl_channel_finish(struct mdl_channel *c);      /* nothing more will be sent: the other side sees the end */
 void mdl_channel_close(struct mdl_channel *c);       /* what was sent still leaves; no callback after it. NULL: nothing */
 pid_t mdl_channel_pid(const struct mdl_channel *c);  /* of the other process as seen here, 0: it is not */
+const void *mdl_channel_connection(const struct mdl_channel *c); /* the same for all that share one, while any does */
 bool mdl_channel_watched(const struct mdl_channel *c); /* is there a pidfd of it? */
 
 #endif

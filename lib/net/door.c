@@ -68,6 +68,7 @@ static medleyResult_t create(const struct mdl_config *cfg, struct mdl_reactor *r
     mdl_list_init(&door->strangers);
     mdl_list_init(&door->known);
     mdl_list_init(&door->shared);
+    mdl_list_init(&door->waiting);
     for (int i = 0; i < MDL_SERVICE_BUCKETS; i++) mdl_list_init(&door->services[i]);
     mdl_list_append(&doors, &door->link);
     medleyResult_t result = mdl_door_open(door);
@@ -182,6 +183,7 @@ static void serve_inside(void *arg)
     }
     mdl_list_append(bucket(s->door, s->tag), &s->link);
     keep(&c->answer, medleySuccess);
+    mdl_guest_served(s->door);
 }
 
 static void free_service(struct mdl_service *s)

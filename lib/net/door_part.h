@@ -34,7 +34,8 @@ struct mdl_door {
     uint64_t warned_ns;      /* refused guests are logged at most once a second */
 
     struct mdl_list trunks; /* trunk.h */
-    struct mdl_list strangers, known, shared; /* guests; shared: on trunks */
+    struct mdl_list strangers, known, shared; /* guests; shared: on trunks, */
+    struct mdl_list waiting;                  /* and of these, those whose service is not there yet */
     int nguests;
 
     struct mdl_list services[MDL_SERVICE_BUCKETS]; /* by the tag's first byte */
@@ -60,6 +61,7 @@ void mdl_door_shut(struct mdl_door *door);
 /* guest.c */
 void mdl_guest_admit(struct mdl_listener *at, int fd); /* takes over fd */
 bool mdl_guest_make_room(struct mdl_door *door);       /* false: all guests are young and known; ask again soon */
+void mdl_guest_served(struct mdl_door *door);          /* there is a new service: for who waits for one */
 void mdl_guest_drop_all(struct mdl_door *door, const struct mdl_service *service); /* NULL: everybody */
 
 #endif

@@ -28,6 +28,7 @@ struct guest {
     uint64_t since_ns;
     struct mdl_listener *at;
     struct mdl_service *service; /* found by the hello */
+    uint8_t hello[MDL_AUTH_HELLO_BYTES]; /* kept while it waits for a service */
     struct mdl_auth auth;
 };
 
@@ -215,6 +216,26 @@ static void on_end(void *ctx, int err, const char *why)
     drop_saying(ctx, false, "it hung up before it had proved itself");
 }
 
+/* Has nobody here called for this yet, and does the client like to wait? */
+static bool must_wait(struct mdl_door *door, const uint8_t *hello, size_t len)
+{
+    struct mdl_auth_query query;
+    return mdl_auth_peek(hello, len, &query) && query.patient && !mdl_door_find(door, &query);
+}
+
+/* A member of a new communicator that is later than the others finds their knocks, instead of having them knock again
+ * and again. They wait as long as a handshake may take. */
+void mdl_guest_served(struct mdl_door *door)
+{
+    mdl_list_each (it, &door->waiting) {
+        struct guest *g = mdl_container_of(it, struct guest, link);
+        if (must_wait(door, g->hello, sizeof(g->hello))) continue;
+        mdl_list_remove(&g->link);
+        mdl_list_append(&door->shared, &g->link);
+        feed(g, g->hello, sizeof(g->hello));
+    }
+}
+
 /* Who opens it has proved itself for another link: it counts against the trunk's cap and displaces nobody. */
 void mdl_guest_admit_channel(struct mdl_trunk *t, struct mdl_channel *c, const uint8_t *hello, size_t len)
 {
@@ -226,9 +247,14 @@ void mdl_guest_admit_channel(struct mdl_trunk *t, struct mdl_channel *c, const u
     }
     g->channel = c;
     t->nguests++;
-    mdl_list_append(&t->door->shared, &g->link);
     mdl_channel_use(c, &use, g);
-    feed(g, hello, len);
+    if (must_wait(t->door, hello, len)) {
+        memcpy(g->hello, hello, len);
+        mdl_list_append(&t->door->waiting, &g->link);
+    } else {
+        mdl_list_append(&t->door->shared, &g->link);
+        feed(g, hello, len);
+    }
 }
 
 /* Drops the oldest of a list, if it has had its time. */
@@ -261,4 +287,5 @@ void mdl_guest_drop_all(struct mdl_door *door, const struct mdl_service *service
     drop_of(&door->strangers, service);
     drop_of(&door->known, service);
     drop_of(&door->shared, service);
+    drop_of(&door->waiting, service);
 }

@@ -245,13 +245,13 @@ static void short_of_descriptors(struct world_rank *r)
     REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     int before = count_descriptors(), next = dup(0);
     close(next);
-    for (int spare = 0; spare <= 4; spare++) { /* 1: the socket, 2: and a pidfd, 3: one of two descriptors, 4: both */
+    for (int spare = 0; spare <= 5; spare++) { /* 1: the socket, 2: and a pidfd, 5: and three descriptors */
         limit.rlim_cur = (rlim_t)(next + spare);
         REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
         memset(r->reach, 0xff, sizeof(r->reach));
         world_connect(r);
-        REQUIRE((r->reach[0] != 0) == (spare == 4));
-        REQUIRE(spare == 4 || count_descriptors() == before);
+        REQUIRE((r->reach[0] != 0) == (spare == 5));
+        REQUIRE(spare == 5 || count_descriptors() == before);
     }
     world_barrier(r);
     r->world->transport->close(r->ctx);
