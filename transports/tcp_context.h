@@ -51,6 +51,7 @@ struct mdl_tcp_peer {
     struct mdl_tcp_lane *heard; /* the lane by which something came last; NULL: it is down */
     int nlanes, nslots;         /* lanes, and the end of the part of `lanes` that is in use */
     int nrails;
+    unsigned quick_turns;                                   /* in which only the lane that was heard last was read */
     struct mdl_tcp_rail_state rails[MDL_TCP_MAX_RAILS + 1]; /* the last one: any way there is */
     struct mdl_addr remotes[MDL_MAX_ADDRS];
     int nremotes;

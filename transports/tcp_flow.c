@@ -8,9 +8,9 @@ enum {
     LEAST_CHUNK = 16 * 1024,
     WINDOW_CHUNKS = 2, /* a lane's window, at first and when it is slow */
     MAX_WINDOW_CHUNKS = 8,
-    PIECE_US = 500,           /* how long a piece may take */
-    UNTOLD_BYTES = 64 * 1024, /* an acknowledgement is due after so much ... */
-    UNTOLD_FRAMES = 16,       /* ... or so many */
+    PIECE_US = 500,            /* how long a piece may take */
+    UNTOLD_BYTES = 256 * 1024, /* an acknowledgement is due after so much ... */
+    UNTOLD_FRAMES = 16,        /* ... or so many */
 };
 #define SLOW_NS (20 * 1000000ull) /* a lane quicker than this is never called slow */
 
@@ -136,6 +136,7 @@ void mdl_tcp_flow_fail(struct mdl_tcp_flow *f, medleyResult_t code)
     }
     f->base = f->next;
     f->again_small = f->again_chunks = f->nrefusals = 0;
+    f->announcing = false;
     f->stale = true;
     for (unsigned i = 0; i < MDL_MAX_CHANNELS; i++) {
         struct mdl_tcp_channel *ch = f->channels[i];

@@ -129,6 +129,7 @@ struct mdl_tcp_flow {
     uint64_t base, next;                       /* lowest unacknowledged; next to give */
     unsigned again_small, again_chunks;        /* frames in state QUEUED */
     struct mdl_list announces;                 /* channels */
+    bool announcing;                           /* they may leave; never with an empty list */
     struct mdl_list credits;                   /* receives */
     struct mdl_list pulled;                    /* eager sends that have credit */
     struct mdl_list eagers;                    /* eager sends, in order */
@@ -178,6 +179,8 @@ struct mdl_tcp_take {
     const uint8_t *payload;
 };
 bool mdl_tcp_flow_has_small(const struct mdl_tcp_flow *f); /* anything but a chunk */
+/* From now on announcements leave too. They only matter when no CREDIT comes; mostly one does. */
+void mdl_tcp_flow_announce(struct mdl_tcp_flow *f);
 bool mdl_tcp_flow_has_chunk(const struct mdl_tcp_flow *f);
 bool mdl_tcp_flow_room(struct mdl_tcp_flow *f, int lane); /* may it take a chunk? */
 medleyResult_t mdl_tcp_flow_take_small(struct mdl_tcp_flow *f, int lane, uint64_t now,

@@ -112,9 +112,11 @@ bool mdl_tcp_flow_has_small(const struct mdl_tcp_flow *f)
 {
     if (f->again_small) return true;
     if (!window_open(f)) return false;
-    return f->nrefusals || !mdl_list_empty(&f->announces) || !mdl_list_empty(&f->credits) ||
-           !mdl_list_empty(&f->pulled) || may_send_eager(f);
+    return f->nrefusals || f->announcing || !mdl_list_empty(&f->credits) || !mdl_list_empty(&f->pulled) ||
+           may_send_eager(f);
 }
+
+void mdl_tcp_flow_announce(struct mdl_tcp_flow *f) { f->announcing = !mdl_list_empty(&f->announces); }
 
 bool mdl_tcp_flow_has_chunk(const struct mdl_tcp_flow *f)
 {
@@ -190,6 +192,7 @@ static bool make_announce(struct mdl_tcp_flow *f)
 {
     struct mdl_tcp_channel *ch = mdl_container_of(f->announces.next, struct mdl_tcp_channel, todo);
     mdl_list_remove(&ch->todo);
+    f->announcing = !mdl_list_empty(&f->announces);
     if (mdl_list_empty(&ch->waiting)) return false;
     const struct mdl_tcp_request *req = MDL_TCP_OF_LINK(ch->waiting.next);
     if (req->len <= f->eager || req->number < ch->announced) return false;
@@ -234,7 +237,7 @@ medleyResult_t mdl_tcp_flow_take_small(struct mdl_tcp_flow *f, int lane, uint64_
     if (!window_open(f)) return medleyInProgress;
     if (f->nrefusals)
         make_refusal(f);
-    else if (!mdl_list_empty(&f->announces))
+    else if (f->announcing)
         rc = make_announce(f) ? medleySuccess : medleyInProgress;
     else if (!mdl_list_empty(&f->credits))
         make_credit(f);

@@ -244,11 +244,11 @@ static int read_once(struct mdl_tcp_lane *lane, uint8_t *scratch, size_t scratch
 int mdl_tcp_lane_read(struct mdl_tcp_lane *lane, size_t budget, uint8_t *scratch, size_t scratch_bytes, uint64_t now,
                       bool *more)
 {
-    size_t got = 0;
     bool drained = false;
-    while (!drained && got < budget) {
-        int rc = read_once(lane, scratch, scratch_bytes, &got, &drained);
-        if (got) lane->heard_ns = now;
+    lane->got = 0;
+    while (!drained && lane->got < budget) {
+        int rc = read_once(lane, scratch, scratch_bytes, &lane->got, &drained);
+        if (lane->got) lane->heard_ns = now;
         if (!rc) rc = use_stage(lane, now);
         if (rc) return rc;
     }

@@ -41,6 +41,7 @@ struct mdl_tcp_lane {
     struct mdl_addr local, remote;
     const char *bad;
     medleyResult_t fatal;
+    size_t got;                   /* bytes of the last reading */
     uint64_t bytes_in, bytes_out; /* payload; collected by the owner */
 
     /* frames to write: a ring of which out_at is the first, out_done bytes of it are gone */

@@ -333,6 +333,7 @@ medleyResult_t mdl_tcp_peer_flush(struct mdl_tcp_peer *p, bool idle)
     uint64_t before = p->flow.events;
     bool waiting = false;
     if (p->flow.stale) let_go(p);
+    if (idle) mdl_tcp_flow_announce(&p->flow);
     if (p->nlanes) {
         MDL_TRY(fill_small(p));
         fill_chunks(p);
@@ -345,7 +346,9 @@ medleyResult_t mdl_tcp_peer_flush(struct mdl_tcp_peer *p, bool idle)
         p->flow_retries = p->flow.retries;
     }
     if (p->flow.base != p->flow.next) mdl_tcp_tick_at(p->t, p->t->now + CHECK_MS * MDL_NS_PER_MS);
-    if (!waiting && (done_with(p) || !p->nlanes)) {
+    if (waiting || (p->nlanes && !done_with(p))) {
+        mdl_tcp_peer_touch(p);
+    } else {
         mdl_list_remove(&p->dirty_link);
         p->dirty = false;
     }
