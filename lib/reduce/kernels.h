@@ -36,6 +36,7 @@ struct mdl_fold {
     uint32_t src_acc; /* bit k: src[k] holds partials */
     int nsrc;         /* 1 .. MDL_FOLD_SRC */
     bool dst_acc, tree;
+    bool stream; /* dst is aligned to a cache line; it may be written past the caches */
     enum mdl_finish finish;
     uint32_t divisor;
     struct mdl_divisor reciprocal; /* of divisor */
@@ -73,6 +74,10 @@ extern const struct mdl_kernels mdl_kernels_avx2;
 #elif defined(__aarch64__)
 extern const struct mdl_kernels mdl_kernels_neon;
 #endif
+
+/* Orders stores past the caches before the caller's next stores. */
+enum { MDL_STREAM_LINE = 64 };
+void mdl_stream_fence(void);
 
 /* The selected set; selects the best one at first use. */
 const struct mdl_kernels *mdl_kernels_get(void);

@@ -16,7 +16,8 @@
 #pragma GCC target("avx2,f16c")
 #endif
 
-#define VECTOR_BYTES 32
+#define VECTOR_BYTES      32
+#define STREAM(p, vector) _mm256_stream_si256((__m256i *)(void *)(p), (__m256i)(vector))
 #include "lib/reduce/kernels_vector_types.h"
 
 INLINE h_uint16_t codes_load8(const void *p)

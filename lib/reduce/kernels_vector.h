@@ -203,7 +203,11 @@ F8_STORE(e5m2, MDL_NARROW_E5M2)
     }                                                                                                                  \
     INLINE void prefix##_result(const struct mdl_fold *f, size_t i, b_##acc b)                                         \
     {                                                                                                                  \
-        store_##acc((char *)f->dst + i * sizeof b, finish_##acc(f, b));                                                \
+        b = finish_##acc(f, b);                                                                                        \
+        if (f->stream)                                                                                                 \
+            stream_##acc((char *)f->dst + i * sizeof b, b);                                                            \
+        else                                                                                                           \
+            store_##acc((char *)f->dst + i * sizeof b, b);                                                             \
     }                                                                                                                  \
     FOLD_OPS(prefix, acc)
 

@@ -22,6 +22,11 @@ _Static_assert((int)BLOCK_BYTES <= (int)MDL_BLOCK_BYTES_MAX, "the driver pads bl
 #define EACH(j)      UNROLL for (int j = 0; j < VECTORS; j++)
 #define EACH_HALF(j) UNROLL for (int j = 0; j < VECTORS / 2; j++)
 
+/* A vector's store past the caches, where there is one. */
+#ifndef STREAM
+#define STREAM(p, vector) memcpy(p, &(vector), VECTOR_BYTES)
+#endif
+
 /* Buffers are aligned to their elements only: loads and stores go through memcpy, which becomes one instruction. */
 #define BLOCK(acc)                                                                                                     \
     typedef acc v_##acc __attribute__((vector_size(VECTOR_BYTES)));                                                    \
@@ -34,6 +39,8 @@ _Static_assert((int)BLOCK_BYTES <= (int)MDL_BLOCK_BYTES_MAX, "the driver pads bl
         EACH(j) memcpy(&b.v[j], (const char *)p + (size_t)j * VECTOR_BYTES, VECTOR_BYTES);                             \
         return b;                                                                                                      \
     }                                                                                                                  \
+    /* dst is aligned to a cache line */                                                                               \
+    INLINE void stream_##acc(void *p, b_##acc b) { EACH(j) STREAM((char *)p + (size_t)j * VECTOR_BYTES, b.v[j]); }     \
     INLINE void store_##acc(void *p, b_##acc b)                                                                        \
     {                                                                                                                  \
         EACH(j) memcpy((char *)p + (size_t)j * VECTOR_BYTES, &b.v[j], VECTOR_BYTES);                                   \

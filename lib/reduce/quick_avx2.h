@@ -30,6 +30,16 @@ static __attribute__((noinline, cold)) void careful_block(mdl_kernel *kernel, co
 }
 
 INLINE __m256i load256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+/* stream: dst is aligned to a cache line, and written past the caches. */
+INLINE void put256(const struct mdl_fold *f, size_t at, __m256i v)
+{
+    __m256i *to = (__m256i *)(void *)((char *)f->dst + at);
+    if (f->stream)
+        _mm256_stream_si256(to, v);
+    else
+        _mm256_storeu_si256(to, v);
+}
+
 INLINE const char *source(const struct mdl_fold *f, int k, size_t at) { return (const char *)f->src[k] + at; }
 
 /* A constant that the compiler knows nothing about: else it makes it anew in every turn, with the shuffle unit, and
@@ -159,7 +169,7 @@ INLINE __m256i f8_order(__m256i v, __m256i magnitude)
             if (scaled && !type##_scaled(f, &a))                                                                       \
                 careful_block(type##_sum, f, at);                                                                      \
             else                                                                                                       \
-                _mm256_storeu_si256((__m256i *)((char *)f->dst + at), f8_give(&c, a, width));                          \
+                put256(f, at, f8_give(&c, a, width));                                                                  \
         }                                                                                                              \
     }                                                                                                                  \
     static void type##_quick_sum(const struct mdl_fold *fold, size_t blocks)                                           \
@@ -185,7 +195,7 @@ INLINE __m256i f8_order(__m256i v, __m256i magnitude)
             b_float a = f8_take(&c, load256(source(&f, 0, at)), width);                                                \
             const b_float b = f8_take(&c, load256(source(&f, 1, at)), width);                                          \
             EACH(j) a.v[j] = (a.v[j] * (unit)) * b.v[j];                                                               \
-            _mm256_storeu_si256((__m256i *)((char *)f.dst + at), f8_give(&c, a, width));                               \
+            put256(&f, at, f8_give(&c, a, width));                                                                     \
         }                                                                                                              \
     }
 
@@ -205,7 +215,7 @@ INLINE __m256i f8_order(__m256i v, __m256i magnitude)
             __m256i a = f8_order(load256(source(&f, 0, at)), magnitude);                                               \
             for (int k = 1; k < f.nsrc; k++)                                                                           \
                 a = _mm256_##op##_epi8(a, f8_order(load256(source(&f, k, at)), magnitude));                            \
-            _mm256_storeu_si256((__m256i *)((char *)f.dst + at), f8_order(a, magnitude));                              \
+            put256(&f, at, f8_order(a, magnitude));                                                                    \
         }                                                                                                              \
     }
 
@@ -242,15 +252,22 @@ INLINE b_float bf16_take(const struct f16 *c, const char *p)
     return b;
 }
 
-INLINE void bf16_give(const struct f16 *c, char *p, b_float b)
+INLINE void bf16_give(const struct f16 *c, const struct mdl_fold *f, size_t at, b_float b)
 {
     __m256i r[4];
     EACH(j) r[j] = round_at(b.v[j], 16, c->one, c->half);
-    for (int j = 0; j < 2; j++) _mm256_storeu_si256((__m256i *)(p + 32 * j), upper_halves(r[2 * j], r[2 * j + 1]));
+    for (int j = 0; j < 2; j++) put256(f, at + 32 * (size_t)j, upper_halves(r[2 * j], r[2 * j + 1]));
 }
 
 INLINE b_float f16_take(const struct f16 *c, const char *p) { return f16_load(p); }
-INLINE void f16_give(const struct f16 *c, char *p, b_float b) { f16_store(p, b); }
+INLINE void f16_give(const struct f16 *c, const struct mdl_fold *f, size_t at, b_float b)
+{
+    for (int j = 0; j < 2; j++) {
+        const __m128i low = _mm256_cvtps_ph(b.v[2 * j], _MM_FROUND_TO_NEAREST_INT);
+        const __m128i high = _mm256_cvtps_ph(b.v[2 * j + 1], _MM_FROUND_TO_NEAREST_INT);
+        put256(f, at + 32 * (size_t)j, _mm256_set_m128i(high, low));
+    }
+}
 
 INLINE bool has_nan(b_float b)
 {
@@ -280,7 +297,7 @@ INLINE __m256i f16_most(__m256i most, __m256i v, __m256i mask)
             if (__builtin_expect(has_nan(a), 0))                                                                       \
                 careful_block(type##_##op, f, at);                                                                     \
             else                                                                                                       \
-                type##_give(&c, (char *)f->dst + at, a);                                                               \
+                type##_give(&c, f, at, a);                                                                             \
         }                                                                                                              \
     }                                                                                                                  \
     static void type##_quick_##op(const struct mdl_fold *fold, size_t blocks)                                          \
@@ -312,8 +329,8 @@ INLINE __m256i f16_most(__m256i most, __m256i v, __m256i mask)
                 careful_block(type##_##op, &f, at);                                                                    \
                 continue;                                                                                              \
             }                                                                                                          \
-            _mm256_storeu_si256((__m256i *)((char *)f.dst + at), f16_order(a));                                        \
-            _mm256_storeu_si256((__m256i *)((char *)f.dst + at + 32), f16_order(b));                                   \
+            put256(&f, at, f16_order(a));                                                                              \
+            put256(&f, at + 32, f16_order(b));                                                                         \
         }                                                                                                              \
     }
 

@@ -58,6 +58,7 @@ static void fold_rest(const struct pass *p, const struct mdl_fold *f, size_t fir
         rest.src[k] = in[k];
     }
     rest.dst = out;
+    rest.stream = false;
     p->kernel(&rest, 1);
     memcpy((char *)f->dst + first * dst_size(p, f), out, count * dst_size(p, f));
 }
@@ -149,21 +150,18 @@ static void fold_all(const struct pass *p, const struct mdl_fold *f, const struc
     fold(p, &all, count);
 }
 
-/* By tiles that stay in the first-level cache and are written past the caches from there; all but the first begin where
- * a cache line of the destination does. */
+/* What stands before the destination's first whole cache line is written in the ordinary way. */
 static void fold_streamed(const struct pass *p, const struct mdl_fold *f, const struct many *m, size_t count)
 {
-    enum { LINE = 64 };
-    _Alignas(LINE) unsigned char tile[TILE_BYTES];
-    const size_t size = dst_size(p, f);
-    size_t n = (1024 - ((uintptr_t)f->dst & (LINE - 1))) / size;
-    for (size_t first = 0; first < count; first += n, n = 1024 / size) {
-        struct mdl_fold part = *f;
-        if (n > count - first) n = count - first;
-        part.dst = tile;
-        fold_all(p, &part, m, first, n);
-        mdl_stream_copy((char *)f->dst + first * size, tile, n * size);
-    }
+    const size_t size = dst_size(p, f),
+                 to_line = (MDL_STREAM_LINE - (uintptr_t)f->dst % MDL_STREAM_LINE) % MDL_STREAM_LINE;
+    const size_t head = to_line / size < count ? to_line / size : count;
+    struct mdl_fold rest = *f;
+    if (head) fold_all(p, f, m, 0, head);
+    rest.dst = (char *)f->dst + head * size;
+    rest.stream = true;
+    if (head < count) fold_all(p, &rest, m, head, count - head);
+    mdl_stream_fence();
 }
 
 /* The way a kernel ends: floats are multiplied, integers divided. */
@@ -192,6 +190,7 @@ static void reduce_short(const struct mdl_reduce *r, const struct pass *p, void 
     f.tree = r->tree && nsrc > 2;
     f.src_acc = (uint32_t)src_acc;
     f.nsrc = nsrc;
+    f.stream = false;
     f.finish = MDL_FINISH_KEEP;
     for (int k = 0; k < nsrc; k++) f.src[k] = srcs[k];
     const uint64_t mode = mdl_fpmode_enter();

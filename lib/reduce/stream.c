@@ -6,13 +6,11 @@
  */
 #include "config.h"
 
-#include "lib/reduce/reduce.h"
+#include "lib/reduce/kernels.h"
 #include <string.h>
 
 #if defined(__x86_64__)
 #include <emmintrin.h>
-
-enum { LINE = 64 };
 
 static inline void line_out(__m128i *to, const __m128i *from)
 {
@@ -26,19 +24,23 @@ static inline void line_out(__m128i *to, const __m128i *from)
 
 void mdl_stream_copy(void *dst, const void *src, size_t bytes)
 {
-    const size_t to_line = (LINE - ((uintptr_t)dst & (LINE - 1))) & (LINE - 1),
+    const size_t to_line = (MDL_STREAM_LINE - ((uintptr_t)dst & (MDL_STREAM_LINE - 1))) & (MDL_STREAM_LINE - 1),
                  head = to_line < bytes ? to_line : bytes;
     char *to = (char *)dst + head;
     const char *from = (const char *)src + head;
     memcpy(dst, src, head);
-    for (bytes -= head; bytes >= LINE; bytes -= LINE, to += LINE, from += LINE)
+    for (bytes -= head; bytes >= MDL_STREAM_LINE;
+         bytes -= MDL_STREAM_LINE, to += MDL_STREAM_LINE, from += MDL_STREAM_LINE)
         line_out((__m128i *)(void *)to, (const __m128i *)(const void *)from);
     memcpy(to, from, bytes);
-    _mm_sfence();
+    mdl_stream_fence();
 }
+
+void mdl_stream_fence(void) { _mm_sfence(); }
 
 #else
 
+void mdl_stream_fence(void) {}
 void mdl_stream_copy(void *dst, const void *src, size_t bytes) { memcpy(dst, src, bytes); }
 
 #endif
