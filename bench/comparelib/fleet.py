@@ -124,13 +124,13 @@ class Fleet:
         self.lines = [self.lines[ranks.index(r)] for r in range(self.nranks)]
 
     def _tail(self):
-        """The end of what it printed, for a report."""
+        """The first of what it printed, for a report."""
         try:
             with open(self.log, encoding="utf-8", errors="replace") as log:
                 lines = [line.strip() for line in log if line.strip(" -\n")]
         except OSError:
             return ""
-        return ": " + " / ".join(lines[-4:])[-400:] if lines else ""
+        return ": " + " / ".join(lines[:3])[:400] if lines else ""
 
     def ask(self, command):
         """Gives all ranks the command and returns their answers, by rank."""

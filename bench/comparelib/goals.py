@@ -15,8 +15,8 @@ LINE = 1 / 0.95  # at least 95 % of a line's payload rate
 class Goal:
     """Median time / reference <= bound, for the points that fit.
 
-    against: "peer": the best peer, by round; "limit": bare programs; "line": a shaped line; "f32": fp32 of as many bytes; or
-    another configuration, at the same size."""
+    against: "peer": the best peer, by round; "limit": bare programs; "line": a shaped line; "f32": fp32 of as many
+    bytes; or another configuration, at the same size."""
 
     text: str
     configs: tuple
@@ -82,7 +82,8 @@ def value_of(goal, report, config, point, series):
         other = _other_point(report, config, point, type="f32")
     else:
         other = _other_point(report, goal.against, point)
-    mine, reference = analysis.median(point["series"].get(series)), other and analysis.median(other["series"].get(series))
+    mine = analysis.median(point["series"].get(series))
+    reference = analysis.median(other["series"].get(series)) if other else None
     return mine / reference if mine and reference else None
 
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import subprocess
 
 
 def _read(path):
@@ -53,6 +54,18 @@ def facts():
         "kernel": platform.release(),
         "system": system.group(1) if system else platform.system(),
     }
+
+
+def commit(top):
+    """Which state of the sources this is; empty if they are not in git."""
+    if not os.path.exists(os.path.join(top, ".git")):
+        return ""
+    try:
+        done = subprocess.run(["git", "-C", top, "describe", "--always", "--dirty"], capture_output=True, text=True,
+                              check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()
 
 
 def name(machine):

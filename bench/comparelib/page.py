@@ -20,7 +20,8 @@ LOOK = {
     "limit": ("#202124", "#e8eaed", "1 4"),
     "limit-mem": ("#202124", "#e8eaed", "8 4 1 4"),
 }
-NAMES = dict(peers.WHAT, **{"limit": "limit, ordinary buffers, or sockets and the line", "limit-mem": "limit, mapped buffers"})
+NAMES = dict(peers.WHAT, **{"limit": "limit, ordinary buffers, or sockets and the line",
+                             "limit-mem": "limit, mapped buffers"})
 
 STYLE = """
 :root{color-scheme:light dark;--fg:#202124;--bg:#fff;--soft:#5f6368;--rule:#dadce0;--good:#146c2e;--bad:#b3261e}
@@ -131,7 +132,8 @@ def _cells(tag, cells, classes=()):
 def _table(report, name, points):
     """All medians, and what becomes of Medley's."""
     config = report["configs"][name]
-    others = [n for n in LOOK if n in peers.WHAT and n not in peers.MEDLEY and any(analysis.median(p["series"].get(n)) for p in points)]
+    measured = {n for point in points for n, series in point["series"].items() if analysis.median(series)}
+    others = [n for n in LOOK if n in measured and n not in peers.MEDLEY]
     head = ["size"] + [n + " us" for n in others]
     for series in peers.MEDLEY:
         head += [series + " us", "busbw", "ratio [quartiles]", "to limit"]
@@ -208,6 +210,6 @@ def page(report):
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width,initial-scale=1"><title>Medley beside its peers</title>',
         "<style>%s</style></head><body><h1>Medley beside its peers</h1>" % _style(),
-        "<p>%s. %s.</p>" % (html.escape(report["date"]), html.escape(text.machine_line(report["machine"]))),
+        "<p>%s</p>" % html.escape(text.when_and_where(report)),
         '<p class="soft">%s</p><p>%s</p>%s%s' % (intro, links, wrong, _goals(report)),
         "".join(_config(report, name) for name in report["configs"]), "</body></html>\n"))

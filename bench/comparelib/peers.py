@@ -2,7 +2,8 @@
 """How each library is started in each configuration. Every choice is the one that serves the peer best here.
 
 All: with as many cores as ranks, rank r has core r (the worker binds itself before its library starts: COMPARE_BIND has
-the cores); with more ranks than cores none is bound, and a library that can give up the processor while it waits is told to.
+the cores); with more ranks than cores none is bound, and a library that can give up the processor while it waits is
+told to.
 """
 import os
 
@@ -135,8 +136,8 @@ def _mpich(config, worker, _folder):
     return [(_on_first_host(config, command + [worker]), extra)]
 
 
-_START = {"medley": _medley, "ompi": _ompi, "ompi-ucx": _ompi_ucx, "ompi-han": _ompi_han, "mpich": _mpich, "gloo": _gloo,
-          "pump": _pump}
+_START = {"medley": _medley, "ompi": _ompi, "ompi-ucx": _ompi_ucx, "ompi-han": _ompi_han, "mpich": _mpich,
+          "gloo": _gloo, "pump": _pump}
 PEERS = tuple(name for name in _START if name not in ("medley", "pump"))
 
 

@@ -98,8 +98,9 @@ def run_in_hosts(config, options, words, clock, known):
         with open(out, "w", encoding="utf-8") as task:
             json.dump({"known": sorted(known), "seconds": clock.left()}, task)
         script = os.path.join(options.top, "bench", "peers", "hosts.sh")
-        command = ["sh", script, str(config.gbit), sys.executable, os.path.join(options.top, "bench", "compare"), *words,
-                   "--config", config.name, "--build", options.build, "--inside", out]
+        compare = os.path.join(options.top, "bench", "compare")
+        command = ["sh", script, str(config.gbit), sys.executable, compare, *words, "--config", config.name,
+                   "--build", options.build, "--inside", out]
         said = []
         with subprocess.Popen(command, env=dict(os.environ, COMPARE_TOP=options.top), stdout=subprocess.PIPE,
                               text=True) as inside:
@@ -131,14 +132,15 @@ def run_configs(options, words, whole):
     build.install_peers(options.peers)
     for name in options.config:
         config = configs.CONFIGS[name]
-        known = {report.key_of(p) for p in whole["configs"][name]["points"]} if whole and name in whole["configs"] else set()
+        earlier = whole["configs"].get(name, {"points": []}) if whole else {"points": []}
+        known = {report.key_of(point) for point in earlier["points"]}
         print("%s: %s" % (name, config.about), flush=True)
         if config.hosts > 1:
             part = run_in_hosts(config, options, words, clock, known)
         else:
             part = run_here(config, options, clock, known)
         new = {"schema": report.SCHEMA, "machine": machine.facts(), "date": time.strftime("%Y-%m-%d"),
-               "rounds": options.rounds, "configs": {name: part}}
+               "commit": machine.commit(options.top), "rounds": options.rounds, "configs": {name: part}}
         whole = report.join(whole, new)
         if options.out:
             os.makedirs(options.out, exist_ok=True)

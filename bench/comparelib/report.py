@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report: what is kept of a run, how runs are joined, and its short form.
 
-  {"schema": 1, "machine": {...}, "date": "...", "configs": {NAME: {
+  {"schema": 1, "machine": {...}, "date": "...", "commit": "...", "rounds": 15, "configs": {NAME: {
       "about", "nranks", "hosts", "gbit",
       "libraries": {NAME: {"command", "version", "error"}},
       "points": [{"collective", "type", "bytes", "rounds",

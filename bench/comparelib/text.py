@@ -117,13 +117,21 @@ def versions(report):
     return found
 
 
+def when_and_where(report):
+    """Date, sources, machine and libraries, in sentences."""
+    sources = report["date"] + (", commit %s" % report["commit"] if report.get("commit") else "")
+    libraries = ", ".join(dict.fromkeys(versions(report).values()))
+    return "%s. %s. %s." % (sources, machine_line(report["machine"]), libraries)
+
+
 def _matrix_cell(report, name, point, series):
-    """A ratio, bold where a goal was missed."""
+    """A ratio to the best peer, bold where a goal was missed, and that to the limit."""
     ratio = analysis.ratio(point, series) if point else None
     if not ratio:
         return "-"
     missed = goals.verdict(report, name, point, series) == "missed"
-    return "**%s**" % two(ratio[1]) if missed else two(ratio[1])
+    limit = analysis.limit_ratio(report["configs"][name], point, series)
+    return ("**%s**" if missed else "%s") % two(ratio[1]) + (" (%s)" % two(limit) if limit else "")
 
 
 def _matrix(report, name):
@@ -143,13 +151,14 @@ def _matrix(report, name):
 
 def markdown(report):
     """The report for people who read Markdown: goals, and ratios to the best peer."""
-    lines = ["%s. %s. %s." % (report["date"], machine_line(report["machine"]), ", ".join(versions(report).values())), ""]
+    lines = [when_and_where(report), ""]
     rows = goal_rows(report)
     if rows:
         lines += _markdown([["goal", "bound", "points that meet it", "", "worst point"]] + rows) + [""]
     for name, config in report["configs"].items():
         if config["points"]:
-            lines += ["`%s`: %s. Median time / best peer's; bold: a goal was missed." % (name, config["about"]), ""]
+            lines += ["`%s`: %s. Median ratio to the best peer (and to the limit); bold: a goal was missed."
+                      % (name, config["about"]), ""]
             lines += _matrix(report, name) + [""]
         elif config.get("error"):
             lines += ["`%s`: not run: %s" % (name, config["error"]), ""]

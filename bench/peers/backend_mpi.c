@@ -40,15 +40,15 @@ static void close_mpi(void) { MPI_Finalize(); }
 
 static void tell_version(char *text, size_t size)
 {
-    char full[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    char full[MPI_MAX_LIBRARY_VERSION_STRING] = "", number[64];
     int length;
 
     MPI_Get_library_version(full, &length);
     full[strcspn(full, ",\n")] = 0;
-    for (char *c = full; *c; c++) {
-        if (*c == '\t') *c = ' ';
-    }
-    snprintf(text, size, "%s", full);
+    if (sscanf(full, "MPICH Version: %63s", number) == 1)
+        snprintf(text, size, "MPICH %s", number);
+    else
+        snprintf(text, size, "%s", full);
 }
 
 static const char *variants(enum collective collective, enum type type)
