@@ -169,5 +169,16 @@ EOF_PY
   compare 0 "$@" --sizes 8 && compare 0 "$@" --sizes 8:64K:8192 --resume &&
     { python3 "$work/real.py" "$work/real/compare.json" $peers || { cat "$work/out"; fail "the report"; }; }
   python3 "$work/check_page.py" "$work/real/compare.html" 4 || fail "the page of the real run"
+
+  # A type that MPI lacks is measured without it.
+  compare 0 --peers $peers --rounds 1 --limits none --types bf16 --sizes 64 --out "$work/type" &&
+    { grep -q '"type":"bf16".*"medley":{"us"' "$work/type/compare.json" || fail "no bf16"; }
+  [ $peers = none ] || grep -q '"ompi":{"error":"not offered"}' "$work/type/compare.json" || fail "MPI has bf16"
+
+  echo "== hosts, and bare sockets"
+  compare 0 --config hosts1-1g,tcp2 --peers none --rounds 1 --sizes 64K --out "$work/hosts" && {
+    sed -n 's/.*"error":"SKIP: \([^"]*\)".*/not tried between hosts: \1/p' "$work/hosts/compare.json"
+    grep -q '"pump":{"us"' "$work/hosts/compare.json" || { cat "$work/out"; fail "no bare sockets"; }
+  }
 fi
 finish
