@@ -18,6 +18,11 @@
 enum { CLOCK_TURNS = 64, SPIN_TURNS = 8, SLEEP_MS_MAX = 100, MAX_BLAME = 16 };
 #define ASK_AGAIN_NS MDL_NS_PER_S
 #define EXPLAIN_NS   (2 * MDL_NS_PER_S)
+/* A yield that takes longer has let somebody compute, not wait as this thread does. Then it is better to sleep, and to be
+ * woken up when there is work: who yields is not given the processor back for the rest of its share. */
+#define LOST_NS          (500 * 1000ull)
+#define CROWDED_FIRST_NS (10 * MDL_NS_PER_MS) /* then it is tried again, ever later if it was so again */
+#define CROWDED_MOST_NS  (160 * MDL_NS_PER_MS)
 #define GONE_NS      MDL_NS_PER_S /* how long what a rank sent before its goodbye may still be under way */
 
 void mdl_batch_init(struct mdl_batch *b, struct mdl_comm *c)
@@ -262,6 +267,7 @@ static void disarm(struct mdl_driver *d)
     }
     if (d->bell >= 0) mdl_bell_give();
     d->armed = false;
+    if (d->asleep) atomic_store_explicit(d->asleep, false, memory_order_relaxed);
 }
 
 /* Prepares to sleep; false: there is work. */
@@ -285,6 +291,10 @@ static bool arm(struct mdl_driver *d)
     }
     mdl_bell_fence(); /* pairs with mdl_comm_wake: the turn that follows sees what came before it */
     d->armed = true;
+    if (d->asleep) {
+        atomic_store_explicit(d->asleep, true, memory_order_relaxed);
+        atomic_thread_fence(memory_order_seq_cst); /* pairs with the one in mdl_queue_poke */
+    }
     if (!idle) disarm(d);
     return idle;
 }
@@ -324,6 +334,22 @@ static void not_quiet(struct mdl_driver *d)
     d->quiet_since_ns = d->quiet_ns = 0;
 }
 
+/* The clock has just been read. */
+static void give_way(struct mdl_driver *d)
+{
+    uint64_t now;
+
+    sched_yield();
+    now = mdl_now_ns();
+    if (now - d->quiet_since_ns - d->quiet_ns <= LOST_NS) {
+        d->crowded_ns = 0;
+        return;
+    }
+    d->crowded_ns = d->crowded_ns ? d->crowded_ns * 2 : CROWDED_FIRST_NS;
+    if (d->crowded_ns > CROWDED_MOST_NS) d->crowded_ns = CROWDED_MOST_NS;
+    d->crowded_until_ns = now + d->crowded_ns;
+}
+
 /* Nothing moved in this turn. */
 static void idle(struct mdl_driver *d)
 {
@@ -340,8 +366,8 @@ static void idle(struct mdl_driver *d)
     if (d->turns % SPIN_TURNS == 0 || d->quiet_ns >= spin) measure_quiet(d);
     if (d->n && d->quiet_ns < spin) {
         mdl_relax();
-    } else if (d->n && d->quiet_ns <= spin + yield) {
-        sched_yield();
+    } else if (d->n && d->quiet_ns <= spin + yield && d->quiet_since_ns + d->quiet_ns >= d->crowded_until_ns) {
+        give_way(d);
     } else if (!d->armed) {
         arm(d); /* one more turn follows: what came before the arming is seen in it */
     } else {

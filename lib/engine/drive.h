@@ -47,6 +47,9 @@ struct mdl_driver {
     int nfds, fdcap, bell; /* bell: this thread's while it is armed, -1: it got none */
     struct mdl_batch *few[MDL_DRIVER_FEW]; /* so that a plain call allocates nothing */
     int extra_fd;                          /* also slept on; -1: none */
+    _Atomic bool *asleep;                  /* tells others that extra_fd has to be written; may be NULL */
+    uint64_t crowded_until_ns;             /* others compute on this processor: sleep at once, do not yield */
+    uint64_t crowded_ns;                   /* for how long that was last taken for granted */
 };
 void mdl_driver_init(struct mdl_driver *d, int extra_fd);
 void mdl_driver_fini(struct mdl_driver *d);

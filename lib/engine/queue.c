@@ -7,9 +7,14 @@
 #include "lib/net/cpus.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+enum { SLICE_NS = 200000 };
 
 static struct {
     pthread_mutex_t lock;
@@ -19,7 +24,9 @@ static struct {
     bool running, stop;
     int users; /* streams and queued batches */
     int wake_fd;
-    _Atomic bool dirty; /* somebody queued something that the thread has not looked at */
+    _Atomic bool dirty;  /* somebody queued something that the thread has not looked at */
+    _Atomic bool asleep; /* the thread sleeps, or is about to */
+    _Atomic bool rung;   /* wake_fd was written */
     bool placed;        /* the thread was moved to some communicator's MEDLEY_CPU_SET */
     struct mdl_list comms;
 } q = {.lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT, .wake_fd = -1};
@@ -62,7 +69,10 @@ void mdl_queue_poke(void)
     const uint64_t one = 1;
 
     atomic_store_explicit(&q.dirty, true, memory_order_release); /* pairs with the exchange in look_for_work */
-    if (q.wake_fd >= 0 && write(q.wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN) return;
+    atomic_thread_fence(memory_order_seq_cst);                   /* pairs with the one in the driver's arm */
+    if (q.wake_fd < 0 || !atomic_load_explicit(&q.asleep, memory_order_relaxed)) return;
+    if (atomic_exchange_explicit(&q.rung, true, memory_order_acq_rel)) return;
+    if (write(q.wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN) return;
 }
 
 /* ---- the thread ---- */
@@ -101,10 +111,12 @@ static void retire(struct mdl_batch *b)
     drop_tickets(b, b->result);
     mdl_list_remove(&b->link);
     atomic_fetch_sub_explicit(&c->queued, 1, memory_order_release); /* pairs with mdl_queue_busy */
-    if (mdl_list_empty(&c->queue)) mdl_list_remove(&c->active);
+    if (mdl_list_empty(&c->queue)) {
+        mdl_list_remove(&c->active);
+        pthread_cond_broadcast(&q.cond);
+    }
     mdl_batch_free(b);
     q.users--;
-    pthread_cond_broadcast(&q.cond);
 }
 
 static void retire_finished(void)
@@ -137,18 +149,40 @@ static bool look_for_work(struct mdl_driver *d)
     return !(q.stop && q.users == 0);
 }
 
+/* Short slices, which Linux lets a thread ask for since 6.12: when this thread is woken up it then takes the processor
+ * from one that computes at once, and not at the end of that one's slice. Its share stays what it is. */
+static void ask_for_short_slices(void)
+{
+#ifdef SYS_sched_setattr
+    if (sched_getscheduler(0) != SCHED_OTHER) return;
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attr = {.size = sizeof(attr), .nice = getpriority(PRIO_PROCESS, 0), .runtime = SLICE_NS};
+
+    (void)syscall(SYS_sched_setattr, 0, &attr, 0); /* older kernels ignore it */
+#endif
+}
+
 static void *thread_main(void *arg)
 {
     struct mdl_driver d;
     uint64_t count;
 
     (void)arg;
+    ask_for_short_slices();
     mdl_driver_init(&d, q.wake_fd);
+    d.asleep = &q.asleep;
     pthread_mutex_lock(&q.lock);
     while (look_for_work(&d)) {
         pthread_mutex_unlock(&q.lock);
         while (mdl_driver_turn(&d) == 0 && !atomic_load_explicit(&q.dirty, memory_order_relaxed)) continue;
-        if (read(q.wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN) MDL_WARN(MDL_COLL, "progress thread: %m");
+        if (atomic_exchange_explicit(&q.rung, false, memory_order_acq_rel) &&
+            read(q.wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+            MDL_WARN(MDL_COLL, "progress thread: %m");
         pthread_mutex_lock(&q.lock);
     }
     pthread_mutex_unlock(&q.lock);
@@ -163,6 +197,8 @@ static medleyResult_t start_thread(void)
     q.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (q.wake_fd < 0) return mdl_system_error(errno, "cannot make an eventfd for the progress thread");
     q.stop = q.placed = false;
+    atomic_store_explicit(&q.asleep, false, memory_order_relaxed);
+    atomic_store_explicit(&q.rung, false, memory_order_relaxed);
     err = mdl_thread_start(thread_main, NULL, &q.thread);
     if (err) {
         close(q.wake_fd);

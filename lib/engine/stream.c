@@ -105,6 +105,7 @@ void mdl_stream_drop(struct mdl_item *item, medleyResult_t result)
     free(item);
     if (!s) return;
     if (result != medleySuccess && s->error == medleySuccess) s->error = result;
+    if (mdl_list_empty(&s->items)) mdl_queue_changed(); /* for who synchronizes; others have nothing to wake up for */
     if (s->destroyed && mdl_list_empty(&s->items)) free_stream(s);
 }
 
@@ -115,9 +116,9 @@ static bool settle(struct mdl_item *item)
     if (item->kind == MDL_ITEM_RECORD) {
         item->event->done = item->generation;
         item->event->error = item->stream ? item->stream->error : medleySuccess;
+        mdl_queue_changed();
     }
     mdl_stream_drop(item, item->event->error); /* a stream that waits for a failed one has failed with it */
-    mdl_queue_changed();
     return true;
 }
 
