@@ -94,12 +94,12 @@ void mdl_shm_home_departed(struct mdl_shm_home *home);
 
 enum mdl_shm_ask { MDL_SHM_ASK_HELLO = 1, MDL_SHM_ASK_SEGMENT = 2, MDL_SHM_ASK_RING = 3 };
 enum mdl_shm_status { MDL_SHM_OK = 0, MDL_SHM_NO_ROOM = 1, MDL_SHM_NO_SEGMENT = 2, MDL_SHM_BAD = 3 };
-enum { MDL_SHM_QUERY_BYTES = 32, MDL_SHM_REPLY_BYTES = 72, MDL_SHM_REPLY_FDS = 1 + MDL_BELLS_SHARED };
+enum { MDL_SHM_QUERY_BYTES = 32, MDL_SHM_REPLY_BYTES = 80, MDL_SHM_REPLY_FDS = 2 + MDL_BELLS_SHARED };
 
 struct mdl_shm_query {
     uint16_t type; /* enum mdl_shm_ask */
     uint64_t seq;  /* comes back in the reply */
-    uint64_t segment; /* RING: the bell */
+    uint64_t segment; /* HELLO: one that the asker would like with it, or 0; RING: the bell */
     uint64_t check; /* a segment that the asker still maps, or 0: does it still exist? */
 };
 struct mdl_shm_reply {
@@ -110,6 +110,7 @@ struct mdl_shm_reply {
     uint64_t len;                                /* HELLO: of the ring segment; SEGMENT: of the segment */
     uint64_t region;                             /* HELLO: offset of the asker's region */
     uint64_t nonce, bells;                       /* HELLO: the owner's; the number of its bells */
+    uint64_t segment_len;                        /* HELLO: of the segment that came with it, or 0 */
     uint32_t ring_bytes, bulk_slots, bulk_bytes; /* HELLO */
     uint32_t gone;                               /* SEGMENT: `check` does not exist any more */
 };
@@ -225,6 +226,7 @@ struct mdl_shm {
     int npeers;
     struct mdl_list tx_active, rx_active, pulls, bulk_out_active, bulk_in_active;
     uint32_t departures;    /* as last seen */
+    enum { MDL_SHM_YAMA_UNKNOWN, MDL_SHM_YAMA_FREE, MDL_SHM_YAMA_RESTRICTED } yama; /* monitor's thread */
     _Atomic uint32_t noted; /* enum mdl_shm_note */
 };
 
@@ -297,6 +299,7 @@ medleyResult_t mdl_shm_map(void *ctx, int peer, uint64_t segment, void **addr, s
 void mdl_shm_unmap(void *ctx, int peer, uint64_t segment);
 const char *mdl_shm_map_find(struct mdl_shm_peer *p, uint64_t segment, uint64_t offset, size_t len); /* or NULL */
 void mdl_shm_unmap_all(struct mdl_shm_peer *p);
+medleyResult_t mdl_shm_map_keep(struct mdl_shm_peer *p, uint64_t segment, int fd, size_t len) MDL_MUST_USE;
 
 /* shm_send.c, shm_recv.c: context's thread, inside the guard where they touch payload. The steps add what they did to
  * *events; the bulk steps take what they moved from *budget and stop at 0. */

@@ -21,6 +21,7 @@ struct attempt {
     struct batch *batch;
     struct mdl_shm_address address;
     int rank;
+    uint64_t segment; /* that will be mapped first, or 0 */
     bool dialled, failed; /* failed, peer: under ctx->lock until the dial is cancelled */
     struct mdl_dial *dial;
     struct mdl_shm_peer *peer;
@@ -98,7 +99,8 @@ static bool take_hello(struct attempt *a)
     struct mdl_shm_reply r;
     int fds[MDL_SHM_REPLY_FDS];
     if (mdl_shm_hear(p, 0, &r, fds) != medleySuccess) return false; /* reported */
-    bool good = r.status == MDL_SHM_OK && r.nfds == MDL_SHM_REPLY_FDS;
+    bool good = r.status == MDL_SHM_OK && r.nfds >= 1 + MDL_BELLS_SHARED;
+    int extra = good ? fds[1 + MDL_BELLS_SHARED] : -1;
     if (good)
         p->bells = mdl_shm_bells_get(p->connection, r.bells, fds + 1);
     else
@@ -108,6 +110,8 @@ static bool take_hello(struct attempt *a)
     if (good && !(good = map_peer(p, &r, fds[0])))
         not_reached(a, "its ring segment cannot be mapped or is not as it was told");
     if (fds[0] >= 0) close(fds[0]);
+    if (good && extra >= 0 && mdl_shm_map_keep(p, a->segment, extra, r.segment_len) != medleySuccess) good = false;
+    if (extra >= 0) close(extra);
     if (good && !(good = mdl_shm_peer_publish(p))) not_reached(a, "this rank has no room for another peer");
     return good;
 }
@@ -122,7 +126,7 @@ static struct mdl_shm_peer *say_hello(struct attempt *a, const struct mdl_link *
         return NULL;
     }
     p->pid = mdl_channel_pid(link->channel);
-    struct mdl_shm_query q = {.type = MDL_SHM_ASK_HELLO, .seq = ++p->asked};
+    struct mdl_shm_query q = {.type = MDL_SHM_ASK_HELLO, .seq = ++p->asked, .segment = a->segment};
     mdl_shm_link_begin(p, link->channel, &q);
     return p;
 }
@@ -256,7 +260,7 @@ static medleyResult_t consider(struct mdl_shm *s, struct batch *b, int rank, con
     struct mdl_shm_home *here = mdl_shm_home_find(a.nonce);
     if (here) return connect_here(s, rank, &a, here);
     if (a.door.len == 0 || !s->door) return medleySuccess;
-    b->attempts[b->n++] = (struct attempt){.batch = b, .rank = rank, .address = a};
+    b->attempts[b->n++] = (struct attempt){.batch = b, .rank = rank, .address = a, .segment = peer->segment};
     if (b->n == BATCH) run_batch(b, deadline_ns);
     return medleySuccess;
 }

@@ -40,7 +40,26 @@ static bool answer(struct guest *g, const struct mdl_shm_reply *r, const int *fd
     return true;
 }
 
-static bool answer_hello(struct guest *g, uint64_t seq)
+/* A descriptor of one of this process's segments, or -1 and errno. */
+static int segment_fd(struct mdl_shm *s, uint64_t segment)
+{
+    if (segment != 0 && s->args.segment_fd) return s->args.segment_fd(segment);
+    errno = ENOENT;
+    return -1;
+}
+
+/* The segment that the asker would like with it, if that can be had: else it asks again, and hears why not. */
+static int add_segment(struct guest *g, uint64_t segment, struct mdl_shm_reply *r)
+{
+    struct stat st;
+    int fd = segment_fd(g->ctx, segment);
+    if (fd < 0 || fstat(fd, &st) != 0) return fd;
+    r->segment_len = (uint64_t)st.st_size;
+    r->nfds++;
+    return fd;
+}
+
+static bool answer_hello(struct guest *g, uint64_t seq, uint64_t segment)
 {
     struct mdl_shm_home *h = g->ctx->home;
     struct mdl_shm_reply r = {.type = MDL_SHM_ASK_HELLO, .seq = seq, .nonce = h->nonce};
@@ -50,20 +69,16 @@ static bool answer_hello(struct guest *g, uint64_t seq)
     mdl_shm_yama_allow(g->ctx, mdl_channel_pid(g->channel)); /* before it tries */
     int fds[MDL_SHM_REPLY_FDS] = {h->fd};
     r.bells = mdl_bells_shared(fds + 1);
-    r.nfds = MDL_SHM_REPLY_FDS;
+    r.nfds = 1 + MDL_BELLS_SHARED;
+    int extra = add_segment(g, segment, &r);
+    fds[1 + MDL_BELLS_SHARED] = extra;
     r.len = h->len;
     r.ring_bytes = h->layout.ring_bytes;
     r.bulk_slots = h->layout.bulk_slots;
     r.bulk_bytes = h->layout.bulk_bytes;
-    return answer(g, &r, fds);
-}
-
-/* A descriptor of one of this process's segments, or -1 and errno. */
-static int segment_fd(struct mdl_shm *s, uint64_t segment)
-{
-    if (segment != 0 && s->args.segment_fd) return s->args.segment_fd(segment);
-    errno = ENOENT;
-    return -1;
+    bool good = answer(g, &r, fds);
+    if (extra >= 0) close(extra);
+    return good;
 }
 
 /* Of a segment that is there, but for which no descriptor is left, the asker must keep its mapping: it may be using it.
@@ -105,7 +120,7 @@ static bool guest_asked(struct guest *g, const uint8_t *bytes, size_t len)
         if (q.segment < MDL_BELLS_MAX) mdl_bell_ring((int)q.segment);
         return true;
     }
-    return q.type == MDL_SHM_ASK_HELLO ? answer_hello(g, q.seq) : answer_segment(g, &q);
+    return q.type == MDL_SHM_ASK_HELLO ? answer_hello(g, q.seq, q.segment) : answer_segment(g, &q);
 }
 
 static void on_data(void *ctx, const uint8_t *bytes, size_t len, int *fds, int nfds)

@@ -63,6 +63,12 @@ static medleyResult_t keep(struct mdl_shm_peer *p, uint64_t segment, int fd, siz
     return medleySuccess;
 }
 
+medleyResult_t mdl_shm_map_keep(struct mdl_shm_peer *p, uint64_t segment, int fd, size_t len)
+{
+    struct map *m;
+    return keep(p, segment, fd, len, &m);
+}
+
 static medleyResult_t no_segment(struct mdl_shm_peer *p, uint64_t segment)
 {
     return mdl_error(medleyRemoteError,

@@ -55,6 +55,7 @@ void mdl_shm_reply_write(const struct mdl_shm_reply *r, uint8_t bytes[MDL_SHM_RE
     mdl_write_u32(&w, r->bulk_bytes);
     mdl_write_u32(&w, r->gone);
     mdl_write_u64(&w, r->bells);
+    mdl_write_u64(&w, r->segment_len);
 }
 
 bool mdl_shm_reply_read(const uint8_t bytes[MDL_SHM_REPLY_BYTES], struct mdl_shm_reply *r)
@@ -73,6 +74,7 @@ bool mdl_shm_reply_read(const uint8_t bytes[MDL_SHM_REPLY_BYTES], struct mdl_shm
     r->bulk_bytes = mdl_read_u32(&rd);
     r->gone = mdl_read_u32(&rd);
     r->bells = mdl_read_u64(&rd);
+    r->segment_len = mdl_read_u64(&rd);
     return r->nfds <= MDL_SHM_REPLY_FDS;
 }
 

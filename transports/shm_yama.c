@@ -89,7 +89,9 @@ static bool is_restricted(void)
 
 void mdl_shm_yama_allow(struct mdl_shm *s, pid_t pid)
 {
-    if (pid <= 0 || !s->args.config->cma || !is_restricted()) return;
+    if (pid <= 0 || !s->args.config->cma) return;
+    if (s->yama == MDL_SHM_YAMA_UNKNOWN) s->yama = is_restricted() ? MDL_SHM_YAMA_RESTRICTED : MDL_SHM_YAMA_FREE;
+    if (s->yama == MDL_SHM_YAMA_FREE) return;
     pthread_mutex_lock(&lock);
     pid_t choice = mdl_shm_yama_choose("/proc", named, pid);
     int err = 0;

@@ -101,6 +101,7 @@ struct mdl_peer {
     int rank;
     const uint8_t *address; /* what that rank's `address` gave; NULL: it does not have this transport */
     size_t address_len;
+    uint64_t segment; /* will be mapped next, or 0: the transport may fetch it with the first handover */
 };
 
 /* One message. Matching is FIFO per (peer, channel): the k-th send on a channel meets the k-th recv. `tag` and `len`

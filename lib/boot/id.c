@@ -302,7 +302,11 @@ static void choose_addresses(const struct mdl_door *door, struct mdl_id *id)
             }
     for (int i = 0; i < n && id->naddrs < MDL_ID_ADDRS; i++)
         if (!taken[i]) id->addrs[id->naddrs++] = list[i];
-    if (!id->naddrs && mdl_door_unix(door)) id->addrs[id->naddrs++] = *mdl_door_unix(door);
+    /* First, for ranks of this host: they share their connection to this process. Others are refused at once. */
+    if (id->naddrs < MDL_ID_ADDRS && mdl_door_unix(door)) {
+        memmove(id->addrs + 1, id->addrs, (size_t)id->naddrs++ * sizeof(id->addrs[0]));
+        id->addrs[0] = *mdl_door_unix(door);
+    }
 }
 
 static medleyResult_t make(const struct mdl_config *cfg, struct mdl_id *id)

@@ -255,6 +255,7 @@ static void dial_root(struct mdl_timer *timer)
         .naddrs = j->id.naddrs,
         .deadline_ns = until < last || now >= last ? until : last,
         .retry_refused = j->id.flags & MDL_ID_FIXED,
+        .share = true,
     };
     if (mdl_dial_start(&args, on_dialed, j, &j->dial) != medleySuccess) settle(j, medleySystemError, mdl_error_text());
 }

@@ -53,7 +53,13 @@ static void on_audit(void *comm, int src, const uint8_t *payload, size_t len)
     mdl_diag_ask_past(c, src);
 }
 
-static void start_inside(void *comm) { on_timer(&((struct mdl_comm *)comm)->audit.timer); }
+static void start_inside(void *comm)
+{
+    struct mdl_comm *c = comm;
+
+    mdl_ctl_handle(c->ctl, MDL_MSG_AUDIT, on_audit, c);
+    on_timer(&c->audit.timer);
+}
 
 static void stop_inside(void *comm)
 {
@@ -66,7 +72,6 @@ void mdl_audit_start(struct mdl_comm *c)
 {
     if (c->nranks == 1 || (c->use_board && c->team->nhosts == 1)) return; /* every call is compared */
     c->audit.timer.fn = on_timer;
-    mdl_ctl_handle(c->ctl, MDL_MSG_AUDIT, on_audit, c);
     mdl_reactor_call(reactor_of(c), start_inside, c);
     c->audit.on = true;
 }

@@ -171,7 +171,11 @@ static medleyResult_t connect_transport(struct mdl_comm *c, int t, const uint8_t
             all + (size_t)r * blob_bytes(c) + MDL_FACTS_WIRE_BYTES + (size_t)t * (2 + MDL_ADDRESS_BYTES);
         uint16_t len = mdl_get_u16(at);
         peers[r] = (struct mdl_peer){
-            .rank = r, .address = len && len <= MDL_ADDRESS_BYTES ? at + 2 : NULL, .address_len = len};
+            .rank = r,
+            .address = len && len <= MDL_ADDRESS_BYTES ? at + 2 : NULL,
+            .address_len = len,
+            .segment = c->facts[r].board_segment,
+        };
     }
     res = use->ctx ? use->ops->connect_all(use->ctx, peers, deadline_ns, use->reach) : medleySuccess;
     use->overdue = mdl_now_ns() >= deadline_ns;
@@ -395,6 +399,14 @@ static void log_result(const struct mdl_comm *c)
                                    : "boards mapped, no single copy");
 }
 
+/* On the reactor's thread, so that it takes one visit there and not one for each. */
+static void attach_inside(void *comm)
+{
+    mdl_fault_attach(comm);
+    mdl_diag_attach(comm);
+    mdl_job_attach(comm);
+}
+
 medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
 {
     size_t bytes;
@@ -402,9 +414,7 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     medleyResult_t res;
 
     mdl_ticks_init();
-    mdl_fault_attach(c);
-    mdl_diag_attach(c);
-    mdl_job_attach(c);
+    mdl_reactor_call(mdl_door_reactor(mdl_ctl_door(c->ctl)), attach_inside, c);
     mdl_facts_own(c, &c->facts[c->rank]);
     MDL_INFO(MDL_INIT, "rank %d: opening transports %s", c->rank, c->cfg.transport.s);
     res = mdl_workers_hold(c->cfg.threads, c->cfg.cpu_set.s);

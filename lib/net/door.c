@@ -2,19 +2,21 @@
 /*
  * Doors and services: the public side of door.h.
  *
- * The list of doors, and everything in a door, is touched only on the reactor's thread, so there is no lock: callers of
- * other threads send their work there and wait. A door lives as long as its references, each of which also holds the
- * reactor.
+ * Everything in a door is touched only on the reactor's thread: callers of other threads send their work there and
+ * wait. The list of doors and their references have a lock, so that a further reference, which every communicator takes
+ * several of, costs no visit there. A door lives as long as its references, each of which also holds the reactor.
  */
 #include "config.h"
 #include "lib/base/log.h"
 #include "lib/net/trunk.h"
 #include <errno.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static struct mdl_list doors = {&doors, &doors};
+static pthread_mutex_t doors_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct mdl_list doors = {&doors, &doors}; /* under it, with the doors' refs; added to by the reactor's thread */
 
 /* The result of work on the reactor's thread, where the error's words would stay behind. */
 struct answer {
@@ -52,7 +54,6 @@ static void destroy(struct mdl_door *door)
     mdl_guest_drop_all(door, NULL);
     mdl_trunks_close(door);
     mdl_door_shut(door);
-    mdl_list_remove(&door->link);
     free(door);
 }
 
@@ -70,7 +71,6 @@ static medleyResult_t create(const struct mdl_config *cfg, struct mdl_reactor *r
     mdl_list_init(&door->shared);
     mdl_list_init(&door->waiting);
     for (int i = 0; i < MDL_SERVICE_BUCKETS; i++) mdl_list_init(&door->services[i]);
-    mdl_list_append(&doors, &door->link);
     medleyResult_t result = mdl_door_open(door);
     if (result == medleySuccess)
         *out = door;
@@ -86,16 +86,35 @@ struct door_call {
     struct answer answer;
 };
 
+/* One more reference to the door of this configuration, or NULL. */
+static struct mdl_door *hold_existing(const struct mdl_config *cfg)
+{
+    struct mdl_door *found = NULL;
+    pthread_mutex_lock(&doors_lock);
+    mdl_list_each (it, &doors) {
+        struct mdl_door *door = mdl_container_of(it, struct mdl_door, link);
+        if (same_door(&door->cfg, cfg)) found = door;
+    }
+    if (found) found->refs++;
+    pthread_mutex_unlock(&doors_lock);
+    return found;
+}
+
+/* Here nobody else makes one: what is not there now is made. */
 static void get_inside(void *arg)
 {
     struct door_call *c = arg;
     medleyResult_t result = medleySuccess;
-    mdl_list_each (it, &doors) {
-        struct mdl_door *door = mdl_container_of(it, struct mdl_door, link);
-        if (same_door(&door->cfg, c->cfg)) c->door = door;
+    c->door = hold_existing(c->cfg);
+    if (!c->door) {
+        result = create(c->cfg, c->reactor, &c->door);
+        if (result == medleySuccess) {
+            c->door->refs = 1;
+            pthread_mutex_lock(&doors_lock);
+            mdl_list_append(&doors, &c->door->link);
+            pthread_mutex_unlock(&doors_lock);
+        }
     }
-    if (!c->door) result = create(c->cfg, c->reactor, &c->door);
-    if (result == medleySuccess) c->door->refs++;
     keep(&c->answer, result);
 }
 
@@ -104,7 +123,11 @@ medleyResult_t mdl_door_get(const struct mdl_config *cfg, struct mdl_door **door
     struct door_call c = {.cfg = cfg, .answer = FORKED};
     if (sodium_init() < 0) return mdl_error(medleySystemError, "libsodium cannot be initialised");
     MDL_TRY(mdl_reactor_get(cfg->cpu_set.s, &c.reactor));
-    mdl_reactor_call(c.reactor, get_inside, &c);
+    c.door = mdl_reactor_alive(c.reactor) ? hold_existing(cfg) : NULL;
+    if (c.door)
+        c.answer.result = medleySuccess;
+    else
+        mdl_reactor_call(c.reactor, get_inside, &c);
     if (c.answer.result == medleySuccess)
         *door = c.door;
     else
@@ -112,17 +135,33 @@ medleyResult_t mdl_door_get(const struct mdl_config *cfg, struct mdl_door **door
     return give(&c.answer);
 }
 
+/* Gives a reference back, but not the last one: false. */
+static bool drop_one_of_several(struct mdl_door *door)
+{
+    pthread_mutex_lock(&doors_lock);
+    bool several = door->refs > 1;
+    if (several) door->refs--;
+    pthread_mutex_unlock(&doors_lock);
+    return several;
+}
+
+/* Where doors are made too, so that a new one does not meet the old one's ports in use. */
 static void put_inside(void *arg)
 {
     struct mdl_door *door = arg;
-    if (--door->refs == 0) destroy(door);
+    pthread_mutex_lock(&doors_lock);
+    bool last = --door->refs == 0; /* else somebody has found it meanwhile */
+    if (last) mdl_list_remove(&door->link);
+    pthread_mutex_unlock(&doors_lock);
+    if (last) destroy(door);
 }
 
 void mdl_door_put(struct mdl_door *door)
 {
     if (!door) return;
     struct mdl_reactor *reactor = door->reactor;
-    mdl_reactor_call(reactor, put_inside, door);
+    if (!mdl_reactor_alive(reactor)) return; /* a forked child: it is the parent's */
+    if (!drop_one_of_several(door)) mdl_reactor_call(reactor, put_inside, door);
     mdl_reactor_put(reactor);
 }
 

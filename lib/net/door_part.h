@@ -21,7 +21,7 @@ struct mdl_listener {
 
 struct mdl_door {
     struct mdl_list link; /* of the process's doors */
-    int refs;
+    int refs;             /* under their lock */
     struct mdl_config cfg; /* the fields that make it this door: see same_door */
     struct mdl_reactor *reactor;
 

@@ -108,6 +108,18 @@ static int work(int rank, medleyComm_t comm)
     return 0;
 }
 
+/* docs/wire.md: the addresses of an id have 24 bytes each, with the port at 2. The first one is a Unix name. */
+enum { ID_COUNT = 6, ID_ADDRS = 40, ID_TCP = ID_ADDRS + 24, ID_PORT = ID_TCP + 2 };
+
+static void name_proxy(char *id)
+{
+    id[ID_COUNT] = 1;
+    id[ID_PORT] = (char)(stage->proxy_port & 255);
+    id[ID_PORT + 1] = (char)(stage->proxy_port >> 8);
+    memmove(id + ID_ADDRS, id + ID_TCP, 24);
+    memset(id + ID_TCP, 0, 128 - ID_TCP);
+}
+
 /* Rank 0 makes the id; rank 2 gets it with another address. */
 static int get_id(int rank, medleyUniqueId *id)
 {
@@ -116,9 +128,7 @@ static int get_id(int rank, medleyUniqueId *id)
     if (rank == 0) {
         OK(medleyGetUniqueId(&stage->id));
         stage->id_by_proxy = stage->id;
-        stage->id_by_proxy.internal[6] = 1; /* docs/wire.md: number of addresses, and the first one's port */
-        stage->id_by_proxy.internal[42] = (char)(stage->proxy_port & 255);
-        stage->id_by_proxy.internal[43] = (char)(stage->proxy_port >> 8);
+        name_proxy(stage->id_by_proxy.internal);
         __atomic_store_n(&stage->id_ready, 1, __ATOMIC_RELEASE);
     }
     while (!__atomic_load_n(&stage->id_ready, __ATOMIC_ACQUIRE)) scene_sleep_ms(1);
@@ -263,7 +273,9 @@ static void make_hello(unsigned *random, unsigned char hello[HELLO])
 
 static uint16_t root_port(void)
 {
-    return (uint16_t)((unsigned char)stage->id.internal[42] | (unsigned char)stage->id.internal[43] << 8);
+    const unsigned char *port = (const unsigned char *)stage->id.internal + ID_PORT;
+
+    return (uint16_t)(port[0] | port[1] << 8);
 }
 
 static bool pump(int from, int to, bool record)

@@ -192,7 +192,7 @@ static inline void world_connect(struct world_rank *r)
 {
     struct world *w = r->world;
     struct mdl_peer peers[WORLD_MAX];
-    for (int i = 0; i < w->n; i++) peers[i] = (struct mdl_peer){i, w->shared->address[i], w->shared->address_len[i]};
+    for (int i = 0; i < w->n; i++) peers[i] = (struct mdl_peer){i, w->shared->address[i], w->shared->address_len[i], 0};
     uint64_t deadline = mdl_now_ns() + 20 * MDL_NS_PER_S;
     REQUIRE(w->transport->connect_all(r->ctx, peers, deadline, r->reach) == medleySuccess);
 }

@@ -81,17 +81,17 @@ START_TEST(writes_an_answer_byte_by_byte)
     static const uint8_t golden[MDL_SHM_REPLY_BYTES] = {
         'M', 'S',  'H', 'M', 1, 0, 1, 0, 3, 0, 0, 0, 2, 0, 0, 0, 9, 0,    0, 0, 0, 0, 0, 0, 0, 0,    1, 0, 0, 0, 0, 0,
         0,   0x10, 0,   0,   0, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0x80, 0, 0, 8, 0, 0, 0, 0, 0x40, 0, 0, 1, 0, 0, 0,
-        0x38, 0x37, 0x36, 0x35, 0x34, 0x33, 0x32, 0x31};
+        0x38, 0x37, 0x36, 0x35, 0x34, 0x33, 0x32, 0x31, 0,   0x20, 0,   0,   0, 0, 0, 0};
     struct mdl_shm_reply r = {
-        1, 3, 2, 9, 0x10000, 0x1000, 0x0102030405060708, 0x3132333435363738, 0x8000, 8, 0x4000, 1}, back;
+        1, 3, 2, 9, 0x10000, 0x1000, 0x0102030405060708, 0x3132333435363738, 0x2000, 0x8000, 8, 0x4000, 1}, back;
     uint8_t bytes[MDL_SHM_REPLY_BYTES];
     mdl_shm_reply_write(&r, bytes);
     ck_assert_mem_eq(bytes, golden, sizeof(golden));
     ck_assert(mdl_shm_reply_read(bytes, &back));
     ck_assert(back.status == 3 && back.nfds == 2 && back.seq == 9 && back.len == 0x10000 && back.region == 0x1000);
     ck_assert(back.nonce == r.nonce && back.ring_bytes == 0x8000 && back.bulk_slots == 8 && back.bulk_bytes == 0x4000);
-    ck_assert(back.gone == 1 && back.bells == r.bells);
-    bytes[12] = 4; /* more descriptors than there may be */
+    ck_assert(back.gone == 1 && back.bells == r.bells && back.segment_len == 0x2000);
+    bytes[12] = 5; /* more descriptors than there may be */
     ck_assert(!mdl_shm_reply_read(bytes, &back));
 }
 END_TEST
