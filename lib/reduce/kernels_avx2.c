@@ -20,6 +20,15 @@
 #define STREAM(p, vector) _mm256_stream_si256((__m256i *)(void *)(p), (__m256i)(vector))
 #include "lib/reduce/kernels_vector_types.h"
 
+INLINE v_uint16_t high16(v_uint16_t a, v_uint16_t b) { return (v_uint16_t)_mm256_mulhi_epu16((__m256i)a, (__m256i)b); }
+
+INLINE v_uint32_t high32(v_uint32_t a, v_uint32_t b)
+{
+    const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32((__m256i)a, (__m256i)b), 32);
+    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), _mm256_srli_epi64((__m256i)b, 32));
+    return (v_uint32_t)_mm256_blend_epi32(even, odd, 0xaa);
+}
+
 INLINE h_uint16_t codes_load8(const void *p)
 {
     h_uint16_t h;

@@ -11,6 +11,20 @@
 #define VECTOR_BYTES 16
 #include "lib/reduce/kernels_vector_types.h"
 
+INLINE v_uint16_t high16(v_uint16_t a, v_uint16_t b)
+{
+    const uint16x8_t x = (uint16x8_t)a, y = (uint16x8_t)b;
+    const uint32x4_t low = vmull_u16(vget_low_u16(x), vget_low_u16(y)), high = vmull_high_u16(x, y);
+    return (v_uint16_t)vuzp2q_u16(vreinterpretq_u16_u32(low), vreinterpretq_u16_u32(high));
+}
+
+INLINE v_uint32_t high32(v_uint32_t a, v_uint32_t b)
+{
+    const uint32x4_t x = (uint32x4_t)a, y = (uint32x4_t)b;
+    const uint64x2_t low = vmull_u32(vget_low_u32(x), vget_low_u32(y)), high = vmull_high_u32(x, y);
+    return (v_uint32_t)vuzp2q_u32(vreinterpretq_u32_u64(low), vreinterpretq_u32_u64(high));
+}
+
 INLINE void widen_half(uint16x8_t codes, v_uint32_t *v)
 {
     v[0] = (v_uint32_t)vmovl_u16(vget_low_u16(codes));

@@ -6,6 +6,7 @@
  *     codes_load8                  a block of 8-bit codes, each widened to a lane of 16 bits (a half block)
  *     codes_load16                 a block of 16-bit codes, each widened to a lane of 32 bits
  *     codes_store8, codes_store16  a block of lanes of 32 bits to codes; every lane fits
+ *     high16, high32               the upper half of the products of lanes
  *     f16_load, f16_store          a block of fp16 to and from fp32, round to nearest even
  *     f16_widen                    a half block of fp16 to fp32
  *
@@ -59,28 +60,72 @@ FLOAT_OPS(double, int64_t)
 
 /* ---- finishing a block ---- */
 
-#define INTEGER_FINISH(acc, member, wide)                                                                              \
+/* See divide.h. */
+INLINE v_uint8_t divide_v_uint8_t(const struct mdl_divisor *d, v_uint8_t n)
+{
+    const v_uint16_t pairs = (v_uint16_t)n, factor = (v_uint16_t){0} + d->factor16;
+    return (v_uint8_t)(high16(pairs & 0xff, factor) | high16(pairs >> 8, factor) << 8);
+}
+
+INLINE v_uint32_t divide_v_uint32_t(const struct mdl_divisor *d, v_uint32_t n)
+{
+    const v_uint32_t high = high32(n, (v_uint32_t){0} + d->factor32);
+    const v_uint32_t shift1 = (v_uint32_t){0} + d->shift1, shift2 = (v_uint32_t){0} + d->shift2;
+    return (high + ((n - high) >> shift1)) >> shift2;
+}
+
+#define DIVIDE_SIGNED(acc, uacc)                                                                                       \
+    INLINE b_##acc divide_##acc(const struct mdl_divisor *d, b_##acc b)                                                \
+    {                                                                                                                  \
+        EACH(j)                                                                                                        \
+        {                                                                                                              \
+            const v_##uacc sign = (v_##uacc)(b.v[j] < 0);                                                              \
+            const v_##uacc quotient = divide_v_##uacc(d, ((v_##uacc)b.v[j] ^ sign) - sign);                            \
+            b.v[j] = (v_##acc)((quotient ^ sign) - sign);                                                              \
+        }                                                                                                              \
+        return b;                                                                                                      \
+    }
+#define DIVIDE_UNSIGNED(acc)                                                                                           \
+    INLINE b_##acc divide_##acc(const struct mdl_divisor *d, b_##acc b)                                                \
+    {                                                                                                                  \
+        EACH(j) b.v[j] = divide_v_##acc(d, b.v[j]);                                                                    \
+        return b;                                                                                                      \
+    }
+#define DIVIDE_LANES(acc, wide)                                                                                        \
+    INLINE b_##acc divide_##acc(const struct mdl_divisor *d, b_##acc b)                                                \
+    {                                                                                                                  \
+        acc lanes[sizeof b / sizeof(acc)];                                                                             \
+        memcpy(lanes, &b, sizeof b);                                                                                   \
+        for (size_t k = 0; k < sizeof b / sizeof(acc); k++) lanes[k] = mdl_divide_##wide(lanes[k], *d);                \
+        memcpy(&b, lanes, sizeof b);                                                                                   \
+        return b;                                                                                                      \
+    }
+
+DIVIDE_SIGNED(int8_t, uint8_t)
+DIVIDE_UNSIGNED(uint8_t)
+DIVIDE_SIGNED(int32_t, uint32_t)
+DIVIDE_UNSIGNED(uint32_t)
+DIVIDE_LANES(int64_t, i64)
+DIVIDE_LANES(uint64_t, u64)
+
+#define INTEGER_FINISH(acc, member)                                                                                    \
     INLINE b_##acc finish_##acc(const struct mdl_fold *f, b_##acc b)                                                   \
     {                                                                                                                  \
         if (f->finish == MDL_FINISH_SCALE) {                                                                           \
             const v_##acc scale = (v_##acc){0} + (acc)f->scale.member;                                                 \
             EACH(j) b.v[j] = prod_##acc(b.v[j], scale);                                                                \
         } else if (f->finish == MDL_FINISH_DIVIDE) {                                                                   \
-            acc lanes[sizeof b / sizeof(acc)];                                                                         \
-            memcpy(lanes, &b, sizeof b);                                                                               \
-            for (size_t k = 0; k < sizeof b / sizeof(acc); k++)                                                        \
-                lanes[k] = (acc)mdl_divide_##wide(lanes[k], f->reciprocal);                                            \
-            memcpy(&b, lanes, sizeof b);                                                                               \
+            b = divide_##acc(&f->reciprocal, b);                                                                       \
         }                                                                                                              \
         return b;                                                                                                      \
     }
 
-INTEGER_FINISH(int8_t, u8, i64)
-INTEGER_FINISH(uint8_t, u8, u64)
-INTEGER_FINISH(int32_t, u32, i64)
-INTEGER_FINISH(uint32_t, u32, u64)
-INTEGER_FINISH(int64_t, u64, i64)
-INTEGER_FINISH(uint64_t, u64, u64)
+INTEGER_FINISH(int8_t, u8)
+INTEGER_FINISH(uint8_t, u8)
+INTEGER_FINISH(int32_t, u32)
+INTEGER_FINISH(uint32_t, u32)
+INTEGER_FINISH(int64_t, u64)
+INTEGER_FINISH(uint64_t, u64)
 
 #define FLOAT_FINISH(acc, member, mask, nan)                                                                           \
     INLINE b_##acc finish_##acc(const struct mdl_fold *f, b_##acc b)                                                   \

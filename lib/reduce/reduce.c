@@ -172,6 +172,8 @@ static void set_average(medleyDataType_t dtype, uint32_t divisor, struct mdl_fol
         f->scale.f64 = 1.0 / (double)divisor;
     } else if (dtype >= medleyFloat16) {
         f->scale.f32 = 1.0f / (float)divisor;
+    } else if (divisor == 1) {
+        f->finish = MDL_FINISH_KEEP;
     } else {
         f->finish = MDL_FINISH_DIVIDE;
         f->divisor = divisor;
