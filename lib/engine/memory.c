@@ -380,8 +380,9 @@ medleyResult_t mdl_place_reduce(struct mdl_run *run, uint32_t i)
         nget += !places[s].ptr;
         count_read(run->op, &places[s]);
     }
-    if (!nget && pieces_for(run->op->comm, to.dst[0].bytes) == 1 && (to.n > 1 || to.past[0]))
+    if (!nget && to.n > 1 && pieces_for(run->op->comm, to.dst[0].bytes) == 1)
         return reduce_tiles(run, &r, &to, srcs, acc, (int)in->nsrc);
+    r.stream = to.n == 1 && to.past[0];
     if (nget)
         MDL_TRY(reduce_fetching(run, in, &to.dst[0], places, acc, nget));
     else

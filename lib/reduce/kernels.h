@@ -12,6 +12,9 @@
 
 #include "lib/reduce/divide.h"
 #include "lib/reduce/reduce.h"
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 enum { MDL_FOLD_SRC = 8, MDL_FOLD_OPS = 4, MDL_BLOCK_BYTES_MAX = MDL_REDUCE_PADDING };
 
@@ -77,7 +80,12 @@ extern const struct mdl_kernels mdl_kernels_neon;
 
 /* Orders stores past the caches before the caller's next stores. */
 enum { MDL_STREAM_LINE = 64 };
-void mdl_stream_fence(void);
+static inline void mdl_stream_fence(void)
+{
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
 
 /* The selected set; selects the best one at first use. */
 const struct mdl_kernels *mdl_kernels_get(void);

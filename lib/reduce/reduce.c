@@ -9,6 +9,7 @@
  */
 #include "config.h"
 
+#include "lib/base/copy.h"
 #include "lib/reduce/fpmode.h"
 #include "lib/reduce/kernels.h"
 #include <string.h>
@@ -215,7 +216,7 @@ void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, 
     if (count == 0) return;
     if (nsrc == 1 && r->finalize == MDL_FINAL_NONE && (p.size == p.acc_size || (src_acc & 1) == r->dst_acc)) {
         if (r->stream && dst != srcs[0])
-            mdl_stream_copy(dst, srcs[0], count * dst_size(&p, &f));
+            mdl_copy_stream(dst, srcs[0], count * dst_size(&p, &f));
         else
             memmove(dst, srcs[0], count * dst_size(&p, &f));
         return;

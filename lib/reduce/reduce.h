@@ -57,9 +57,6 @@ const char *mdl_op_name(medleyRedOp_t op);          /* sum prod max min avg */
 void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, uint64_t src_acc, int nsrc,
                 size_t count);
 
-/* Copies past the caches, as `stream` above; like memcpy where the processor cannot. No overlap. */
-void mdl_stream_copy(void *dst, const void *src, size_t bytes);
-
 /* dst (acc type) = to_acc(src) * scalar, for PreMulSum: `scalar` points to one value of `dtype`; integers wrap. */
 void mdl_premul(medleyDataType_t dtype, void *dst_acc, const void *src, const void *scalar, size_t count);
 
