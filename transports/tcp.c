@@ -205,7 +205,10 @@ static medleyResult_t start_send(struct mdl_tcp *t, int peer, const struct mdl_m
         mdl_tcp_peer_need(p);
         return medleySuccess;
     }
-    if (!mdl_tcp_flow_has_small(&p->flow) && !mdl_tcp_flow_has_chunk(&p->flow)) return medleySuccess;
+    if (!mdl_tcp_flow_has_small(&p->flow) && !mdl_tcp_flow_has_chunk(&p->flow)) {
+        t->idle_turns = 0; /* its announcement leaves some turns from now, if no CREDIT comes until then */
+        return medleySuccess;
+    }
     t->now = mdl_now_ns();
     mdl_tcp_peer_touch(p);
     return mdl_tcp_peer_flush(p, false);
