@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The clock: CLOCK_MONOTONIC, or the source that a test has put in its place. The processor's counter is measured by it,
- * from mdl_ticks_init to the moment of each conversion, so that the rate is better the longer the process has run. */
+/* The clock: CLOCK_MONOTONIC, or the source that a test has put in its place. The processor's counter is measured by it
+ * once: a rate that changed later would make sums of intervals run backwards. */
 #include <config.h> /* not "config.h": this folder has one of that name */
 #include "lib/base/clock.h"
 #include <pthread.h>
@@ -36,7 +36,10 @@ void mdl_clock_set_source(uint64_t (*source)(void))
 /* ---- the processor's counter ---- */
 
 bool mdl_ticks_count;
-static uint64_t first_ticks, first_ns;
+static double ns_per_tick;
+
+/* Once in a process. It is as exact as reading the clock is short: to about a thousandth. */
+#define CALIBRATION_NS 200000u
 
 #if defined(__x86_64__)
 static bool counter_is_even(void)
@@ -50,11 +53,34 @@ static bool counter_is_even(void) { return true; }
 static bool counter_is_even(void) { return false; }
 #endif
 
+/* The clock and the counter at one moment: of a few attempts the one that took least. */
+struct moment {
+    uint64_t ns, ticks;
+};
+
+static struct moment look(void)
+{
+    struct moment best = {0};
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; i < 8; i++) {
+        uint64_t before = mdl_ticks(), ns = system_ns(), took = mdl_ticks() - before;
+        if (took >= least) continue;
+        least = took;
+        best = (struct moment){ns, before + took / 2};
+    }
+    return best;
+}
+
 static void init_once(void)
 {
     mdl_ticks_count = counter_is_even();
-    first_ns = system_ns();
-    first_ticks = mdl_ticks();
+    if (!mdl_ticks_count) return;
+    struct moment first = look();
+    while (system_ns() - first.ns < CALIBRATION_NS) {}
+    struct moment last = look();
+    mdl_ticks_count = last.ticks > first.ticks;
+    if (!mdl_ticks_count) return;
+    ns_per_tick = (double)(last.ns - first.ns) / (double)(last.ticks - first.ticks);
 }
 
 void mdl_ticks_init(void)
@@ -65,7 +91,5 @@ void mdl_ticks_init(void)
 
 uint64_t mdl_ticks_ns(uint64_t ticks)
 {
-    if (!mdl_ticks_count) return ticks;
-    uint64_t passed_ns = system_ns() - first_ns, passed = mdl_ticks() - first_ticks;
-    return passed ? (uint64_t)((double)ticks * (double)passed_ns / (double)passed) : 0;
+    return mdl_ticks_count ? (uint64_t)((double)ticks * ns_per_tick) : ticks;
 }

@@ -21,7 +21,7 @@ cross() {
     return 1
   fi
   $compiler -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -static -I"$work" -I"$srcdir" -I"$srcdir/include" \
-    "$srcdir"/lib/reduce/*.c "$srcdir"/tests/unit/reduce_*.c -lm -o "$work/bare" || exit 1
+    "$srcdir"/lib/reduce/*.c "$srcdir"/lib/base/copy.c "$srcdir"/tests/unit/reduce_*.c -lm -o "$work/bare" || exit 1
   "$@" "$work/bare" >"$work/out" || { cat "$work/out"; echo "$name: FAILED"; exit 1; }
   ran=$((ran + 1))
   echo "$name: $(tr '\n' ' ' <"$work/out")"
