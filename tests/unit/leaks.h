@@ -29,14 +29,25 @@ static inline int leaks_entries(const char *folder)
 }
 
 static inline int leaks_descriptors(void) { return leaks_entries("/proc/self/fd"); }
-static inline int leaks_threads(void) { return leaks_entries("/proc/self/task"); }
 
-/* The number of threads, once it is `want`: a thread that was joined is listed for some microseconds more. Gives up
- * after 10 s. */
+/* A thread that was joined is listed for some microseconds more: what counts is a number that stays. */
+static inline int leaks_threads(void)
+{
+    int n = leaks_entries("/proc/self/task");
+    for (int same = 0; same < 4; same++) {
+        int before = n;
+        usleep(5000);
+        n = leaks_entries("/proc/self/task");
+        if (n != before) same = -1;
+    }
+    return n;
+}
+
+/* The number of threads, once it is `want`. Gives up after 10 s. */
 static inline int leaks_threads_settle(int want)
 {
     int n;
-    for (int i = 0; (n = leaks_threads()) != want && i < 10000; i++) usleep(1000);
+    for (int i = 0; (n = leaks_entries("/proc/self/task")) != want && i < 10000; i++) usleep(1000);
     return n;
 }
 
