@@ -311,16 +311,22 @@ static void send_flood(void *arg)
     ck_assert_uint_gt(atomic_load(&charge), 0);
 }
 
+/* Two links of one connection; the first has more to send than the socket takes. */
+static void flood(struct end *e, struct end *other)
+{
+    open_service();
+    start(e, MDL_PURPOSE_CONTROL, 3);
+    settle(e);
+    start(other, MDL_PURPOSE_CONTROL, 3);
+    settle(other);
+    AWAIT(nserved == 2);
+    mdl_reactor_call(mdl_door_reactor(door), send_flood, e);
+}
+
 START_TEST(a_full_socket_loses_nothing)
 {
     struct end e, other;
-    open_service();
-    start(&e, MDL_PURPOSE_CONTROL, 3);
-    settle(&e);
-    start(&other, MDL_PURPOSE_CONTROL, 3);
-    settle(&other);
-    AWAIT(nserved == 2);
-    mdl_reactor_call(mdl_door_reactor(door), send_flood, &e);
+    flood(&e, &other);
     send_to(&other, "o", 1); /* behind it, on the same connection */
     AWAIT(e.messages == 100 && other.messages == 1);
     ck_assert(!e.disordered && !served[0].disordered);
@@ -335,13 +341,7 @@ END_TEST
 START_TEST(a_closed_link_owes_nothing)
 {
     struct end e, other;
-    open_service();
-    start(&e, MDL_PURPOSE_CONTROL, 3);
-    settle(&e);
-    start(&other, MDL_PURPOSE_CONTROL, 3);
-    settle(&other);
-    AWAIT(nserved == 2);
-    mdl_reactor_call(mdl_door_reactor(door), send_flood, &e);
+    flood(&e, &other);
     close_end(&e); /* what was sent still arrives, and then the end */
     ck_assert_uint_eq(atomic_load(&charge), 0);
     AWAIT(served[0].ended);
