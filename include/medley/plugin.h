@@ -201,68 +201,151 @@ struct mdl_transport {
 
 /* A shared object with a transport exports `const struct mdl_transport *medley_transport_v1(void)`. */
 
-/* ---- device: contract of the adapters; a host adapter is the only one of this release ---- */
+/* ---- device ---- */
 
+/* What a bound adapter can do beyond what every one can; which symbols the vendor's library has decides. */
 enum mdl_device_caps {
     MDL_DEV_HOST_ACCESS = 1 << 0, /* the CPU may read and write its memory */
-    MDL_DEV_IPC = 1 << 1,
-    MDL_DEV_DMABUF = 1 << 2,
-    MDL_DEV_STREAM_WRITE = 1 << 3,
-    MDL_DEV_STREAM_WAIT = 1 << 4,
+    MDL_DEV_POINTERS = 1 << 1,    /* classify */
+    MDL_DEV_PIN = 1 << 2,         /* pin, unpin */
+    MDL_DEV_EVENTS = 1 << 3,      /* event_*, stream_wait_event */
+    MDL_DEV_WORDS = 1 << 4,       /* stream_write, stream_wait on words from alloc_words */
     MDL_DEV_HOST_FUNC = 1 << 5,
-    MDL_DEV_EVENTS = 1 << 6,
-    MDL_DEV_REDUCE = 1 << 7,
-    MDL_DEV_POINTER_QUERY = 1 << 8,
-    MDL_DEV_CAPTURE = 1 << 9,
+    MDL_DEV_CAPTURE = 1 << 6, /* stream_capturing */
+    MDL_DEV_IPC = 1 << 7,
+    MDL_DEV_DMABUF = 1 << 8,
+    MDL_DEV_KERNELS = 1 << 9, /* module_load, kernel_launch */
 };
 
 struct mdl_device_info {
-    char name[64], pci[32], driver[64];
-    int numa;
-    uint32_t caps;
+    char name[128], pci[32]; /* "" where the vendor does not tell; pci: 0000:01:00.0 */
 };
+
 enum mdl_copy_kind { MDL_COPY_H2D, MDL_COPY_D2H, MDL_COPY_D2D };
-typedef void *mdl_dev_stream;
+typedef void *mdl_dev_stream; /* the vendor's own; NULL: its default stream */
 typedef void *mdl_dev_event;
 
-/* Required: probe, count, enter, info, alloc, free, copy, stream_create, stream_destroy, stream_sync. The rest is
- * optional and has a capability bit. Every function works on the device that the calling thread has entered. */
-struct mdl_device {
-    uint32_t abi, size;
-    const char *vendor;                                   /* "host", "cuda" ... */
-    medleyResult_t (*probe)(char *why, size_t why_bytes); /* finds and binds the vendor's library */
-    medleyResult_t (*count)(int *count);
-    medleyResult_t (*enter)(int ordinal); /* makes the device current for this thread; leave restores what was current
-                                           */
-    void (*leave)(void);
-    medleyResult_t (*info)(int ordinal, struct mdl_device_info *info);
-    medleyResult_t (*alloc)(size_t len, void **ptr);
-    void (*free)(void *ptr);
-    medleyResult_t (*alloc_pinned)(size_t len, void **ptr);
-    void (*free_pinned)(void *ptr);
-    medleyResult_t (*pin)(void *ptr, size_t len);
-    void (*unpin)(void *ptr);
-    medleyResult_t (*classify)(const void *ptr, struct mdl_mem *mem, int *ordinal, uint64_t *buffer_id);
-    medleyResult_t (*copy)(void *dst, const void *src, size_t len, enum mdl_copy_kind kind, mdl_dev_stream stream);
-    medleyResult_t (*stream_create)(mdl_dev_stream *stream);
-    void (*stream_destroy)(mdl_dev_stream stream);
-    medleyResult_t (*stream_sync)(mdl_dev_stream stream);
-    medleyResult_t (*stream_capturing)(mdl_dev_stream stream, bool *capturing);
-    medleyResult_t (*stream_write)(mdl_dev_stream stream, void *word, uint64_t value);
-    medleyResult_t (*stream_wait)(mdl_dev_stream stream, void *word, uint64_t at_least);
-    medleyResult_t (*stream_host_func)(mdl_dev_stream stream, void (*fn)(void *), void *arg);
-    medleyResult_t (*event_create)(mdl_dev_event *event);
-    void (*event_destroy)(mdl_dev_event event);
-    medleyResult_t (*event_record)(mdl_dev_event event, mdl_dev_stream stream);
-    medleyResult_t (*event_query)(mdl_dev_event event); /* Success, InProgress or an error */
-    medleyResult_t (*stream_wait_event)(mdl_dev_stream stream, mdl_dev_event event);
-    medleyResult_t (*ipc_export)(void *ptr, uint8_t *handle, size_t *len, uint64_t *offset, int *fd);
-    medleyResult_t (*ipc_import)(const uint8_t *handle, size_t len, int fd, void **import, void **base);
-    void (*ipc_close)(void *import);
-    medleyResult_t (*dmabuf_export)(void *ptr, size_t len, int *fd, uint64_t *offset);
-    medleyResult_t (*reduce)(const void *desc, void *dst, const void *const *srcs, int nsrc, size_t count,
-                             mdl_dev_stream stream);
+enum mdl_pointer_kind {
+    MDL_POINTER_HOST,   /* ordinary memory, or pinned: the CPU may use it */
+    MDL_POINTER_DEVICE, /* only the device and its copies may */
+    MDL_POINTER_SHARED, /* managed: both may, not at once */
 };
+struct mdl_pointer {
+    enum mdl_pointer_kind kind;
+    int ordinal;   /* of the device that it belongs to; -1: unknown */
+    void *base;    /* of the allocation, and its bytes; NULL, 0: unknown */
+    size_t len;
+    uint64_t id;   /* of the allocation: never used twice in a process; 0: the vendor has none */
+};
+
+enum { MDL_IPC_BYTES = 256 };
+struct mdl_ipc {
+    uint8_t bytes[MDL_IPC_BYTES];
+    size_t len;      /* bytes of it that count */
+    uint64_t offset; /* of the pointer in the allocation that the handle names */
+    int fd;          /* travels beside the bytes; -1: none. Owned by whoever holds the structure */
+};
+
+struct mdl_grid {
+    uint32_t blocks, threads; /* of a one-dimensional grid, of a block */
+    void *const *args;        /* addresses of the arguments */
+    const size_t *sizes;      /* bytes of each */
+    int nargs;
+};
+
+/*
+ * A vendor. `probe` comes first and once for the process; only after it has succeeded may others be called. Required:
+ * probe, caps, count, enter, info, alloc, free, alloc_pinned, free_pinned, copy, stream_create, stream_destroy,
+ * stream_sync; the rest comes with its capability bit and may be NULL without it.
+ *
+ * - Every operation works on the device that the calling thread has entered, and may be called from any thread.
+ * - Nothing waits for a stream but stream_sync, and what the vendor makes wait: alloc, free, pin, unpin, module_load may
+ *   wait for all that the device has to do. So they are not called while a stream is held.
+ * - Pointers are the device's addresses, as the user has them; interior pointers are allowed everywhere.
+ * - Vendor codes become medleyUnhandledDeviceError (out of memory: medleySystemError), reported once with the name of the
+ *   vendor's call, its code and its text.
+ */
+struct mdl_device {
+    uint32_t abi;       /* MDL_PLUGIN_ABI */
+    uint32_t size;      /* sizeof(struct mdl_device) of the writer */
+    const char *vendor; /* "cuda": as in MEDLEY_DEVICE */
+    const char *title;  /* "NVIDIA CUDA" */
+    const char *proof;  /* on which hardware it was run, and when; NULL: never */
+    const void *self;   /* the adapter's own, for those that share code */
+
+    /* Finds the vendor's libraries and binds them: in folder `where` if not NULL, which is trusted to be this vendor's;
+     * otherwise where the loader looks, and only if the machine has such a device. Fails with the reason in `why`
+     * (nothing is logged), which says what was looked for. `found`: what was bound, with versions. */
+    medleyResult_t (*probe)(const struct mdl_device *d, const char *where, char *found, size_t found_bytes, char *why,
+                            size_t why_bytes);
+    uint32_t (*caps)(const struct mdl_device *d); /* enum mdl_device_caps */
+    medleyResult_t (*count)(const struct mdl_device *d, int *count);
+    medleyResult_t (*info)(const struct mdl_device *d, int ordinal, struct mdl_device_info *info);
+
+    /* Makes the device current for this thread. current: which one is; may be NULL. */
+    medleyResult_t (*enter)(const struct mdl_device *d, int ordinal);
+    medleyResult_t (*current)(const struct mdl_device *d, int *ordinal);
+
+    /* Device memory; and memory of the host that the device copies from and to at full speed, for all devices. */
+    medleyResult_t (*alloc)(const struct mdl_device *d, size_t len, void **ptr);
+    medleyResult_t (*free)(const struct mdl_device *d, void *ptr);
+    medleyResult_t (*alloc_pinned)(const struct mdl_device *d, size_t len, void **ptr);
+    medleyResult_t (*free_pinned)(const struct mdl_device *d, void *ptr);
+    medleyResult_t (*pin)(const struct mdl_device *d, void *ptr, size_t len);
+    medleyResult_t (*unpin)(const struct mdl_device *d, void *ptr);
+    medleyResult_t (*classify)(const struct mdl_device *d, const void *ptr, struct mdl_pointer *p);
+
+    /* Appends to the stream; returns at once where the host side is pinned. */
+    medleyResult_t (*copy)(const struct mdl_device *d, void *dst, const void *src, size_t len, enum mdl_copy_kind kind,
+                           mdl_dev_stream stream);
+
+    medleyResult_t (*stream_create)(const struct mdl_device *d, mdl_dev_stream *stream); /* independent of the default */
+    medleyResult_t (*stream_destroy)(const struct mdl_device *d, mdl_dev_stream stream);
+    medleyResult_t (*stream_sync)(const struct mdl_device *d, mdl_dev_stream stream);
+    medleyResult_t (*stream_capturing)(const struct mdl_device *d, mdl_dev_stream stream, bool *capturing);
+
+    medleyResult_t (*event_create)(const struct mdl_device *d, mdl_dev_event *event);
+    medleyResult_t (*event_destroy)(const struct mdl_device *d, mdl_dev_event event);
+    medleyResult_t (*event_record)(const struct mdl_device *d, mdl_dev_event event, mdl_dev_stream stream);
+    medleyResult_t (*event_query)(const struct mdl_device *d, mdl_dev_event event); /* InProgress: has not happened */
+    medleyResult_t (*stream_wait_event)(const struct mdl_device *d, mdl_dev_stream stream, mdl_dev_event event);
+
+    /* Words of host memory, 8 bytes each and 0 at first, that streams write and wait for: stream_write stores `value` behind all that
+     * is before it, its writes to host memory included; stream_wait lets nothing behind it start until
+     * (int64_t)(*word - value) >= 0. The word's address is the host's. */
+    medleyResult_t (*alloc_words)(const struct mdl_device *d, int n, uint64_t **words);
+    medleyResult_t (*free_words)(const struct mdl_device *d, int n, uint64_t **words);
+    medleyResult_t (*stream_write)(const struct mdl_device *d, mdl_dev_stream stream, uint64_t *word, uint64_t value);
+    medleyResult_t (*stream_wait)(const struct mdl_device *d, mdl_dev_stream stream, uint64_t *word, uint64_t value);
+
+    /* `fn` must not call the vendor, nor block. */
+    medleyResult_t (*stream_host_func)(const struct mdl_device *d, mdl_dev_stream stream, void (*fn)(void *), void *arg);
+
+    /* Memory of one process for another process of this vendor on this host. InvalidUsage without a log line: this
+     * memory cannot be exported. An import is closed by its object. */
+    medleyResult_t (*ipc_export)(const struct mdl_device *d, void *ptr, struct mdl_ipc *ipc);
+    medleyResult_t (*ipc_import)(const struct mdl_device *d, const struct mdl_ipc *ipc, void **import, void **ptr);
+    medleyResult_t (*ipc_close)(const struct mdl_device *d, void *import);
+
+    /* A descriptor for RDMA, owned by the caller, in which ptr lies at *offset. */
+    medleyResult_t (*dmabuf_export)(const struct mdl_device *d, void *ptr, size_t len, int *fd, uint64_t *offset);
+
+    /* Kernels from source text (the common subset of CUDA, HIP and OpenCL C that lib/dev/kernels defines). */
+    medleyResult_t (*module_load)(const struct mdl_device *d, const char *source, void **module);
+    medleyResult_t (*module_unload)(const struct mdl_device *d, void *module);
+    medleyResult_t (*kernel_find)(const struct mdl_device *d, void *module, const char *name, void **kernel);
+    medleyResult_t (*kernel_launch)(const struct mdl_device *d, void *kernel, const struct mdl_grid *grid,
+                                    mdl_dev_stream stream);
+};
+
+/* What a loaded adapter may call. */
+struct mdl_services {
+    uint32_t size;
+    medleyResult_t (*error)(medleyResult_t code, const char *format, ...); /* reports, and returns code */
+};
+
+/* A shared object with a device adapter (MEDLEY_DEVICE_PLUGIN) exports
+ * `const struct mdl_device *medley_device_v1(const struct mdl_services *services)`. */
 
 #ifdef __cplusplus
 }

@@ -34,8 +34,31 @@ struct chooser {
 
 /* ---- windows ---- */
 
+static size_t power_below(size_t n)
+{
+    size_t power = 1;
+    while (power <= n / 2) power *= 2;
+    return power;
+}
+
+size_t mdl_choose_block(const struct mdl_choose_limits *limits, uint32_t slots, size_t size)
+{
+    size_t least = LEAST_SLOT_BYTES < limits->window_bytes ? LEAST_SLOT_BYTES : limits->window_bytes;
+    size_t bytes = limits->window_bytes / (slots ? slots : 1);
+    return power_below((bytes > least ? bytes : least) / size);
+}
+
+/* Blocks are tiled by powers of two. */
+static size_t block_window(const struct chooser *ch, size_t window)
+{
+    size_t block = mdl_choose_block(ch->limits, ch->slots, ch->size);
+    if (window > block) window = block;
+    return window >= ch->count && ch->count ? ch->count : power_below(window);
+}
+
 static size_t round_window(const struct chooser *ch, size_t window)
 {
+    if (ch->limits->blocks) return block_window(ch, window);
     if (window >= ch->count) return ch->count ? ch->count : 1;
     size_t windows = (ch->count + window - 1) / window, even = (ch->count + windows - 1) / windows;
     size_t line = 64 / ch->size, rounded = (even + line - 1) / line * line;
@@ -104,6 +127,7 @@ static void try_whole(struct chooser *ch, const struct mdl_algo *algo, const str
 {
     size_t room = scratch_window(ch, cost->scratch_slots, 1);
     if (mdl_collective_is_v(&ch->c) || room < ch->count) return;
+    if (ch->limits->blocks && ch->count > mdl_choose_block(ch->limits, ch->slots, ch->size)) return;
     take(ch, predict(ch, algo, cost, ch->count ? ch->count : 1, 1));
 }
 

@@ -5,6 +5,7 @@
 
 #include "lib/api/group.h"
 #include "lib/api/redop.h"
+#include "lib/engine/stage.h"
 #include "lib/engine/stream.h"
 
 #include <stdlib.h>
@@ -177,8 +178,12 @@ static medleyResult_t check(const struct args *a, const struct mdl_comm *c)
         return mdl_error(medleyInvalidArgument, "%s: %s %d is not a rank of 0..%d", a->name,
                          a->coll >= medleyCollSend ? "peer" : "root", a->root, c->nranks - 1);
     MDL_TRY(check_op(a, c));
-    if (a->stream && !mdl_stream_known(a->stream))
+    if (a->stream && !c->stager && !mdl_stream_known(a->stream))
         return mdl_error(medleyInvalidArgument, "%s: stream %p was not made by medleyStreamCreate", a->name, a->stream);
+    if (a->stream && c->stager && mdl_stream_known(a->stream))
+        return mdl_error(medleyInvalidUsage,
+                         "%s: stream %p was made by medleyStreamCreate, but this rank's device is %s: give a stream of that",
+                         a->name, a->stream, c->cfg.device.s);
     if (is_v(a->coll)) return check_tables(a, c, elem);
     shape(a, c, &in, &out);
     MDL_TRY(check_buffer(a, a->buffer ? a->buffer : "sendbuff", a->in, in, elem));
@@ -255,6 +260,26 @@ static medleyResult_t run_later(const struct args *a, struct mdl_comm *c)
     return mdl_handle_return(a->comm, res);
 }
 
+/* A rank with a device: the stream is the vendor's, also the one that NULL stands for. */
+static medleyResult_t run_on_device(const struct args *a, struct mdl_comm *c)
+{
+    struct mdl_op *op = malloc(sizeof(*op));
+    struct mdl_dev_visit visit;
+    medleyResult_t res;
+
+    if (!op) return mdl_handle_return(a->comm, mdl_error(medleySystemError, "out of memory for an operation"));
+    res = fill_op(a, c, op);
+    if (res == medleySuccess) res = mdl_dev_enter(&c->stager->dev, &visit);
+    if (res == medleySuccess) {
+        res = mdl_stage_make(op, a->stream);
+        mdl_dev_leave(&c->stager->dev, &visit);
+    }
+    if (res == medleySuccess) return mdl_group_op_on_device(a->comm, op);
+    mdl_op_fini(op);
+    free(op);
+    return mdl_handle_return(a->comm, res);
+}
+
 static medleyResult_t issue(const struct args *a)
 {
     struct mdl_comm *c;
@@ -264,6 +289,8 @@ static medleyResult_t issue(const struct args *a)
         res = check(a, c);
         if (res != medleySuccess)
             res = mdl_handle_return(a->comm, res);
+        else if (c->stager)
+            res = run_on_device(a, c);
         else if (mdl_group_open() || a->stream || !c->blocking || mdl_queue_busy(c))
             res = run_later(a, c);
         else

@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include "lib/api/create.h"
+#include "lib/dev/dev.h"
 #include "lib/engine/transports.h"
 #include "lib/net/cpus.h"
 
@@ -74,11 +75,19 @@ static medleyResult_t apply(const medleyConfig_t *u, struct mdl_config *cfg, boo
     return set_field(cfg, "memory_budget", "MEDLEY_MEMORY_BUDGET", text);
 }
 
-static medleyResult_t check(const struct mdl_config *cfg)
+/* The calling thread's current device is meant, and the rest may run on another thread. */
+static medleyResult_t resolve_device(struct mdl_config *cfg)
 {
-    if (strcmp(cfg->device.s, "host") != 0)
-        return mdl_error(medleyInvalidArgument, "device \"%s\" is not supported by this release: only \"host\"",
-                         cfg->device.s);
+    struct mdl_dev dev;
+
+    MDL_TRY(mdl_dev_find(cfg, cfg->device.s, &dev));
+    mdl_dev_name(&dev, cfg->device.s, sizeof(cfg->device.s));
+    return medleySuccess;
+}
+
+static medleyResult_t check(struct mdl_config *cfg)
+{
+    MDL_TRY(resolve_device(cfg));
     if (cfg->cpu_set.s[0]) MDL_TRY(mdl_cpus_check(cfg->cpu_set.s));
     MDL_TRY(mdl_transports_check_names(cfg));
     MDL_TRY(mdl_algo_spec_check(cfg->algo.s));

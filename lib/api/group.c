@@ -8,6 +8,7 @@
 
 #include "lib/api/work.h"
 #include "lib/base/thread.h"
+#include "lib/engine/stage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ struct entry { /* one communicator's part of a group */
     struct mdl_batch *batch;
     void **streams;
     int nstreams;
-    bool sync; /* some operation has a NULL stream */
+    bool sync;   /* some operation has a NULL stream */
+    bool staged; /* its operations have stages */
 };
 
 static _Thread_local struct {
@@ -246,6 +248,68 @@ medleyResult_t mdl_group_op(medleyComm_t handle, struct mdl_op *op, void *stream
     return medleySuccess;
 }
 
+/* ---- operations of ranks with devices: their stages are what the streams wait for, or their callers ---- */
+
+static bool is_attended(const struct mdl_batch *b)
+{
+    mdl_list_each (it, &b->ops) {
+        const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        if (op->stage && op->stage->attended) return true;
+    }
+    return false;
+}
+
+static medleyResult_t issue_on_device(medleyComm_t handle, struct mdl_op *op)
+{
+    struct mdl_comm *c = handle->impl;
+    struct mdl_batch *b = mdl_batch_new(c);
+    medleyResult_t res;
+
+    if (!b) {
+        mdl_op_fini(op);
+        free(op);
+        return mdl_error(medleySystemError, "out of memory for an operation");
+    }
+    mdl_batch_add(b, op);
+    res = mdl_stage_launch(&b, 1);
+    if (res == medleySuccess && !is_attended(b)) return mdl_queue_submit(b, NULL, 0);
+    if (res == medleySuccess) {
+        mdl_queue_drain(c);
+        res = mdl_drive(&b, 1);
+    }
+    mdl_batch_free(b);
+    return res;
+}
+
+medleyResult_t mdl_group_op_on_device(medleyComm_t handle, struct mdl_op *op)
+{
+    struct entry *e;
+
+    if (group.depth == 0) return mdl_handle_return(handle, issue_on_device(handle, op));
+    e = entry_of(handle);
+    if (!e) {
+        mdl_op_fini(op);
+        free(op);
+        return mdl_handle_return(handle, mdl_error(medleySystemError, "out of memory for a group"));
+    }
+    e->staged = true;
+    mdl_batch_add(e->batch, op);
+    mdl_handle_leave(handle); /* until the group's end */
+    return medleySuccess;
+}
+
+/* All of a group at once, since they may need each other. */
+static medleyResult_t launch_stages(struct mdl_batch **room)
+{
+    int n = 0;
+
+    mdl_list_each (it, &group.entries) {
+        struct entry *e = mdl_container_of(it, struct entry, link);
+        if (e->staged) room[n++] = e->batch;
+    }
+    return n ? mdl_stage_launch(room, n) : medleySuccess;
+}
+
 /* ---- start and end ---- */
 
 static medleyResult_t enter_entries(void)
@@ -271,12 +335,18 @@ static medleyResult_t issue_entries(void)
     MDL_TRY(enter_entries());
     now = calloc((size_t)n, sizeof(*now));
     if (!now) return mdl_error(medleySystemError, "out of memory for a group of %d communicators", n);
+    res = launch_stages(now);
+    if (res != medleySuccess) {
+        free(now);
+        return res;
+    }
     mdl_list_each (it, &group.entries) { /* all are queued before any is waited for: they may need each other */
         struct entry *e = mdl_container_of(it, struct entry, link);
         struct mdl_comm *c = e->handle->impl;
         struct mdl_batch *b = e->batch;
 
-        if (!e->nstreams && c->blocking && !mdl_queue_busy(c)) {
+        if (e->staged && is_attended(b)) mdl_queue_drain(c);
+        if (e->staged ? is_attended(b) : !e->nstreams && c->blocking && !mdl_queue_busy(c)) {
             now[nnow++] = b;
             continue;
         }

@@ -32,5 +32,7 @@ medleyResult_t mdl_group_job(struct mdl_job *job);
 /* Issues an operation on `stream`: now, or at the group's end. Takes over op; the handle was entered and is left by
  * this function. */
 medleyResult_t mdl_group_op(medleyComm_t handle, struct mdl_op *op, void *stream);
+/* The same for an operation with a stage. */
+medleyResult_t mdl_group_op_on_device(medleyComm_t handle, struct mdl_op *op);
 
 #endif

@@ -21,12 +21,14 @@
 enum { MDL_MAX_TRANSPORTS = 8, MDL_P2P_CHANNEL = MDL_MAX_CHANNELS - 1, MDL_NO_TRANSPORT = 255 };
 
 struct mdl_batch;
+struct mdl_stager;
 
 /* What every rank told about itself at creation. */
 enum { MDL_FACTS_CPU_WORDS = 12 };
 struct mdl_rank_facts {
     uint64_t cpus[MDL_FACTS_CPU_WORDS]; /* processors that the process may use, as bits; above 767 none is told */
     char host[MEDLEY_NAME_BYTES], arch[MEDLEY_NAME_BYTES], agreed[256];
+    char device[MEDLEY_NAME_BYTES]; /* "cuda:0", or "host" for none */
     uint32_t pid, cores, net_mbps, rails;
     uint64_t board_segment, board_bytes;
 };
@@ -62,6 +64,7 @@ struct mdl_comm {
     int rank, nranks;
     bool blocking;
     struct mdl_ctl *ctl;
+    struct mdl_stager *stager; /* its device; NULL: the host */
 
     /* [any thread] failure: the first wins. abort_word is looked at in every loop */
     _Atomic uint32_t abort_word;

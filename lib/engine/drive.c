@@ -4,6 +4,7 @@
 
 #include "lib/engine/drive.h"
 #include "lib/engine/exec.h"
+#include "lib/engine/stage.h"
 #include "lib/net/bell.h"
 
 #include <errno.h>
@@ -23,6 +24,8 @@ enum { CLOCK_TURNS = 64, SPIN_TURNS = 8, SLEEP_MS_MAX = 100, MAX_BLAME = 16 };
 #define LOST_NS          (500 * 1000ull)
 #define CROWDED_FIRST_NS (10 * MDL_NS_PER_MS) /* then it is tried again, ever later if it was so again */
 #define CROWDED_MOST_NS  (160 * MDL_NS_PER_MS)
+#define GLANCE_LEAST_NS (20 * 1000ull)
+#define GLANCE_MOST_NS  MDL_NS_PER_MS
 #define GONE_NS      MDL_NS_PER_S /* how long what a rank sent before its goodbye may still be under way */
 
 void mdl_batch_init(struct mdl_batch *b, struct mdl_comm *c)
@@ -203,6 +206,20 @@ static void fail_gone(struct mdl_batch *b, int rank, double seconds)
     mdl_comm_fail(c, medleyInvalidUsage, rank, text, true);
 }
 
+/* Is there only what a device's stream has not come to yet? That may be long, and is nobody's fault. */
+static bool waits_for_stream(const struct mdl_batch *b)
+{
+    bool staged = false;
+
+    mdl_list_each (it, &b->ops) {
+        const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        if (op->state == MDL_STATE_FINISHED) continue;
+        if (op->state != MDL_STATE_NEW) return false;
+        staged |= op->stage != NULL;
+    }
+    return staged;
+}
+
 /* Looks at the clock for a batch that does not move. */
 static void check_deadlines(struct mdl_batch *b, uint64_t now)
 {
@@ -212,6 +229,10 @@ static void check_deadlines(struct mdl_batch *b, uint64_t now)
     uint64_t outstanding, waited;
     char text[MDL_ERROR_TEXT_BYTES];
 
+    if (waits_for_stream(b)) {
+        b->idle_since_ns = 0;
+        return;
+    }
     if (!b->idle_since_ns) {
         b->idle_since_ns = now;
         b->next_ask_ns = now + (uint64_t)c->cfg.stall * MDL_NS_PER_MS;
@@ -299,6 +320,23 @@ static bool arm(struct mdl_driver *d)
     return idle;
 }
 
+/* A device's stream wakes nobody: its words are looked at, the less often the longer nothing has moved. */
+static bool has_stage(const struct mdl_driver *d)
+{
+    for (int i = 0; i < d->n; i++) {
+        mdl_list_each (it, &d->batches[i]->ops)
+            if (mdl_container_of(it, struct mdl_op, link)->stage) return true;
+    }
+    return false;
+}
+
+static uint64_t glance_ns(const struct mdl_driver *d)
+{
+    uint64_t ns = d->quiet_ns / 8;
+
+    return ns < GLANCE_LEAST_NS ? GLANCE_LEAST_NS : ns > GLANCE_MOST_NS ? GLANCE_MOST_NS : ns;
+}
+
 static void sleep_armed(struct mdl_driver *d)
 {
     int timeout = d->n ? SLEEP_MS_MAX : -1; /* nothing in hand: until somebody submits */
@@ -306,7 +344,10 @@ static void sleep_armed(struct mdl_driver *d)
     for (int i = 0; i < d->n; i++) {
         if (d->batches[i]->comm->cfg.stall < timeout) timeout = (int)d->batches[i]->comm->cfg.stall;
     }
-    (void)poll(d->fds, (nfds_t)d->nfds, timeout);
+    if (has_stage(d))
+        (void)ppoll(d->fds, (nfds_t)d->nfds, &(struct timespec){.tv_nsec = (long)glance_ns(d)}, NULL);
+    else
+        (void)poll(d->fds, (nfds_t)d->nfds, timeout);
     disarm(d);
 }
 

@@ -51,6 +51,7 @@ void mdl_facts_own(const struct mdl_comm *c, struct mdl_rank_facts *f)
         snprintf(f->arch, sizeof(f->arch), "%.63s", u.machine);
     }
     network(c, f);
+    snprintf(f->device, sizeof(f->device), "%.63s", c->cfg.device.s); /* resolved when the communicator was asked for */
     snprintf(
         f->agreed, sizeof(f->agreed),
         "MEDLEY_ALGO=%.100s MEDLEY_DETERMINISTIC=%d MEDLEY_ONESHOT=%llu MEDLEY_WINDOW=%llu MEDLEY_MEMORY_BUDGET=%llu",
@@ -63,6 +64,7 @@ void mdl_facts_write(struct mdl_writer *w, const struct mdl_rank_facts *f)
     mdl_write_bytes(w, f->host, sizeof(f->host));
     mdl_write_bytes(w, f->arch, sizeof(f->arch));
     mdl_write_bytes(w, f->agreed, sizeof(f->agreed));
+    mdl_write_bytes(w, f->device, sizeof(f->device));
     mdl_write_u32(w, f->pid);
     mdl_write_u32(w, f->cores);
     mdl_write_u32(w, f->net_mbps);
@@ -77,7 +79,8 @@ medleyResult_t mdl_facts_read(struct mdl_reader *r, struct mdl_rank_facts *f)
     mdl_read_bytes(r, f->host, sizeof(f->host));
     mdl_read_bytes(r, f->arch, sizeof(f->arch));
     mdl_read_bytes(r, f->agreed, sizeof(f->agreed));
-    f->host[sizeof(f->host) - 1] = f->arch[sizeof(f->arch) - 1] = f->agreed[sizeof(f->agreed) - 1] = 0;
+    mdl_read_bytes(r, f->device, sizeof(f->device));
+    f->device[sizeof(f->device) - 1] = f->host[sizeof(f->host) - 1] = f->arch[sizeof(f->arch) - 1] = f->agreed[sizeof(f->agreed) - 1] = 0;
     f->pid = mdl_read_u32(r);
     f->cores = mdl_read_u32(r);
     f->net_mbps = mdl_read_u32(r);

@@ -11,6 +11,7 @@
 #include "lib/engine/job.h"
 #include "lib/engine/queue.h"
 #include "lib/engine/quick.h"
+#include "lib/engine/stage.h"
 #include "lib/engine/transports.h"
 #include "lib/topo/cache.h"
 #include "lib/engine/workers.h"
@@ -83,6 +84,7 @@ void mdl_comm_free(struct mdl_comm *c)
     if (c->ctl) mdl_ctl_close(c->ctl); /* no callback after it */
     mdl_job_free(c);
     mdl_queue_collect();
+    mdl_stager_close(c->stager);
     if (c->holds_workers) mdl_workers_release();
     mdl_run_free_all(c);
     while (c->all_messages) {
@@ -270,6 +272,8 @@ static uint32_t shared_cores(const struct mdl_comm *c, int r, const uint8_t *nea
     return cores > c->facts[r].cores ? cores : c->facts[r].cores;
 }
 
+static bool has_device(const struct mdl_comm *c, int r) { return strcmp(c->facts[r].device, "host") != 0; }
+
 static medleyResult_t make_team(struct mdl_comm *c, const uint8_t *rows)
 {
     size_t n = c->nranks > 0 ? (size_t)c->nranks : 1;
@@ -291,6 +295,9 @@ static medleyResult_t make_team(struct mdl_comm *c, const uint8_t *rows)
             /* a board that cannot be shared has segment 0 */
             for (int p = 0; p < c->nranks; p++)
                 if (!c->facts[r].board_segment || !c->facts[p].board_segment) row[p] &= (uint8_t)~MDL_REACH_MAP;
+            /* what is on a device cannot be read through its address */
+            for (int p = 0; p < c->nranks; p++)
+                if (has_device(c, r) || has_device(c, p)) row[p] &= (uint8_t)~MDL_REACH_GET;
         }
         tf[r].cores = shared_cores(c, r, row);
     }
@@ -370,16 +377,27 @@ static bool is_crowded(const struct mdl_comm *c)
     return here > (cores > own->cores ? cores : own->cores);
 }
 
+/* The error of one rank is what the others are told. */
+static medleyResult_t open_device(struct mdl_comm *c)
+{
+    struct mdl_dev dev;
+
+    MDL_TRY(mdl_dev_find(&c->cfg, c->cfg.device.s, &dev));
+    return dev.ops ? mdl_stager_open(&dev, c->cfg.device_staging, &c->stager) : medleySuccess;
+}
+
 static void set_limits(struct mdl_comm *c)
 {
-    bool crowded = is_crowded(c);
+    bool crowded = is_crowded(c), devices = false;
 
+    for (int r = 0; r < c->nranks; r++) devices |= has_device(c, r);
     c->limits = (struct mdl_choose_limits){
         .window_bytes = c->cfg.window,
         .scratch_bytes = c->board.scratch_bytes,
         .max_depth = MDL_MAX_DEPTH,
         .max_channels = MDL_P2P_CHANNEL,
         .oneshot_bytes = c->cfg.oneshot,
+        .blocks = devices,
     };
     c->stream_bytes = c->cfg.stream ? c->cfg.stream : mdl_cache_bytes();
     c->spin_ns = 1000 * (uint64_t)(c->cfg.spin >= 0 ? c->cfg.spin : crowded ? 0 : SPIN_US);
@@ -421,6 +439,7 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     c->holds_workers = res == medleySuccess;
     if (res == medleySuccess) res = mdl_transports_open(c);
     if (res == medleySuccess) res = make_board(c);
+    if (res == medleySuccess) res = open_device(c);
     bytes = blob_bytes(c);
     mine = calloc(bytes, 1);
     all = calloc(bytes, (size_t)c->nranks);

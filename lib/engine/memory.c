@@ -7,6 +7,7 @@
 
 #include "lib/base/copy.h"
 #include "lib/engine/exec.h"
+#include "lib/engine/stage.h"
 #include "lib/engine/workers.h"
 
 #include <stdlib.h>
@@ -28,12 +29,9 @@ size_t mdl_op_slot_count(const struct mdl_op *op, enum mdl_buffer buf, uint32_t 
     return table(op, 0)[shape];
 }
 
-/* First element of a slot in IN or OUT. */
-static size_t slot_offset(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot)
+size_t mdl_op_slot_offset(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot, uint32_t slots)
 {
-    uint32_t slots = buf == MDL_IN ? op->program->plan->in_slots : op->program->plan->out_slots;
-
-    if (slots == 1 || slot == 0) return slots > 1 && is_v(op->call.coll) ? table(op, buf == MDL_IN ? 1 : 3)[0] : 0;
+    if (slots == 1) return 0;
     if (is_v(op->call.coll)) return table(op, buf == MDL_IN ? 1 : 3)[slot];
     return (size_t)slot * op->count;
 }
@@ -81,6 +79,7 @@ medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref
     struct mdl_comm *c = op->comm;
     size_t w = window_count(run, ref), first = 0, elem = ref->acc ? mdl_dtype_acc_size(op->call.dtype) : op->elem,
            offset;
+    uint32_t slots;
 
     if (ref->slots == 1) {
         first = mdl_plan_part(w, run->prog->plan->parts, ref->lo);
@@ -99,8 +98,13 @@ medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref
         place->ptr = base + run->scratch + ref->slot * run->slot_bytes + first * elem;
         return medleySuccess;
     }
-    offset = (slot_offset(op, ref->buf, ref->slot) + run->start + first) * elem;
+    slots = ref->buf == MDL_IN ? run->prog->plan->in_slots : run->prog->plan->out_slots;
+    offset = (mdl_op_slot_offset(op, ref->buf, ref->slot, slots) + run->start + first) * elem;
     if ((int)ref->rank != c->rank) return resolve_peer_buffer(run, ref, offset, place);
+    if (op->stage && op->stage->side[ref->buf].staged) {
+        place->ptr = mdl_stage_at(op->stage, ref->buf, ref->slot, run->start + first);
+        return medleySuccess;
+    }
     place->ptr = (char *)(ref->buf == MDL_IN ? (void *)(uintptr_t)op->in : op->out) + offset;
     return medleySuccess;
 }

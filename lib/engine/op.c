@@ -8,6 +8,7 @@
 
 #include "lib/engine/exec.h"
 #include "lib/engine/quick.h"
+#include "lib/engine/stage.h"
 #include "lib/engine/transports.h"
 
 #include <sched.h>
@@ -27,7 +28,7 @@ static bool is_p2p(const struct mdl_op *op)
 {
     return op->call.coll == medleyCollSend || op->call.coll == medleyCollRecv;
 }
-static bool is_v(const struct mdl_op *op)
+bool mdl_op_is_v(const struct mdl_op *op)
 {
     return op->call.coll >= medleyCollAllGatherV && op->call.coll <= medleyCollAlltoAllV;
 }
@@ -55,8 +56,7 @@ static size_t table_span(const struct mdl_op *op, int counts)
     return end;
 }
 
-/* Bytes of IN and OUT that this rank's call uses; 0 where the collective does not use them on this rank. */
-static void buffer_bytes(const struct mdl_op *op, size_t *in, size_t *out)
+void mdl_op_buffer_bytes(const struct mdl_op *op, size_t *in, size_t *out)
 {
     size_t n = (size_t)op->comm->nranks, bytes = op->count * op->elem;
     bool root = op->call.root == op->comm->rank;
@@ -122,7 +122,7 @@ static void describe_buffers(struct mdl_op *op)
     uintptr_t in = (uintptr_t)op->in, out = (uintptr_t)op->out;
     size_t in_bytes, out_bytes;
 
-    buffer_bytes(op, &in_bytes, &out_bytes);
+    mdl_op_buffer_bytes(op, &in_bytes, &out_bytes);
     describe(op->in, in_bytes, &call->in_segment, &call->in_addr, &call->flags, MDL_LINE_IN_MAPPED);
     describe(op->out, out_bytes, &call->out_segment, &call->out_addr, &call->flags, MDL_LINE_OUT_MAPPED);
     if (in_bytes && out_bytes && op->in == in_place_address(op)) call->flags |= MDL_LINE_IN_PLACE;
@@ -137,7 +137,7 @@ static bool nothing_to_do(const struct mdl_op *op)
 
     if (op->call.coll == medleyCollBarrier) return n == 1;
     if (op->call.coll == medleyCollAlltoAllV) return false; /* only the own row is known */
-    if (!is_v(op)) return op->count == 0;
+    if (!mdl_op_is_v(op)) return op->count == 0;
     for (size_t r = 0; r < n; r++) {
         if (op->tables[r]) return false;
     }
@@ -159,7 +159,7 @@ static void finish(struct mdl_op *op, medleyResult_t res)
     op->state = MDL_STATE_FINISHED;
     op->result = res;
     if (res != medleySuccess) return;
-    buffer_bytes(op, &in, &out);
+    mdl_op_buffer_bytes(op, &in, &out);
     add(&s->calls, 1);
     add(&s->bytes, in > out ? in : out);
     if (op->issued_ns)
@@ -241,11 +241,11 @@ static struct mdl_facts gather_facts(const struct mdl_comm *c)
     };
 }
 
-static size_t longest_slot(const struct mdl_op *op)
+size_t mdl_op_longest_slot(const struct mdl_op *op)
 {
     size_t n = (size_t)op->comm->nranks, most = 0;
 
-    if (!is_v(op)) return op->count;
+    if (!mdl_op_is_v(op)) return op->count;
     for (size_t r = 0; r < n; r++) {
         if (op->tables[r] > most) most = op->tables[r];
         if (op->tables[2 * n + r] > most) most = op->tables[2 * n + r];
@@ -258,14 +258,14 @@ static size_t touched_bytes(const struct mdl_op *op)
 {
     size_t in, out;
 
-    buffer_bytes(op, &in, &out);
+    mdl_op_buffer_bytes(op, &in, &out);
     return (in + out) * (size_t)op->comm->team->host_size[op->comm->team->host[op->comm->rank]];
 }
 
 static medleyResult_t choose(struct mdl_op *op)
 {
     struct mdl_comm *c = op->comm;
-    size_t longest = longest_slot(op);
+    size_t longest = mdl_op_longest_slot(op);
     struct mdl_collective coll = {
         .coll = op->call.coll,
         .dtype = op->call.dtype,
@@ -273,7 +273,7 @@ static medleyResult_t choose(struct mdl_op *op)
         .premul = op->premul,
         .deterministic = c->cfg.deterministic,
         .root = op->call.root,
-        .count = is_v(op) ? 0 : op->count,
+        .count = mdl_op_is_v(op) ? 0 : op->count,
         .facts = gather_facts(c),
     };
     struct mdl_program_args args = {
@@ -292,12 +292,34 @@ static medleyResult_t choose(struct mdl_op *op)
     return medleySuccess;
 }
 
+/* The block of the stage that window w lies in; of all windows: the number of blocks. */
+static size_t block_of(const struct mdl_op *op, size_t w)
+{
+    return w == op->nwindows ? op->stage->nblocks : op->stage->nblocks == 1 ? 0 : w * op->window / op->stage->block;
+}
+
+static bool has_input(const struct mdl_op *op, size_t w)
+{
+    return !op->stage || mdl_stage_has(op->stage, block_of(op, w));
+}
+
+/* Blocks of which all windows are done may leave the stage. */
+static medleyResult_t pass_on(struct mdl_op *op)
+{
+    uint32_t depth = op->program->choice.depth;
+    size_t w = op->next_window > depth ? op->next_window - depth : 0;
+
+    if (!op->stage) return medleySuccess;
+    while (w < op->next_window && !op->runs[w % depth]) w++;
+    return mdl_stage_done(op->stage, block_of(op, w));
+}
+
 static medleyResult_t run_windows(struct mdl_op *op, int *events)
 {
     uint32_t depth = op->program->choice.depth;
     bool idle = true;
 
-    while (op->next_window < op->nwindows && !op->runs[op->next_window % depth]) {
+    while (op->next_window < op->nwindows && !op->runs[op->next_window % depth] && has_input(op, op->next_window)) {
         MDL_TRY(mdl_run_start(op, op->next_window, &op->runs[op->next_window % depth]));
         op->next_window++;
     }
@@ -314,6 +336,7 @@ static medleyResult_t run_windows(struct mdl_op *op, int *events)
             *run = NULL;
             op->windows_left--;
             (*events)++;
+            MDL_TRY(pass_on(op));
         }
     }
     return op->windows_left ? medleyInProgress : medleySuccess;
@@ -420,6 +443,16 @@ static medleyResult_t take_message_slot(struct mdl_comm *c, struct mdl_message_s
     return medleySuccess;
 }
 
+/* Where some rank has a device, long messages go in pieces, on both sides alike, so that they can pass through its stage.
+ * The pieces are the operation's windows. */
+static void cut_message(struct mdl_op *op)
+{
+    op->window = op->comm->limits.blocks ? MDL_STAGE_P2P_BYTES / op->elem : op->count;
+    op->nwindows = op->window && op->count ? (op->count + op->window - 1) / op->window : 1;
+    op->windows_left = op->nwindows;
+    op->next_window = 0;
+}
+
 static medleyResult_t start_message(struct mdl_op *op)
 {
     struct mdl_comm *c = op->comm;
@@ -427,7 +460,7 @@ static medleyResult_t start_message(struct mdl_op *op)
     int peer = op->call.root;
     _Atomic uint64_t *seq = &c->p2p_seq[send ? peer : c->nranks + peer];
 
-    MDL_TRY(take_message_slot(c, &op->message));
+    cut_message(op);
     op->seq = atomic_load_explicit(seq, memory_order_relaxed) + 1;
     atomic_store_explicit(seq, op->seq, memory_order_relaxed);
     op->tag = mdl_call_tag(&op->call, op->seq, 0);
@@ -436,49 +469,94 @@ static medleyResult_t start_message(struct mdl_op *op)
     return medleySuccess;
 }
 
-static medleyResult_t post_message(struct mdl_op *op)
+static size_t piece_count(const struct mdl_op *op, size_t piece)
+{
+    size_t from = piece * op->window;
+
+    return op->count - from < op->window ? op->count - from : op->window;
+}
+
+static void *piece_address(const struct mdl_op *op, size_t piece)
+{
+    enum mdl_buffer buf = op->call.coll == medleyCollSend ? MDL_IN : MDL_OUT;
+    char *all = buf == MDL_IN ? (char *)(uintptr_t)op->in : op->out;
+
+    if (op->stage && op->stage->side[buf].staged) return mdl_stage_at(op->stage, buf, 0, piece * op->window);
+    return all ? all + piece * op->window * op->elem : NULL;
+}
+
+/* Hands the next piece to the transport. InProgress: it has no room now. */
+static medleyResult_t post_piece(struct mdl_op *op)
 {
     struct mdl_comm *c = op->comm;
     int peer = op->call.root;
     const struct mdl_transport_use *t = &c->transport[c->via[peer]];
     bool send = op->call.coll == medleyCollSend;
-    uint64_t *order = &c->p2p_posted[send ? peer : c->nranks + peer];
-    struct mdl_message msg = {.len = op->count * op->elem, .tag = op->tag, .channel = MDL_P2P_CHANNEL};
+    size_t piece = op->next_window;
+    struct mdl_message_slot **slot = &op->messages[piece % MDL_MAX_DEPTH];
+    struct mdl_message msg = {.ptr = piece_address(op, piece),
+                              .len = piece_count(op, piece) * op->elem,
+                              .tag = op->tag,
+                              .channel = MDL_P2P_CHANNEL};
     _Atomic uint64_t *n = send ? &c->peers[peer].sent : &c->peers[peer].received;
     medleyResult_t res;
 
-    if (*order + 1 != op->seq) return medleyInProgress; /* an earlier one of this pair found no room yet */
-    msg.ptr = send ? (void *)(uintptr_t)op->in : op->out;
-    res = send ? t->ops->send(t->ctx, peer, &msg, op->message->request)
-               : t->ops->recv(t->ctx, peer, &msg, op->message->request);
+    if (!*slot) MDL_TRY(take_message_slot(c, slot));
+    res = send ? t->ops->send(t->ctx, peer, &msg, (*slot)->request) : t->ops->recv(t->ctx, peer, &msg, (*slot)->request);
     if (res == medleyRemoteError) op->suspect = peer;
     if (res != medleySuccess) return res;
-    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + msg.len, memory_order_relaxed);
+    add(n, msg.len);
+    op->next_window++;
+    return medleySuccess;
+}
+
+static medleyResult_t post_message(struct mdl_op *op, int *events)
+{
+    struct mdl_comm *c = op->comm;
+    bool send = op->call.coll == medleyCollSend;
+    uint64_t *order = &c->p2p_posted[send ? op->call.root : c->nranks + op->call.root];
+
+    if (*order + 1 != op->seq) return medleyInProgress; /* an earlier one of this pair found no room yet */
+    while (op->next_window < op->nwindows && op->next_window - (op->nwindows - op->windows_left) < MDL_MAX_DEPTH &&
+           has_input(op, op->next_window)) {
+        MDL_TRY(post_piece(op));
+        (*events)++;
+    }
+    if (op->next_window < op->nwindows) return medleyInProgress;
     ++*order;
     op->state = MDL_STATE_RUN;
     return medleySuccess;
 }
 
+/* Looks at the pieces that are under way, the oldest first. */
+static medleyResult_t collect_pieces(struct mdl_op *op, int *events)
+{
+    for (size_t w = op->nwindows - op->windows_left; w < op->next_window; w++) {
+        struct mdl_message_slot **slot = &op->messages[w % MDL_MAX_DEPTH];
+        const struct mdl_request *req = (*slot)->request;
+        if (req->state == MDL_REQ_FAILED) {
+            op->suspect = op->call.root;
+            return req->result == medleySuccess ? medleyInternalError : req->result;
+        }
+        if (req->state != MDL_REQ_DONE) return medleyInProgress;
+        (*slot)->next = op->comm->free_messages;
+        op->comm->free_messages = *slot;
+        *slot = NULL;
+        op->windows_left--;
+        (*events)++;
+        if (op->stage) MDL_TRY(mdl_stage_done(op->stage, w + 1 == op->nwindows ? op->stage->nblocks : block_of(op, w + 1)));
+    }
+    return op->windows_left ? medleyInProgress : medleySuccess;
+}
+
 static medleyResult_t step_message(struct mdl_op *op, int *events)
 {
-    struct mdl_request *req;
+    medleyResult_t res = medleySuccess;
 
     if (op->state == MDL_STATE_NEW) MDL_TRY(start_message(op));
-    if (op->state == MDL_STATE_LINES) {
-        MDL_TRY(post_message(op));
-        (*events)++;
-    }
-    req = op->message->request;
-    if (req->state == MDL_REQ_DONE) {
-        op->message->next = op->comm->free_messages;
-        op->comm->free_messages = op->message;
-        op->message = NULL;
-        (*events)++;
-        return medleySuccess;
-    }
-    if (req->state != MDL_REQ_FAILED) return medleyInProgress;
-    op->suspect = op->call.root;
-    return req->result == medleySuccess ? medleyInternalError : req->result;
+    if (op->state == MDL_STATE_LINES) res = post_message(op, events);
+    if (res != medleySuccess && res != medleyInProgress) return res;
+    return collect_pieces(op, events);
 }
 
 /* ---- both ---- */
@@ -536,6 +614,19 @@ static medleyResult_t fail(struct mdl_op *op)
     return op->result;
 }
 
+/* Has the stream come to the call? From then on its buffers are those of the stage. */
+static bool is_reached(struct mdl_op *op)
+{
+    struct mdl_stage *s = op->stage;
+
+    if (!s) return true;
+    if (!mdl_stage_has(s, 0)) return false;
+    if (s->side[MDL_IN].staged) op->in = s->side[MDL_IN].base;
+    if (s->side[MDL_OUT].staged) op->out = s->side[MDL_OUT].base;
+    if (s->scalar) op->scalar_at = s->scalar;
+    return true;
+}
+
 medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
 {
     struct mdl_comm *c = op->comm;
@@ -543,6 +634,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
 
     if (op->state == MDL_STATE_FINISHED) return op->result;
     if (mdl_comm_failed(c)) return fail(op);
+    if (op->state == MDL_STATE_NEW && !is_reached(op)) return medleyInProgress;
     if (op->state == MDL_STATE_NEW) {
         op->issued_ns = op->issued_ns ? op->issued_ns : mdl_now_ns();
         if (op->scalar_at) memcpy(&op->scalar, op->scalar_at, op->elem);
@@ -559,6 +651,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
         return medleyInProgress;
     }
     if (res == medleyInProgress) return res;
+    if (res == medleySuccess && op->stage) res = mdl_stage_done(op->stage, op->stage->nblocks);
     if (res != medleySuccess && !mdl_comm_failed(c)) mdl_comm_fail_here(c, res);
     if (op->state == MDL_STATE_FINISHED) return op->result;
     if (mdl_comm_failed(c)) return fail(op);
@@ -572,8 +665,22 @@ void mdl_op_fini(struct mdl_op *op)
         if (op->runs[d]) mdl_run_stop(op->runs[d]);
         op->runs[d] = NULL;
     }
+    if (op->stage) mdl_stage_let_go(op->stage);
+    op->stage = NULL;
     free(op->tables);
     op->tables = NULL;
+}
+
+static uint64_t message_bytes_left(const struct mdl_op *op)
+{
+    uint64_t left = (uint64_t)op->count * op->elem;
+
+    for (size_t w = 0; w < op->next_window; w++) {
+        const struct mdl_message_slot *slot = op->messages[w % MDL_MAX_DEPTH];
+        bool done = w < op->nwindows - op->windows_left;
+        left -= done ? piece_count(op, w) * op->elem : slot->request->bytes;
+    }
+    return left;
 }
 
 int mdl_op_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstanding)
@@ -584,8 +691,7 @@ int mdl_op_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstan
     if (op->state == MDL_STATE_FINISHED || cap < 1) return 0;
     if (is_p2p(op)) {
         peers[n++] = op->call.root;
-        *outstanding +=
-            op->count * op->elem - (op->message && op->state == MDL_STATE_RUN ? op->message->request->bytes : 0);
+        *outstanding += message_bytes_left(op);
         return n;
     }
     if (op->state == MDL_STATE_LINES) {

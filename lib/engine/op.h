@@ -46,7 +46,8 @@ struct mdl_op {
     int suspect;                         /* DOUBT: the other rank; -1: an error is nobody else's */
     medleyResult_t doubt;                /* DOUBT: the error */
     uint64_t give_up_ns;                 /* DOUBT: until when */
-    struct mdl_message_slot *message;    /* p2p */
+    struct mdl_message_slot *messages[MDL_MAX_DEPTH]; /* p2p: piece k is in slot k mod depth */
+    struct mdl_stage *stage;             /* device buffers, see stage.h; NULL: there are none */
 };
 
 /* Sets up call, tag-independent fields and state. The arguments have been validated. */
@@ -58,6 +59,11 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events); /* InProgress, or it
  * mdl_op_step. */
 bool mdl_op_run_quick(struct mdl_op *op);
 void mdl_op_fini(struct mdl_op *op);                        /* drops it in any state (after a fault) */
+
+bool mdl_op_is_v(const struct mdl_op *op);
+/* Bytes of IN and OUT that this rank's call uses; 0 where the collective does not use them on this rank. */
+void mdl_op_buffer_bytes(const struct mdl_op *op, size_t *in, size_t *out);
+size_t mdl_op_longest_slot(const struct mdl_op *op); /* elements; of V collectives as far as this rank knows */
 
 /* The peers that it waits for, at most `cap`; returns how many. outstanding: bytes posted and not moved. */
 int mdl_op_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstanding);

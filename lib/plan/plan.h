@@ -247,7 +247,12 @@ struct mdl_choose_limits {
     size_t scratch_bytes;
     uint32_t max_depth, max_channels;
     size_t oneshot_bytes;
+    bool blocks; /* some rank's buffers pass through rings of blocks: windows tile them, see mdl_choose_block */
 };
+
+/* Elements of `size` bytes in a block of a buffer of `slots` slots: a power of two, and the largest window there is. */
+size_t mdl_choose_block(const struct mdl_choose_limits *limits, uint32_t slots, size_t size);
+
 medleyResult_t mdl_algo_choose(const struct mdl_team *team, const struct mdl_collective *c, const char *spec,
                                const struct mdl_choose_limits *limits, struct mdl_choice *choice) MDL_MUST_USE;
 medleyResult_t mdl_algo_spec_check(const char *spec) MDL_MUST_USE;

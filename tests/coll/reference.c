@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "tests/coll/reference.h"
+#include "tests/coll/home.h"
 
 #include "lib/plan/text.h"
 #include "lib/reduce/reduce.h"
@@ -78,6 +79,7 @@ struct buffers {
     char *in, *out, *in_base, *out_base;
     size_t in_n, out_n;
     size_t *sc, *sd, *rc, *rd;
+    char *in_at, *out_at, *device_in, *device_out; /* what the call is given; copies on the device */
 };
 
 static size_t fill_table(size_t *counts, size_t *displs, int n, unsigned gap)
@@ -172,22 +174,49 @@ static void place(const struct coll_case *c, int rank, struct buffers *b, size_t
     }
 }
 
+/* On a device: copies of the buffers there, but for some that stay on the host. */
+static void move_in(const struct coll_case *c, struct buffers *b, size_t elem)
+{
+    b->in_at = b->in;
+    b->out_at = b->out;
+    b->device_in = b->device_out = NULL;
+    if (!home_is_device()) return;
+    if (b->in_base && c->seed % 5) b->device_in = home_copy_in(b->in_base, b->in_n * elem);
+    if (b->out_base && c->seed % 7) b->device_out = home_copy_in(b->out_base, b->out_n * elem);
+    /* in place one buffer is in the other */
+    char *in = b->in_base ? b->device_in : b->device_out, *out = b->out_base ? b->device_out : b->device_in;
+    const char *in_base = b->in_base ? b->in_base : b->out_base, *out_base = b->out_base ? b->out_base : b->in_base;
+    if (in) b->in_at = in + (b->in - in_base);
+    if (out) b->out_at = out + (b->out - out_base);
+}
+
+static void move_out(struct buffers *b, size_t elem)
+{
+    if (b->device_in && !b->out_base) home_copy_out(b->in_base, b->device_in, b->in_n * elem);
+    if (b->device_out) home_copy_out(b->out_base, b->device_out, b->out_n * elem);
+    if (b->device_in) home_free(b->device_in);
+    if (b->device_out) home_free(b->device_out);
+}
+
 static medleyResult_t call(const struct coll_case *c, const struct buffers *b, medleyRedOp_t op, medleyComm_t comm,
                            void *stream)
 {
+    const char *in = b->in_at;
+    char *out = b->out_at;
+
     switch (c->coll) {
-    case medleyCollAllReduce: return medleyAllReduce(b->in, b->out, c->count, c->dtype, op, comm, stream);
-    case medleyCollReduce: return medleyReduce(b->in, b->out, c->count, c->dtype, op, c->root, comm, stream);
-    case medleyCollBroadcast: return medleyBroadcast(b->in, b->out, c->count, c->dtype, c->root, comm, stream);
-    case medleyCollAllGather: return medleyAllGather(b->in, b->out, c->count, c->dtype, comm, stream);
-    case medleyCollReduceScatter: return medleyReduceScatter(b->in, b->out, c->count, c->dtype, op, comm, stream);
-    case medleyCollAlltoAll: return medleyAlltoAll(b->in, b->out, c->count, c->dtype, comm, stream);
-    case medleyCollGather: return medleyGather(b->in, b->out, c->count, c->dtype, c->root, comm, stream);
-    case medleyCollScatter: return medleyScatter(b->in, b->out, c->count, c->dtype, c->root, comm, stream);
+    case medleyCollAllReduce: return medleyAllReduce(in, out, c->count, c->dtype, op, comm, stream);
+    case medleyCollReduce: return medleyReduce(in, out, c->count, c->dtype, op, c->root, comm, stream);
+    case medleyCollBroadcast: return medleyBroadcast(in, out, c->count, c->dtype, c->root, comm, stream);
+    case medleyCollAllGather: return medleyAllGather(in, out, c->count, c->dtype, comm, stream);
+    case medleyCollReduceScatter: return medleyReduceScatter(in, out, c->count, c->dtype, op, comm, stream);
+    case medleyCollAlltoAll: return medleyAlltoAll(in, out, c->count, c->dtype, comm, stream);
+    case medleyCollGather: return medleyGather(in, out, c->count, c->dtype, c->root, comm, stream);
+    case medleyCollScatter: return medleyScatter(in, out, c->count, c->dtype, c->root, comm, stream);
     case medleyCollBarrier: return medleyBarrier(comm, stream);
-    case medleyCollAllGatherV: return medleyAllGatherV(b->in, b->in_n, b->out, b->rc, b->rd, c->dtype, comm, stream);
-    case medleyCollReduceScatterV: return medleyReduceScatterV(b->in, b->out, b->sc, b->sd, c->dtype, op, comm, stream);
-    case medleyCollAlltoAllV: return medleyAlltoAllV(b->in, b->sc, b->sd, b->out, b->rc, b->rd, c->dtype, comm, stream);
+    case medleyCollAllGatherV: return medleyAllGatherV(in, b->in_n, out, b->rc, b->rd, c->dtype, comm, stream);
+    case medleyCollReduceScatterV: return medleyReduceScatterV(in, out, b->sc, b->sd, c->dtype, op, comm, stream);
+    case medleyCollAlltoAllV: return medleyAlltoAllV(in, b->sc, b->sd, out, b->rc, b->rd, c->dtype, comm, stream);
     default: return medleyInvalidArgument;
     }
 }
@@ -265,6 +294,7 @@ int coll_case_run(const struct coll_case *c, medleyComm_t comm, int rank, int n,
     size_t elem = mdl_dtype_size(c->dtype);
     struct buffers b = {0};
     char *before, scalar[8] = {0}, text[256];
+    void *device_scalar = NULL;
     medleyRedOp_t op = c->op;
     medleyResult_t res = medleySuccess;
     int wrong;
@@ -275,13 +305,23 @@ int coll_case_run(const struct coll_case *c, medleyComm_t comm, int rank, int n,
     for (size_t i = 0; i < b.in_n; i++) store(c->dtype, b.in + i * elem, value(c, rank, i));
     before = malloc(b.out_n * elem + 8);
     memcpy(before, b.out, b.out_n * elem);
+    move_in(c, &b, elem);
+    if (home_is_device()) stream = home_stream();
     if (c->op == medleyNumOps) {
+        bool there = home_is_device() && c->seed % 3;
         store(c->dtype, scalar, factor(rank));
-        res = medleyRedOpCreatePreMulSum(&op, scalar, c->dtype, medleyScalarHostImmediate, comm);
+        if (there) device_scalar = home_copy_in(scalar, sizeof(scalar));
+        res = medleyRedOpCreatePreMulSum(&op, there ? device_scalar : scalar, c->dtype,
+                                         there ? medleyScalarDevice : medleyScalarHostImmediate, comm);
     }
     if (res == medleySuccess) res = call(c, &b, op, comm, stream);
     if (res == medleySuccess && c->op == medleyNumOps) res = medleyRedOpDestroy(op, comm);
-    if (res == medleySuccess && stream) res = medleyStreamSynchronize(stream);
+    if (res == medleySuccess && home_is_device())
+        res = home_sync();
+    else if (res == medleySuccess && stream)
+        res = medleyStreamSynchronize(stream);
+    move_out(&b, elem);
+    if (device_scalar) home_free(device_scalar);
     if (res != medleySuccess) {
         coll_case_text(c, text, sizeof(text));
         fprintf(stderr, "rank %d: %s: %s: %s\n", rank, text, medleyGetErrorString(res), medleyGetLastError(comm));

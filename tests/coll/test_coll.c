@@ -10,6 +10,7 @@
 #include "config.h"
 
 #include "tests/coll/cover.h"
+#include "tests/coll/home.h"
 #include "tests/coll/ranks.h"
 #include "tests/coll/reference.h"
 
@@ -105,7 +106,13 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
     void *stream = NULL;
     int wrong = 0;
 
-    if (ranks_comm(w, rank, NULL, &comm) != medleySuccess) {
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    config.device = home_name(rank);
+    if (home_enter(config.device, rank % 3 != 2) != medleySuccess) {
+        fprintf(stderr, "rank %d: no device %s: %s\n", rank, config.device, medleyGetLastError(NULL));
+        return 1;
+    }
+    if (ranks_comm(w, rank, &config, &comm) != medleySuccess) {
         fprintf(stderr, "rank %d: cannot make the communicator: %s\n", rank, medleyGetLastError(NULL));
         return 1;
     }
@@ -128,6 +135,7 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
                (unsigned long long)stats.plans_built, (unsigned long long)stats.plans_reused);
     if (stream && medleyStreamDestroy(stream) != medleySuccess) wrong = 1;
     if (wrong ? medleyCommAbort(comm) : medleyCommDestroy(comm)) wrong = 1;
+    home_leave();
     free(list);
     return wrong ? 1 : 0;
 }

@@ -8,7 +8,7 @@
 #include "tests/plan/run.h"
 #include <stdio.h>
 
-static const struct mdl_choose_limits defaults = {1u << 20, 64u << 20, 4, 64, 8192};
+static const struct mdl_choose_limits defaults = {1u << 20, 64u << 20, 4, 64, 8192, false};
 
 static struct mdl_choice choose(const struct team *team, const struct mdl_collective *c, const char *spec)
 {

@@ -11,17 +11,17 @@ allowed() {
   case $1 in
   lib/base) echo "$base" ;;
   lib/net) echo "$net" ;;
-  lib/topo | lib/boot | lib/mem | lib/reduce) echo "$contracts|$1/" ;;
+  lib/topo | lib/boot | lib/mem | lib/dev | lib/reduce) echo "$contracts|$1/" ;;
   # They map the segments that lib/mem makes.
   transports | devices) echo "$contracts|lib/mem/mem\\.h|$1/" ;;
   lib/plan) echo "$base|medley/plugin\\.h|lib/reduce/reduce\\.h|lib/topo/team\\.h|lib/plan/" ;;
   lib/algo) echo "$base|lib/plan/plan\\.h|lib/algo/" ;;
-  lib/engine) echo "$contracts|lib/(topo|boot|mem|reduce|plan|algo|engine)/" ;;
+  lib/engine) echo "$contracts|lib/(topo|boot|mem|dev|reduce|plan|algo|engine)/" ;;
   lib/api) echo "$contracts|lib/" ;;
   esac
 }
 
-for folder in lib/base lib/net lib/topo lib/boot lib/mem lib/reduce lib/plan lib/algo lib/engine lib/api transports devices; do
+for folder in lib/base lib/net lib/topo lib/boot lib/mem lib/dev lib/reduce lib/plan lib/algo lib/engine lib/api transports devices; do
   [ -d "$top/$folder" ] || continue
   may=$(allowed $folder)
   # "file:include" of all that is ours: in quotes, or one of the installed headers.

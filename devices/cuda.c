@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* NVIDIA CUDA 11 to 13. */
+#include "config.h"
+
+#include "devices/cuda_family.h"
+
+static const char *const runtimes[] = {"libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so", NULL};
+static const char *const drivers[] = {"libcuda.so.1", NULL};
+static const char *const nodes[] = {"/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-ctrl-gpu", NULL};
+/* of T-Head, Kunlunxin, Hygon and Iluvatar, whose libraries have the same names */
+static const char *const foreign[] = {"hggcGetDeviceCount", "xpu_device_count", "hipGetDeviceCount", "ixDriverGetVersion",
+                                      NULL};
+
+static struct mdl_cuda_state state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_cuda_vendor cuda = {
+    .prefix = "cuda",
+    .driver_prefix = "cu",
+    .runtimes = runtimes,
+    .drivers = drivers,
+    .nodes = nodes,
+    .foreign = foreign,
+    .not_ready = 600,
+    .out_of_memory = 2,
+    .ipc_flag = 1,
+    .state = &state,
+};
+
+const struct mdl_device mdl_device_cuda = MDL_CUDA_DEVICE("cuda", "NVIDIA CUDA", NULL, &cuda);

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AMD HIP, from ROCm 5 to 7. The driver's calls are in the same library and have the same prefix. */
+#include "config.h"
+
+#include "devices/cuda_family.h"
+
+static const char *const runtimes[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so",
+                                       NULL};
+static const char *const nodes[] = {"/dev/kfd", NULL};
+
+static struct mdl_cuda_state state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_cuda_rename renames[] = {
+    {MDL_CUDA_HOST_ALLOC, "HostMalloc"},       {MDL_CUDA_HOST_FREE, "HostFree"},
+    {MDL_CUDA_RANGE, "MemGetAddressRange"},    {MDL_CUDA_WRITE_WORD, "StreamWriteValue64"},
+    {MDL_CUDA_WAIT_WORD, "StreamWaitValue64"}, {MDL_CUDA_WORD_ALLOC, "ExtMallocWithFlags"},
+    {MDL_CUDA_BUFFER_ID, NULL},                {MDL_CUDA_FUNC_CALLBACK, "StreamAddCallback"},
+    {MDL_CUDA_NUM_CALLS, NULL},
+};
+
+static const struct mdl_cuda_vendor hip = {
+    .prefix = "hip",
+    .driver_prefix = "hip",
+    .runtimes = runtimes,
+    .nodes = nodes,
+    .renames = renames,
+    .quirks = MDL_CUDA_WAIT_MASK | MDL_CUDA_SIGNAL_WORDS | MDL_CUDA_HIP_TYPES,
+    .not_ready = 600,
+    .out_of_memory = 2,
+    .ipc_flag = 1,
+    .state = &state,
+};
+
+const struct mdl_device mdl_device_hip = MDL_CUDA_DEVICE("hip", "AMD HIP", NULL, &hip);

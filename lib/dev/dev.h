@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Devices of this process: which vendors there are, and which device a name means.
+ *
+ * A vendor's libraries are bound at the first look at it and stay until the process ends: runtimes do not survive being
+ * unloaded. A vendor that was not found is looked for again at the next look.
+ */
+#ifndef MDL_DEV_DEV_H_
+#define MDL_DEV_DEV_H_
+
+#include "lib/base/config.h"
+#include <medley/plugin.h>
+
+extern const struct mdl_device *const mdl_devices[]; /* made from devices/devices.am */
+
+/* A device of this process; ops NULL: the host, which is no device. */
+struct mdl_dev {
+    const struct mdl_device *ops;
+    int ordinal;
+    uint32_t caps; /* enum mdl_device_caps */
+};
+
+/* What `name` means for the calling thread: "host"; "cuda:1"; "cuda": its current device, or 0; "auto": the current
+ * device of the one vendor that is here, else the host. InvalidArgument: no such vendor or number, or it is not usable
+ * here, with the reason. */
+medleyResult_t mdl_dev_find(const struct mdl_config *cfg, const char *name, struct mdl_dev *dev) MDL_MUST_USE;
+medleyResult_t mdl_dev_check_name(const struct mdl_config *cfg, const char *name) MDL_MUST_USE; /* could it mean one? */
+
+void mdl_dev_name(const struct mdl_dev *dev, char *text, size_t bytes); /* "cuda:1", "host" */
+
+/* Makes the device current for this thread until leave, which restores what was. */
+struct mdl_dev_visit {
+    int before; /* -1: nothing to restore */
+};
+medleyResult_t mdl_dev_enter(const struct mdl_dev *dev, struct mdl_dev_visit *visit) MDL_MUST_USE;
+void mdl_dev_leave(const struct mdl_dev *dev, struct mdl_dev_visit *visit);
+
+/* For tools: vendor number `index`, from 0; false past the last. */
+struct mdl_dev_row {
+    const struct mdl_device *ops;
+    bool bound;
+    char found[256], why[768]; /* bound: what, else the reason */
+};
+bool mdl_dev_row(const struct mdl_config *cfg, int index, struct mdl_dev_row *row);
+
+#endif

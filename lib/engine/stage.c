@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See stage.h: the communicator's device, the room of a stage, and when it is free again. */
+#include "config.h"
+
+#include "lib/engine/stage.h"
+#include "lib/engine/comm.h"
+#include "lib/engine/op.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* What a wait for a word is released with when there is nothing to wait for any more: larger than any number of blocks,
+ * and still larger as a signed difference. */
+#define RELEASED ((uint64_t)1 << 62)
+
+#define CLOSE_NS (2 * MDL_NS_PER_S)
+
+/* Stagers of communicators that ended while a stream still used their room. */
+static struct {
+    pthread_mutex_t lock;
+    struct mdl_list list;
+    bool made;
+} left_behind = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---- the communicator's device ---- */
+
+static bool has_words(const struct mdl_stager *s) { return (s->dev.caps & MDL_DEV_WORDS) != 0; }
+
+static void free_stager(struct mdl_stager *s)
+{
+    const struct mdl_device *d = s->dev.ops;
+
+    if (s->word[0]) (void)d->free_words(d, 2 * MDL_STAGES_MOST, s->word);
+    if (s->pinned) (void)d->free_pinned(d, s->pinned);
+    mdl_arena_fini(&s->arena);
+    free(s);
+}
+
+static medleyResult_t fill_stager(struct mdl_stager *s, size_t bytes)
+{
+    const struct mdl_device *d = s->dev.ops;
+
+    MDL_TRY(d->alloc_pinned(d, bytes, &s->pinned));
+    if (!mdl_arena_init(&s->arena, s->pinned, bytes)) return mdl_error(medleySystemError, "out of memory for a device");
+    return has_words(s) ? d->alloc_words(d, 2 * MDL_STAGES_MOST, s->word) : medleySuccess;
+}
+
+medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct mdl_stager **out)
+{
+    struct mdl_stager *s = calloc(1, sizeof(*s));
+    struct mdl_dev_visit visit;
+    medleyResult_t res;
+
+    if (!s) return mdl_error(medleySystemError, "out of memory for a device");
+    s->dev = *dev;
+    mdl_list_init(&s->stages);
+    res = mdl_dev_enter(dev, &visit);
+    if (res != medleySuccess) {
+        free(s);
+        return res;
+    }
+    res = fill_stager(s, bytes);
+    if (res == medleySuccess)
+        *out = s;
+    else
+        free_stager(s);
+    mdl_dev_leave(dev, &visit);
+    return res;
+}
+
+/* ---- the end of a stage ---- */
+
+static uint64_t *arrived_word(const struct mdl_stage *s, const struct mdl_stager *st) { return st->word[2 * s->pair]; }
+
+static uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+
+/* Is the stream through with it? */
+static bool is_through(const struct mdl_stager *st, struct mdl_stage *s)
+{
+    const struct mdl_device *d = st->dev.ops;
+
+    if (!atomic_load_explicit(&s->let_go, memory_order_acquire)) return false; /* pairs with mdl_stage_let_go */
+    if (!s->launched) return true;
+    if (!s->attended) return load(arrived_word(s, st)) >= s->nblocks + 1;
+    return !s->last || d->event_query(d, s->last) != medleyInProgress;
+}
+
+static void give_back(struct mdl_stager *st, struct mdl_stage *s)
+{
+    const struct mdl_device *d = st->dev.ops;
+
+    for (int i = 0; i < 2; i++)
+        if (s->side[i].base) mdl_arena_give(&st->arena, s->side[i].base, s->side[i].bytes);
+    if (s->scalar) mdl_arena_give(&st->arena, s->scalar, sizeof(uint64_t));
+    if (s->pair >= 0) st->pair_taken[s->pair] = false;
+    for (int i = 0; i < MDL_STAGE_RING; i++)
+        if (s->event[i]) (void)d->event_destroy(d, s->event[i]);
+    if (s->last) (void)d->event_destroy(d, s->last);
+    mdl_list_remove(&s->link);
+    free(s);
+}
+
+/* True: none is left. */
+static bool reap(struct mdl_stager *st)
+{
+    mdl_list_each (it, &st->stages) {
+        struct mdl_stage *s = mdl_container_of(it, struct mdl_stage, link);
+        if (is_through(st, s)) give_back(st, s);
+    }
+    return mdl_list_empty(&st->stages);
+}
+
+static void reap_left_behind(void)
+{
+    pthread_mutex_lock(&left_behind.lock);
+    if (left_behind.made) {
+        mdl_list_each (it, &left_behind.list) {
+            struct mdl_stager *st = mdl_container_of(it, struct mdl_stager, link);
+            struct mdl_dev dev = st->dev;
+            struct mdl_dev_visit visit;
+            if (mdl_dev_enter(&dev, &visit) != medleySuccess) continue;
+            if (reap(st)) {
+                mdl_list_remove(&st->link);
+                free_stager(st);
+            }
+            mdl_dev_leave(&dev, &visit);
+        }
+    }
+    pthread_mutex_unlock(&left_behind.lock);
+}
+
+static void leave_behind(struct mdl_stager *st)
+{
+    MDL_WARN(MDL_COLL, "a stream of %s:%d still uses %zu bytes of staging memory of a communicator that has ended",
+             st->dev.ops->vendor, st->dev.ordinal, st->arena.len);
+    pthread_mutex_lock(&left_behind.lock);
+    if (!left_behind.made) mdl_list_init(&left_behind.list);
+    left_behind.made = true;
+    mdl_list_append(&left_behind.list, &st->link);
+    pthread_mutex_unlock(&left_behind.lock);
+}
+
+static void nap(void)
+{
+    const struct timespec ts = {.tv_nsec = 50000};
+
+    nanosleep(&ts, NULL);
+}
+
+void mdl_stager_close(struct mdl_stager *st)
+{
+    uint64_t until = mdl_now_ns() + CLOSE_NS;
+    struct mdl_dev_visit visit;
+    struct mdl_dev dev;
+
+    reap_left_behind();
+    if (!st) return;
+    dev = st->dev;
+    if (mdl_dev_enter(&dev, &visit) != medleySuccess) return leave_behind(st);
+    while (!reap(st) && mdl_now_ns() < until) nap();
+    if (mdl_list_empty(&st->stages))
+        free_stager(st);
+    else
+        leave_behind(st);
+    mdl_dev_leave(&dev, &visit);
+}
+
+/* ---- where a call's buffers are ---- */
+
+/* Shared memory is treated as the device's: the host must not touch it while the device runs. */
+static medleyResult_t find_out(struct mdl_op *op, const void *p, bool *of_device)
+{
+    const struct mdl_dev *dev = &op->comm->stager->dev;
+    struct mdl_pointer where;
+
+    *of_device = false;
+    if (!p) return medleySuccess;
+    if (!(dev->caps & MDL_DEV_POINTERS)) {
+        *of_device = true; /* it cannot be asked, and a copy takes any address */
+        return medleySuccess;
+    }
+    MDL_TRY(dev->ops->classify(dev->ops, p, &where));
+    if (where.kind == MDL_POINTER_DEVICE && where.ordinal >= 0 && where.ordinal != dev->ordinal)
+        return mdl_error(medleyInvalidArgument, "buffer %p is on %s:%d, but this rank's device is %s:%d", p,
+                         dev->ops->vendor, where.ordinal, dev->ops->vendor, dev->ordinal);
+    *of_device = where.kind != MDL_POINTER_HOST;
+    return medleySuccess;
+}
+
+static void shape(struct mdl_stage *s, const struct mdl_op *op)
+{
+    const struct mdl_comm *c = op->comm;
+    struct mdl_collective coll = {.coll = op->call.coll};
+    uint32_t in = 1, out = 1, most;
+
+    if (op->call.coll < medleyCollSend) mdl_collective_slots(&coll, c->nranks, &in, &out);
+    most = in > out ? in : out;
+    s->side[MDL_IN].slots = in;
+    s->side[MDL_OUT].slots = out;
+    s->elem = op->elem;
+    s->block = op->call.coll >= medleyCollSend ? MDL_STAGE_P2P_BYTES / op->elem
+                                               : mdl_choose_block(&c->limits, most, op->elem);
+    s->stride = s->block;
+    s->nblocks = (mdl_op_longest_slot(op) + s->block - 1) / s->block;
+    if (!s->nblocks || (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged)) s->nblocks = 1;
+    if (s->nblocks == 1 && !mdl_op_is_v(op)) s->stride = op->count; /* as the user's buffer is */
+}
+
+medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
+{
+    struct mdl_stager *st = op->comm->stager;
+    const struct mdl_device *d = st->dev.ops;
+    bool capturing = false, scalar = false;
+    size_t in_bytes, out_bytes;
+    struct mdl_stage *s;
+
+    if (st->dev.caps & MDL_DEV_CAPTURE) MDL_TRY(d->stream_capturing(d, stream, &capturing));
+    if (capturing)
+        return mdl_error(medleyInvalidUsage, "the stream is being captured into a graph, which is not supported");
+    s = calloc(1, sizeof(*s));
+    if (!s) return mdl_error(medleySystemError, "out of memory for an operation");
+    mdl_op_buffer_bytes(op, &in_bytes, &out_bytes);
+    s->side[MDL_IN].user = in_bytes ? (char *)(uintptr_t)op->in : NULL;
+    s->side[MDL_OUT].user = out_bytes ? op->out : NULL;
+    *s = (struct mdl_stage){.op = op, .stream = stream, .attended = !has_words(st), .pair = -1,
+                            .side = {s->side[0], s->side[1]}};
+    mdl_list_init(&s->link);
+    op->stage = s;
+    for (int i = 0; i < 2; i++) MDL_TRY(find_out(op, s->side[i].user, &s->side[i].staged));
+    MDL_TRY(find_out(op, op->scalar_at, &scalar));
+    if (scalar) s->scalar_user = op->scalar_at;
+    shape(s, op);
+    return medleySuccess;
+}
+
+/* ---- room ---- */
+
+static void drop_room(struct mdl_stager *st, struct mdl_stage *s)
+{
+    for (int i = 0; i < 2; i++) {
+        if (s->side[i].base) mdl_arena_give(&st->arena, s->side[i].base, s->side[i].bytes);
+        s->side[i].base = NULL;
+    }
+}
+
+static bool take_ring(struct mdl_stager *st, struct mdl_stage *s, size_t ring)
+{
+    for (int i = 0; i < 2; i++) {
+        struct mdl_stage_side *b = &s->side[i];
+        if (!b->staged) continue;
+        b->bytes = ring * b->slots * s->stride * s->elem;
+        b->base = mdl_arena_take(&st->arena, b->bytes);
+        if (!b->base) {
+            drop_room(st, s);
+            return false;
+        }
+    }
+    s->ring = ring;
+    return true;
+}
+
+static bool take_pair(struct mdl_stager *st, struct mdl_stage *s)
+{
+    for (int i = 0; i < MDL_STAGES_MOST; i++) {
+        if (st->pair_taken[i]) continue;
+        st->pair_taken[i] = true;
+        s->pair = i;
+        *st->word[2 * i] = *st->word[2 * i + 1] = 0;
+        return true;
+    }
+    return false;
+}
+
+/* Everything that the stage needs and that may be short; a shorter ring does too. */
+static bool take_room(struct mdl_stager *st, struct mdl_stage *s)
+{
+    size_t ring = s->nblocks < MDL_STAGE_RING ? s->nblocks : MDL_STAGE_RING;
+
+    if (!s->attended && s->pair < 0 && !take_pair(st, s)) return false;
+    if (s->scalar_user && !s->scalar) s->scalar = mdl_arena_take(&st->arena, sizeof(uint64_t));
+    if (s->scalar_user && !s->scalar) return false;
+    for (; ring; ring--)
+        if (take_ring(st, s, ring)) return true;
+    return false;
+}
+
+medleyResult_t mdl_stage_reserve(struct mdl_stage *s)
+{
+    struct mdl_comm *c = s->op->comm;
+    struct mdl_stager *st = c->stager;
+
+    (void)reap(st);
+    while (!take_room(st, s)) {
+        bool others = false;
+        mdl_list_each (it, &st->stages) others |= mdl_container_of(it, struct mdl_stage, link)->launched;
+        if (!others)
+            return mdl_error(medleyInvalidUsage,
+                             "a call, or all the calls of a group, need more than %zu bytes of pinned memory: raise "
+                             "MEDLEY_DEVICE_STAGING",
+                             st->arena.len);
+        if (mdl_comm_failed(c)) return mdl_comm_fault(c);
+        nap();
+        (void)reap(st);
+    }
+    mdl_list_append(&st->stages, &s->link);
+    return medleySuccess;
+}
+
+/* ---- the executing thread's side ---- */
+
+void mdl_stage_let_go(struct mdl_stage *s)
+{
+    struct mdl_stager *st = s->op->comm->stager;
+
+    if (s->launched && !s->attended) __atomic_store_n(st->word[2 * s->pair + 1], RELEASED, __ATOMIC_RELEASE);
+    if (s->launched && s->attended) mdl_stage_close_attended(s);
+    s->op = NULL;
+    if (mdl_list_empty(&s->link)) {
+        free(s); /* it was never given room */
+        return;
+    }
+    atomic_store_explicit(&s->let_go, true, memory_order_release); /* pairs with is_through */
+}

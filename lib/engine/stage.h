@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Device buffers of an operation: they pass through pinned memory of the host, block by block, inside the user's stream.
+ *
+ * A block is the same range of elements of every slot of a buffer. Room is a ring of a few blocks for IN and for OUT, so
+ * that copies of later blocks overlap with the network and the reduction of earlier ones. What the stream gets, all at
+ * once when the call is issued:
+ *
+ *     copy in block 0 .. ring-1, each followed by "arrived" = its number + 1;
+ *     for each block b: wait until "ready" > b; copy out b; copy in b + ring, "arrived" = b + ring + 1;
+ *     "arrived" = number of blocks + 1
+ *
+ * So the stream itself keeps the order: what comes after the call sees its result, and a block's room is taken again only
+ * when it is free. The executing thread looks at the one word, and writes the other; it never calls the vendor. Where a
+ * stream cannot wait for a word, the calling thread stays in the call and appends what comes next to the stream itself
+ * (`attended`), told by events how far the stream is, or, without events, by waiting for the stream.
+ *
+ * Windows of plans tile blocks (mdl_choose_limits.blocks), so that no reference crosses the end of a ring.
+ */
+#ifndef MDL_ENGINE_STAGE_H_
+#define MDL_ENGINE_STAGE_H_
+
+#include "lib/dev/arena.h"
+#include "lib/dev/dev.h"
+#include "lib/engine/drive.h"
+
+enum { MDL_STAGE_RING = 4, MDL_STAGES_MOST = 512, MDL_STAGE_P2P_BYTES = 131072 };
+
+struct mdl_stage_side {
+    bool staged; /* the user's buffer is the device's */
+    uint32_t slots;
+    char *user, *base; /* the user's buffer; the ring */
+    size_t bytes;      /* of the ring */
+};
+
+struct mdl_stage {
+    struct mdl_list link; /* in the stager's list, from launch on */
+    struct mdl_op *op;    /* until it lets go */
+    mdl_dev_stream stream;
+    struct mdl_stage_side side[2];   /* MDL_IN, MDL_OUT */
+    size_t elem, block, stride;      /* elements of a block; from slot to slot in the ring */
+    size_t nblocks, ring;
+    bool attended, launched;
+    size_t put_in, put_out; /* blocks appended to the stream so far */
+    size_t seen;            /* blocks known to have arrived */
+    int pair;               /* of words, -1: none yet */
+    mdl_dev_event event[MDL_STAGE_RING], last;
+    char *scalar; /* pinned copy of a scalar of the device, NULL: none */
+    const void *scalar_user;
+    _Atomic bool let_go; /* by the operation: the room goes when the stream is through */
+};
+
+/* A communicator's device, with what its stages are made of. Used by the threads that issue calls, one at a time. */
+struct mdl_stager {
+    struct mdl_dev dev;
+    struct mdl_arena arena;
+    void *pinned;
+    uint64_t *word[2 * MDL_STAGES_MOST]; /* pair i: arrived, ready */
+    bool pair_taken[MDL_STAGES_MOST];
+    struct mdl_list stages; /* launched and not through */
+    struct mdl_list link;   /* among those that their communicators left behind */
+};
+
+medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct mdl_stager **s) MDL_MUST_USE;
+void mdl_stager_close(struct mdl_stager *s); /* waits shortly for the streams; what they still use stays */
+
+/* For an operation of a communicator with a device that was just set up: finds out where its buffers are. Sets
+ * op->stage. InvalidUsage: the stream is being captured; InvalidArgument: a buffer of another device. */
+medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream) MDL_MUST_USE;
+
+/* Takes room for all the operations with stages among the batches and appends their work to their streams. The calling
+ * thread has entered the device of each. An error leaves nothing launched, or has failed the communicator. */
+medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n) MDL_MUST_USE;
+
+/* stage.c, stage_stream.c: the parts of the above. */
+medleyResult_t mdl_stage_reserve(struct mdl_stage *s) MDL_MUST_USE;
+void mdl_stage_close_attended(struct mdl_stage *s);
+
+/* For the executing thread. */
+bool mdl_stage_has(struct mdl_stage *s, size_t block); /* has it arrived, with the room of its results free? */
+medleyResult_t mdl_stage_done(struct mdl_stage *s, size_t blocks) MDL_MUST_USE; /* so many blocks have been worked on */
+void mdl_stage_let_go(struct mdl_stage *s);            /* the operation has ended, one way or the other */
+
+/* Where element `first` of a slot is, in its block's place. */
+static inline char *mdl_stage_at(const struct mdl_stage *s, int side, uint32_t slot, size_t first)
+{
+    const struct mdl_stage_side *b = &s->side[side];
+    size_t block = first / s->block;
+
+    return b->base + (((block % s->ring) * b->slots + slot) * s->stride + first % s->block) * s->elem;
+}
+
+#endif

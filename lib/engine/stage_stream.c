@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a stage appends to the user's stream, and what the executing thread sees of it (stage.h).
+ *
+ * Of a group, messages on one stream are appended in turns, block by block, since each may need the others to proceed:
+ * when block b of none is stuck, block b + 1 is reached by all. Collectives follow one after the other.
+ */
+#include "config.h"
+
+#include "lib/engine/comm.h"
+#include "lib/engine/exec.h"
+#include "lib/engine/stage.h"
+
+static struct mdl_stager *stager_of(const struct mdl_stage *s) { return s->op->comm->stager; }
+static const struct mdl_device *device_of(const struct mdl_stage *s) { return stager_of(s)->dev.ops; }
+static bool has_events(const struct mdl_stage *s) { return (stager_of(s)->dev.caps & MDL_DEV_EVENTS) != 0; }
+static uint64_t *arrived_word(const struct mdl_stage *s) { return stager_of(s)->word[2 * s->pair]; }
+static uint64_t *ready_word(const struct mdl_stage *s) { return stager_of(s)->word[2 * s->pair + 1]; }
+
+/* ---- copies ---- */
+
+/* Elements of a slot that lie in block b. */
+static size_t part(const struct mdl_stage *s, enum mdl_buffer buf, uint32_t slot, size_t b)
+{
+    uint32_t slots = s->side[buf].slots;
+    size_t n = mdl_op_slot_count(s->op, buf, slot, slots == 1 ? (uint32_t)s->op->comm->rank : slot), from = b * s->block;
+
+    if (n <= from) return 0;
+    return n - from < s->block ? n - from : s->block;
+}
+
+static medleyResult_t copy(const struct mdl_stage *s, enum mdl_buffer buf, char *user, char *room, size_t bytes)
+{
+    const struct mdl_device *d = device_of(s);
+
+    if (buf == MDL_IN) return d->copy(d, room, user, bytes, MDL_COPY_D2H, s->stream);
+    return d->copy(d, user, room, bytes, MDL_COPY_H2D, s->stream);
+}
+
+static medleyResult_t copy_block(const struct mdl_stage *s, enum mdl_buffer buf, size_t b)
+{
+    const struct mdl_stage_side *side = &s->side[buf];
+
+    if (!side->staged) return medleySuccess;
+    if (s->nblocks == 1 && !mdl_op_is_v(s->op)) /* all slots in one piece */
+        return copy(s, buf, side->user, side->base, side->slots * s->op->count * s->elem);
+    for (uint32_t slot = 0; slot < side->slots; slot++) {
+        size_t n = part(s, buf, slot, b), at = mdl_op_slot_offset(s->op, buf, slot, side->slots) + b * s->block;
+        if (n) MDL_TRY(copy(s, buf, side->user + at * s->elem, mdl_stage_at(s, buf, slot, b * s->block), n * s->elem));
+    }
+    return medleySuccess;
+}
+
+/* ---- the stream's work ---- */
+
+static medleyResult_t put_in(struct mdl_stage *s)
+{
+    const struct mdl_device *d = device_of(s);
+    size_t b = s->put_in;
+
+    if (b == 0 && s->scalar) MDL_TRY(d->copy(d, s->scalar, s->scalar_user, s->elem, MDL_COPY_D2H, s->stream));
+    MDL_TRY(copy_block(s, MDL_IN, b));
+    if (!s->attended)
+        MDL_TRY(d->stream_write(d, s->stream, arrived_word(s), b + 1));
+    else if (has_events(s))
+        MDL_TRY(d->event_record(d, s->event[b % s->ring], s->stream));
+    else
+        MDL_TRY(d->stream_sync(d, s->stream));
+    s->put_in++;
+    return medleySuccess;
+}
+
+/* The results of the next block, behind the wait for them, then what takes its place. */
+static medleyResult_t put_out(struct mdl_stage *s)
+{
+    const struct mdl_device *d = device_of(s);
+    size_t b = s->put_out;
+
+    if (!s->attended) MDL_TRY(d->stream_wait(d, s->stream, ready_word(s), b + 1));
+    MDL_TRY(copy_block(s, MDL_OUT, b));
+    s->put_out++;
+    if (s->put_in < s->nblocks) MDL_TRY(put_in(s));
+    if (s->put_out < s->nblocks || s->attended) return medleySuccess;
+    return d->stream_write(d, s->stream, arrived_word(s), s->nblocks + 1);
+}
+
+static medleyResult_t make_events(struct mdl_stage *s)
+{
+    const struct mdl_device *d = device_of(s);
+
+    if (!s->attended || !has_events(s)) return medleySuccess;
+    for (size_t i = 0; i < s->ring; i++) MDL_TRY(d->event_create(d, &s->event[i]));
+    return d->event_create(d, &s->last);
+}
+
+static medleyResult_t begin(struct mdl_stage *s)
+{
+    MDL_TRY(make_events(s));
+    s->launched = true;
+    while (s->put_in < s->ring) MDL_TRY(put_in(s));
+    return medleySuccess;
+}
+
+static medleyResult_t put_all_out(struct mdl_stage *s)
+{
+    while (!s->attended && s->put_out < s->nblocks) MDL_TRY(put_out(s));
+    return medleySuccess;
+}
+
+/* ---- launching ---- */
+
+typedef medleyResult_t visitor(struct mdl_stage *s, bool *more);
+
+static bool is_message(const struct mdl_op *op) { return op->call.coll >= medleyCollSend; }
+
+/* Calls `visit` for the stages of messages, or of collectives, in the order of issue. */
+static medleyResult_t visit_all(struct mdl_batch *const *batches, int n, bool messages, visitor *visit, bool *more)
+{
+    for (int i = 0; i < n; i++) {
+        mdl_list_each (it, &batches[i]->ops) {
+            struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+            if (!op->stage || is_message(op) != messages) continue;
+            MDL_TRY(visit(op->stage, more));
+        }
+    }
+    return medleySuccess;
+}
+
+static medleyResult_t reserve(struct mdl_stage *s, bool *more)
+{
+    (void)more;
+    return mdl_stage_reserve(s);
+}
+
+static medleyResult_t fail_comm(struct mdl_stage *s, medleyResult_t res)
+{
+    if (res != medleySuccess && !mdl_comm_failed(s->op->comm)) mdl_comm_fail_here(s->op->comm, res);
+    return res;
+}
+
+static medleyResult_t begin_message(struct mdl_stage *s, bool *more)
+{
+    (void)more;
+    return fail_comm(s, begin(s));
+}
+
+static medleyResult_t turn(struct mdl_stage *s, bool *more)
+{
+    if (s->attended || s->put_out == s->nblocks) return medleySuccess;
+    *more = true;
+    return fail_comm(s, put_out(s));
+}
+
+static medleyResult_t whole(struct mdl_stage *s, bool *more)
+{
+    medleyResult_t res = begin(s);
+
+    (void)more;
+    if (res == medleySuccess) res = put_all_out(s);
+    return fail_comm(s, res);
+}
+
+medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n)
+{
+    bool more = true;
+
+    MDL_TRY(visit_all(batches, n, true, reserve, &more));
+    MDL_TRY(visit_all(batches, n, false, reserve, &more));
+    MDL_TRY(visit_all(batches, n, true, begin_message, &more));
+    while (more) {
+        more = false;
+        MDL_TRY(visit_all(batches, n, true, turn, &more));
+    }
+    return visit_all(batches, n, false, whole, &more);
+}
+
+/* ---- the executing thread's side ---- */
+
+/* How far the stream is. */
+static void look(struct mdl_stage *s)
+{
+    const struct mdl_device *d = device_of(s);
+
+    if (!s->attended)
+        s->seen = __atomic_load_n(arrived_word(s), __ATOMIC_ACQUIRE); /* pairs with the stream's write */
+    else if (!has_events(s))
+        s->seen = s->put_in;
+    while (s->attended && s->seen < s->put_in) {
+        medleyResult_t res = d->event_query(d, s->event[s->seen % s->ring]);
+        if (res != medleySuccess && res != medleyInProgress) (void)fail_comm(s, res);
+        if (res != medleySuccess) return;
+        s->seen++;
+    }
+}
+
+bool mdl_stage_has(struct mdl_stage *s, size_t block)
+{
+    if (s->seen <= block) look(s);
+    return s->seen > block;
+}
+
+medleyResult_t mdl_stage_done(struct mdl_stage *s, size_t blocks)
+{
+    if (!s->attended) {
+        __atomic_store_n(ready_word(s), blocks, __ATOMIC_RELEASE); /* pairs with the stream's wait */
+        return medleySuccess;
+    }
+    while (s->put_out < blocks) MDL_TRY(put_out(s));
+    return medleySuccess;
+}
+
+void mdl_stage_close_attended(struct mdl_stage *s)
+{
+    const struct mdl_device *d = device_of(s);
+
+    if (!s->last || d->event_record(d, s->last, s->stream) != medleySuccess) (void)d->stream_sync(d, s->stream);
+}
