@@ -79,6 +79,7 @@ CALL(DriverGetVersion, (int *version))
 #define DEVICE_NUMBER int
 #endif
 
+#ifndef OWN_COUNT
 CALL(GetDeviceCount, (DEVICE_NUMBER * count))
 {
     enum emul_code code = emul_enter(VENDOR, __func__, EMUL_CLEANUP);
@@ -88,6 +89,7 @@ CALL(GetDeviceCount, (DEVICE_NUMBER * count))
     *count = (DEVICE_NUMBER)emul_device_count(VENDOR);
     return 0;
 }
+#endif
 
 CALL(SetDevice, (DEVICE_NUMBER device))
 {
@@ -168,11 +170,13 @@ CALL(MallocManaged, (void **out, size_t size, unsigned flags))
 #endif
 
 #ifdef HAS_POOL
+#ifndef OWN_MALLOC_ASYNC
 CALL(MallocAsync, (void **out, size_t size, void *stream))
 {
     ENTER(EMUL_NEED_DEVICE);
     return finish(emul_malloc(VENDOR, EMUL_POOL, size, out));
 }
+#endif
 
 CALL(FreeAsync, (void *address, void *stream))
 {

@@ -5,18 +5,131 @@
 #include <string.h>
 
 /* Most follow CUDA; each row then says what does not. */
-#define CUDA_LIKE                                                                                                      \
-    .host_alloc = "MallocHost", .host_free = "FreeHost", .host_alloc_args = 2, .host_function = "LaunchHostFunc",      \
-    .wait_args = 3, .event_flags = 1, .memset = 1, .open_args = 3, .ipc_flag = 1, .type_unknown = 0, .type_host = 1,   \
-    .type_device = 2, .pointer_bytes = 24, .pointer_offset = 8
+#define KINDS .kinds = {0, 1, 2, 3, 4}
+#define TYPES .type_unknown = 0, .type_host = 1, .type_device = 2
+#define CUDA_FORM(malloc_args, wait)                                                                                   \
+    KINDS, TYPES, .host_alloc = "MallocHost", .host_free = "FreeHost", .host_alloc_args = malloc_args,                 \
+                  .host_function = "LaunchHostFunc", .wait_args = wait, .event_flags = 1, .memset = 1, .open_args = 3, \
+                  .ipc_flag = 1
+#define CUDA_LIKE                CUDA_FORM(2, 3), .pointer_bytes = 24
+#define CUDA_LIKE_BUT            CUDA_FORM(2, 3)
+#define CUDA_LIKE_MALLOC(number) CUDA_FORM(number, 3), .pointer_bytes = 24
+#define CUDA_LIKE_WAIT(number)   CUDA_FORM(2, number), .pointer_bytes = 24
+#define HIP_FORM                                                                                                       \
+    KINDS, .host_alloc = "HostMalloc", .host_free = "HostFree", .host_alloc_args = 3, .wait_args = 3,                  \
+           .event_flags = 1, .memset = 1, .open_args = 3, .pointer_bytes = 32
+#define HIP_LIKE HIP_FORM, .ipc_flag = 1, .capture = 1, .pool = 1, .no_device_is_100 = 1
+#define TX_LIKE                                                                                                        \
+    KINDS, TYPES, .host_alloc = "MallocHost", .host_free = "FreeHost", .host_alloc_args = 2,                           \
+                  .host_function = "LaunchHostFunc", .wait_args = 2, .open_args = 2, .pointer_bytes = 24
+#define SDAA_LIKE                                                                                                      \
+    KINDS, TYPES, .host_alloc = "MallocHost", .host_free = "FreeHost", .host_alloc_args = 2,                           \
+                  .host_function = "LaunchHostFunc", .wait_args = 3, .event_flags = 1, .memset = 1,                    \
+                  .pointer_bytes = 24
 
 const struct runtime runtimes[] = {
-    {"cuda12", "cuda12/libcudart.so.12", "cuda12/libcuda.so.1", "cuda", "cu", CUDA_LIKE,
-     .callback = "StreamAddCallback", .kinds = {0, 1, 2, 3, 4}, .capture = 1, .pool = 1, .wait_value = 1,
-     .version = 12080},
-    {"cuda13", "cuda13/libcudart.so.13", "cuda13/libcuda.so.1", "cuda", "cu", CUDA_LIKE,
-     .callback = "StreamAddCallback", .kinds = {0, 1, 2, 3, 4}, .capture = 1, .pool = 1, .wait_value = 1,
-     .version = 13000, .absent = "GetDeviceProperties_v2"},
+    {.name = "cuda12",
+     .object = "cuda12/libcudart.so.12",
+     .driver = "cuda12/libcuda.so.1",
+     .prefix = "cuda",
+     .driver_prefix = "cu",
+     CUDA_LIKE,
+     .callback = "StreamAddCallback",
+     .capture = 1,
+     .pool = 1,
+     .wait_value = 1,
+     .version = 12080,
+     .managed = 1},
+    {.name = "cuda13",
+     .object = "cuda13/libcudart.so.13",
+     .driver = "cuda13/libcuda.so.1",
+     .prefix = "cuda",
+     .driver_prefix = "cu",
+     CUDA_LIKE_BUT,
+     .pointer_bytes = 88,
+     .callback = "StreamAddCallback",
+     .capture = 1,
+     .pool = 1,
+     .wait_value = 1,
+     .version = 13000,
+     .absent = "GetDeviceProperties_v2"},
+    {.name = "hip5",
+     .object = "hip5/libamdhip64.so.5",
+     .prefix = "hip",
+     HIP_LIKE,
+     .callback = "StreamAddCallback",
+     .type_unknown = -1,
+     .type_host = 0,
+     .type_device = 1,
+     .version = 50221153,
+     .absent = "LaunchHostFunc"},
+    {.name = "hip6",
+     .object = "hip6/libamdhip64.so.6",
+     .prefix = "hip",
+     HIP_LIKE,
+     .host_function = "LaunchHostFunc",
+     .type_unknown = 0,
+     .type_host = 1,
+     .type_device = 2,
+     .version = 60342134},
+    {.name = "dtk",
+     .object = "dtk/libgalaxyhip.so.5",
+     .prefix = "hip",
+     HIP_LIKE,
+     .callback = "StreamAddCallback",
+     .type_unknown = -1,
+     .type_host = 0,
+     .type_device = 1,
+     .version = 50221153,
+     .absent = "LaunchHostFunc"},
+    {.name = "musa",
+     .object = "musa/libmusart.so.5",
+     .driver = "musa/libmusa.so.1",
+     .prefix = "musa",
+     .driver_prefix = "mu",
+     CUDA_LIKE,
+     .capture = 1,
+     .pool = 1,
+     .version = 40300},
+    {.name = "maca",
+     .object = "maca/libmcruntime.so",
+     .prefix = "mc",
+     CUDA_LIKE_MALLOC(3),
+     .capture = 1,
+     .pool = 1,
+     .version = 3000},
+    {.name = "tops",
+     .object = "tops/libtopsrt.so",
+     .prefix = "tops",
+     HIP_FORM,
+     .host_function = "LaunchHostFunc",
+     .ipc_flag = 0,
+     .type_unknown = -1,
+     .type_host = 1,
+     .type_device = 2,
+     .version = 30600,
+     .absent = "FreeHost"},
+    {.name = "supa", .object = "supa/libsupa-runtime.so", .prefix = "supa", CUDA_LIKE, .version = 1000},
+    {.name = "supa_old",
+     .object = "supa_old/libsupa-runtime.so",
+     .prefix = "su",
+     CUDA_LIKE_WAIT(2),
+     .stream_first = 1,
+     .version = 1000,
+     .absent = "paMalloc"},
+    {.name = "tx",
+     .object = "tx/libhpgr.so",
+     .prefix = "tx",
+     TX_LIKE,
+     .version = 1000,
+     .absent = "EventCreateWithFlags"},
+    {.name = "tang", .object = "tang/libtangrt_shared.so", .prefix = "tang", CUDA_LIKE, .capture = 1, .version = 11000},
+    {.name = "sdaa",
+     .object = "sdaa/libsdaart.so",
+     .prefix = "sdaa",
+     SDAA_LIKE,
+     .version = 2000,
+     .absent = "IpcGetMemHandle"},
 };
 const size_t runtime_count = sizeof(runtimes) / sizeof(runtimes[0]);
 

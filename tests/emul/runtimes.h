@@ -21,8 +21,10 @@ struct runtime {
     int stream_first; /* MemcpyAsync(dst, src, n, stream, kind) */
     int type_unknown; /* of PointerGetAttributes; -1: an error */
     int type_host, type_device;
-    int pointer_bytes, pointer_offset; /* of the struct, and of the device pointer in it */
-    int kinds[5];                      /* host to host, to device, from device, between, inferred */
+    int pointer_bytes;    /* of the struct */
+    int no_device_is_100; /* and 101 elsewhere, whether or not there is a driver */
+    int managed;
+    int kinds[5]; /* host to host, to device, from device, between, inferred */
     int capture, pool, wait_value;
     int version;
     const char *absent; /* a symbol that this release lacks */

@@ -76,8 +76,17 @@ static void no_driver(void)
 {
     int count = 77;
     load();
-    CHECK(rt.GetDeviceCount(&count) != 0);
+    void *memory;
+    if (which->no_device_is_100) {
+        CHECK_IS(rt.GetDeviceCount(&count), 100);
+        CHECK_IS(count, 0);
+        CHECK_IS(rt.Malloc(&memory, 16), 101);
+        CHECK_IS(rt.PointerGetAttributes(&memory, &count), 101);
+        return;
+    }
+    CHECK_IS(rt.GetDeviceCount(&count), 35);
     CHECK_IS(count, 77);
+    CHECK_IS(rt.Malloc(&memory, 16), 35);
 }
 
 static void no_device(void)
@@ -100,13 +109,12 @@ static void pointers(void)
     CHECK_IS(rt.PointerGetAttributes(out, memory + 10), 0);
     memcpy(&type, out, sizeof(type));
     memcpy(&device, out + 4, sizeof(device));
-    memcpy(&address, out + which->pointer_offset, sizeof(address));
+    memcpy(&address, out + 8, sizeof(address));
     CHECK_IS(type, which->type_device);
     CHECK_IS(device, 1);
     CHECK(address == memory + 10);
-    int bytes = strcmp(which->name, "cuda13") == 0 ? 88 : which->pointer_bytes;
-    CHECK(out[bytes - 1] != 0xee || bytes == 24);
-    CHECK_IS(out[bytes], 0xee);
+    CHECK(out[which->pointer_bytes - 1] != 0xee);
+    CHECK_IS(out[which->pointer_bytes], 0xee);
     CHECK_IS(rt.PointerGetAttributes(out, pinned + 10), 0);
     memcpy(&type, out, sizeof(type));
     CHECK_IS(type, which->type_host);
@@ -404,6 +412,52 @@ static void driver_memory_operations(void)
     CHECK_IS(__atomic_load_n(&word[1], __ATOMIC_ACQUIRE), 9);
 }
 
+/* HIP's take a mask, and only memory made for it. */
+static void hip_memory_operations(void)
+{
+    begin();
+    int (*writes)(void *, void *, uint64_t, unsigned), (*waits)(void *, void *, uint64_t, unsigned, uint64_t);
+    int (*make)(void **, size_t, unsigned);
+    *(void **)&writes = runtime_symbol("StreamWriteValue64");
+    *(void **)&waits = runtime_symbol("StreamWaitValue64");
+    *(void **)&make = runtime_symbol("ExtMallocWithFlags");
+    if (strcmp(which->prefix, "hip") != 0) {
+        CHECK(!writes && !waits && !make);
+        return;
+    }
+    uint64_t *word;
+    void *stream = stream_new(true);
+    CHECK_IS(make((void **)&word, 8, 2), 0);
+    *word = 0x100;
+    CHECK_IS(waits(stream, word, 5, 1, 0xff), 0); /* equal, of the low byte */
+    frame_nap(20);
+    CHECK_IS(rt.StreamQuery(stream), 600);
+    __atomic_store_n(word, 0x305, __ATOMIC_RELEASE);
+    CHECK_IS(writes(stream, word, 7, 0), 0);
+    CHECK_IS(rt.StreamSynchronize(stream), 0);
+    CHECK_IS(*word, 7);
+    CHECK_IS(rt.Free(word), 0);
+}
+
+static void wait_on_ordinary_memory(void)
+{
+    begin();
+    int (*waits)(void *, void *, uint64_t, unsigned, uint64_t);
+    *(void **)&waits = runtime_symbol("StreamWaitValue64");
+    waits(NULL, host_alloc(8), 1, 0, UINT64_MAX);
+}
+
+/* A copy between two cards fails instead of being staged. */
+static void cross_card(void)
+{
+    begin();
+    char *first = device_alloc(16);
+    CHECK_IS(rt.SetDevice(1), 0);
+    char *second = device_alloc(16);
+    int code = rt.Memcpy(first, second, 16, which->kinds[D2D]);
+    CHECK((code != 0) == (strcmp(which->name, "tops") == 0));
+}
+
 static void driver_pointers(void)
 {
     begin();
@@ -663,6 +717,8 @@ static const struct frame_case cases[] = {
     PASSES("allocation synchronises", allocation_synchronises, NULL),
     PASSES("capture", capture, NULL),
     PASSES("memory operations of the driver", driver_memory_operations, NULL),
+    PASSES("memory operations of HIP", hip_memory_operations, NULL),
+    PASSES("copies between cards", cross_card, "EMUL_DEVICES=2"),
     PASSES("pointers of the driver", driver_pointers, NULL),
     DIES("wrong kind", wrong_kind, NULL, "was called device to host"),
     DIES("past the end", past_the_end, NULL, "runs past the end"),
@@ -689,6 +745,8 @@ static const struct frame_case cases[] = {
     PASSES("no leaks", no_leaks, "EMUL_LEAKS=2"),
     PASSES("forked", forked, NULL),
 };
+static const struct frame_case signal_case =
+    DIES("wait on ordinary memory", wait_on_ordinary_memory, NULL, "no signal memory");
 static const struct frame_case ipc_case = PASSES("IPC", ipc, NULL);
 
 int main(int argc, char **argv)
@@ -699,6 +757,7 @@ int main(int argc, char **argv)
         if (argc > 1 && strcmp(argv[1], chosen->name) != 0) continue;
         failed += frame_run(chosen->name, cases, sizeof(cases) / sizeof(cases[0]));
         if (chosen->open_args) failed += frame_run(chosen->name, &ipc_case, 1);
+        if (strcmp(chosen->prefix, "hip") == 0) failed += frame_run(chosen->name, &signal_case, 1);
     }
     return failed != 0;
 }

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tsingmicro: libhpgr.so. Device numbers are unsigned, IPC opens and stream waits have two arguments, events no flags,
+ * and there is no memset. The numbers are CUDA's by guess.
+ */
+#include "config.h"
+#include <stdint.h>
+
+#define VENDOR          EMUL_TX
+#define RT(name)        tx##name
+#define DEVICE_NUMBER   uint32_t
+#define RUNTIME_VERSION 1000
+#define DRIVER_VERSION  1000
+
+#define HAS_MALLOC_HOST
+#define HAS_FREE_HOST
+#define HAS_IPC
+#define HAS_HOST_FUNCTION
+#define OWN_WAIT_EVENT
+#define OWN_IPC_OPEN
+#define NO_EVENT_FLAGS
+
+#include "tests/emul/family_defaults.h"
+#include "tests/emul/family.h"
+
+CALL(StreamWaitEvent, (void *stream, void *event))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return finish(emul_event_wait(VENDOR, stream_of(stream), event));
+}
+
+CALL(IpcOpenMemHandle, (void **out, struct ipc_handle handle))
+{
+    ENTER(EMUL_NEED_DEVICE | EMUL_UNSAFE);
+    return finish(emul_ipc_import(VENDOR, &handle, out));
+}
+
+CALL(GetDeviceProperty, (uint32_t device, void *out))
+{
+    ENTER(0);
+    return finish(emul_device_name(VENDOR, (int)device, out, 256));
+}
+
+CALL(MemGetHandleForAddressRange, (void *fd, uint64_t address, size_t size, int type, unsigned long long flags))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    if (type != 1 || flags > 1) return finish(EMUL_INVALID);
+    return finish(emul_dmabuf(VENDOR, (const void *)(uintptr_t)address, size, fd));
+}
