@@ -68,19 +68,27 @@ medleyResult_t perf_buffers_limit(struct perf_thread *t, bool *lowered)
 
 /* ---- getting and giving back ---- */
 
-static medleyResult_t take(struct perf_buffer *b, size_t bytes, int mem)
+static medleyResult_t take(struct perf_buffer *b, size_t bytes, int mem, const struct perf_home *home)
 {
     b->bytes = bytes;
-    if (mem == PERF_ALLOC) return medleyMemAlloc(&b->base, bytes);
+    if (home->dev.ops) return perf_home_take(home, bytes, &b->base, &b->host);
+    if (mem == PERF_ALLOC) {
+        MDL_TRY(medleyMemAlloc(&b->base, bytes));
+        b->host = b->base;
+        return medleySuccess;
+    }
     int err = posix_memalign(&b->base, (size_t)sysconf(_SC_PAGESIZE), bytes);
+    b->host = b->base;
     if (!err) return medleySuccess;
     b->base = NULL;
     return mdl_system_error(err, "no buffer of %zu bytes (-e, --maxbytes)", bytes);
 }
 
-static void give(struct perf_buffer *b, int mem)
+static void give(struct perf_buffer *b, int mem, const struct perf_home *home)
 {
-    if (b->base && mem == PERF_ALLOC)
+    if (b->base && home->dev.ops)
+        perf_home_give(home, b->base, b->host);
+    else if (b->base && mem == PERF_ALLOC)
         (void)medleyMemFree(b->base);
     else
         free(b->base);
@@ -118,8 +126,8 @@ medleyResult_t perf_buffers_open(struct perf_thread *t)
     const struct perf_options *o = t->world->o;
     size_t bytes = t->max_bytes + (size_t)o->unalign * LARGEST_ELEMENT + PERF_GUARD;
     for (int i = 0; i < t->nranks; i++) {
-        MDL_TRY(take(&t->ranks[i].send, bytes, o->mem));
-        MDL_TRY(take(&t->ranks[i].recv, bytes, o->mem));
+        MDL_TRY(take(&t->ranks[i].send, bytes, o->mem, &t->ranks[i].home));
+        MDL_TRY(take(&t->ranks[i].recv, bytes, o->mem, &t->ranks[i].home));
     }
     if (!o->reg) return medleySuccess;
     MDL_TRY(perf_thread_each(t, false, enter_send, NULL));
@@ -132,15 +140,35 @@ void perf_buffers_close(struct perf_thread *t)
         struct perf_rank *r = &t->ranks[i];
         leave(&r->send, r->comm);
         leave(&r->recv, r->comm);
-        give(&r->send, t->world->o->mem);
-        give(&r->recv, t->world->o->mem);
+        give(&r->send, t->world->o->mem, &r->home);
+        give(&r->recv, t->world->o->mem, &r->home);
     }
+}
+
+static void align(struct perf_buffer *b, size_t shift)
+{
+    b->at = (char *)b->base + shift;
+    b->host_at = (char *)b->host + shift;
 }
 
 void perf_buffers_align(struct perf_thread *t, size_t elem)
 {
     for (int i = 0; i < t->nranks; i++) {
-        t->ranks[i].send.at = (char *)t->ranks[i].send.base + (size_t)t->world->o->unalign * elem;
-        t->ranks[i].recv.at = (char *)t->ranks[i].recv.base + (size_t)t->world->o->unalign * elem;
+        align(&t->ranks[i].send, (size_t)t->world->o->unalign * elem);
+        align(&t->ranks[i].recv, (size_t)t->world->o->unalign * elem);
     }
+}
+
+medleyResult_t perf_buffers_store(const struct perf_rank *r)
+{
+    if (!r->home.dev.ops) return medleySuccess;
+    MDL_TRY(perf_home_store(&r->home, r->send.base, r->send.host, r->send.bytes));
+    return perf_home_store(&r->home, r->recv.base, r->recv.host, r->recv.bytes);
+}
+
+medleyResult_t perf_buffers_fetch(const struct perf_rank *r)
+{
+    if (!r->home.dev.ops) return medleySuccess;
+    MDL_TRY(perf_home_fetch(&r->home, r->send.host, r->send.base, r->send.bytes));
+    return perf_home_fetch(&r->home, r->recv.host, r->recv.base, r->recv.bytes);
 }

@@ -16,4 +16,8 @@ void perf_buffers_close(struct perf_thread *t);
 /* Where the elements of a type begin, with -u. */
 void perf_buffers_align(struct perf_thread *t, size_t elem);
 
+/* Between the host's copies and the device, whole buffers; where there is no device nothing is to be done. */
+medleyResult_t perf_buffers_store(const struct perf_rank *r);
+medleyResult_t perf_buffers_fetch(const struct perf_rank *r);
+
 #endif

@@ -88,10 +88,10 @@ static size_t picture_elements(const struct perf_data *d)
 
 void perf_data_fill(struct perf_data *d, struct perf_rank *r)
 {
-    struct block all = {.n = picture_elements(d), .to = r->recv.at};
+    struct block all = {.n = picture_elements(d), .to = r->recv.host_at};
     if (d->shape.coll->flags & PERF_NO_DATA) return;
     draw_before(d, r->rank, &all);
-    if (!d->in_place) perf_pattern_input(&d->pattern, r->rank, 0, d->shape.send, r->send.at);
+    if (!d->in_place) perf_pattern_input(&d->pattern, r->rank, 0, d->shape.send, r->send.host_at);
 }
 
 static size_t check_recv(struct perf_data *d, struct perf_rank *r)
@@ -102,7 +102,7 @@ static size_t check_recv(struct perf_data *d, struct perf_rank *r)
     for (struct block b = {.to = picture}; b.lo < total; b.lo += b.n) {
         b.n = total - b.lo < most ? total - b.lo : most;
         draw_after(d, r->rank, nsegments, &b);
-        wrong += perf_pattern_compare(&d->pattern, r->recv.at + b.lo * d->shape.elem, picture, b.n);
+        wrong += perf_pattern_compare(&d->pattern, r->recv.host_at + b.lo * d->shape.elem, picture, b.n);
     }
     return wrong;
 }
@@ -114,7 +114,7 @@ static size_t check_send(struct perf_data *d, struct perf_rank *r)
     for (size_t lo = 0, n; lo < d->shape.send; lo += n) {
         n = d->shape.send - lo < most ? d->shape.send - lo : most;
         perf_pattern_input(&d->pattern, r->rank, lo, n, picture);
-        wrong += perf_pattern_compare(&d->pattern, r->send.at + lo * d->shape.elem, picture, n);
+        wrong += perf_pattern_compare(&d->pattern, r->send.host_at + lo * d->shape.elem, picture, n);
     }
     return wrong;
 }
@@ -128,5 +128,5 @@ size_t perf_data_check(struct perf_data *d, struct perf_rank *r)
 void perf_data_corrupt(struct perf_data *d, struct perf_rank *r)
 {
     size_t n = perf_shape_extent(&d->shape);
-    if (n) r->recv.at[n / 2 * d->shape.elem] ^= 0x40;
+    if (n) r->recv.host_at[n / 2 * d->shape.elem] ^= 0x40;
 }

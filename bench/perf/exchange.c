@@ -12,10 +12,18 @@
 static medleyResult_t wait_one(struct perf_thread *t, struct perf_rank *r, void *arg)
 {
     (void)t, (void)arg;
-    return medleyBarrier(r->comm, NULL);
+    return medleyBarrier(r->comm, r->home.stream);
 }
 
-medleyResult_t perf_all_wait(struct perf_thread *t) { return perf_thread_each(t, false, wait_one, NULL); }
+/* Calls of ranks with a device return before they are done. */
+static medleyResult_t each_done(struct perf_thread *t, perf_rank_fn fn, void *arg)
+{
+    MDL_TRY(perf_thread_each(t, false, fn, arg));
+    for (int i = 0; i < t->nranks; i++) MDL_TRY(perf_home_sync(&t->ranks[i].home));
+    return medleySuccess;
+}
+
+medleyResult_t perf_all_wait(struct perf_thread *t) { return each_done(t, wait_one, NULL); }
 
 struct gather {
     const char *mine;
@@ -28,7 +36,7 @@ static medleyResult_t gather_one(struct perf_thread *t, struct perf_rank *r, voi
     struct gather *g = arg;
     size_t k = (size_t)(r - t->ranks);
     return medleyAllGather(g->mine + k * g->bytes, g->all + k * g->bytes * (size_t)t->world->nranks, g->bytes,
-                           medleyUint8, r->comm, NULL);
+                           medleyUint8, r->comm, r->home.stream);
 }
 
 medleyResult_t perf_all_gather(struct perf_thread *t, const void *mine, size_t bytes, void *all)
@@ -36,7 +44,7 @@ medleyResult_t perf_all_gather(struct perf_thread *t, const void *mine, size_t b
     size_t total = bytes * (size_t)t->world->nranks;
     struct gather g = {mine, calloc((size_t)t->nranks, total), bytes};
     if (!g.all) return mdl_error(medleySystemError, "out of memory to gather %zu bytes", total);
-    medleyResult_t result = perf_thread_each(t, false, gather_one, &g);
+    medleyResult_t result = each_done(t, gather_one, &g);
     if (result == medleySuccess) memcpy(all, g.all, total);
     free(g.all);
     return result;
@@ -52,14 +60,14 @@ static medleyResult_t max_one(struct perf_thread *t, struct perf_rank *r, void *
 {
     struct maximum *m = arg;
     return medleyAllReduce(m->mine, m->most + (size_t)(r - t->ranks) * m->count, m->count, medleyFloat64, medleyMax,
-                           r->comm, NULL);
+                           r->comm, r->home.stream);
 }
 
 medleyResult_t perf_all_max(struct perf_thread *t, double *values, size_t count)
 {
     struct maximum m = {values, calloc((size_t)t->nranks, count * sizeof(double)), count};
     if (!m.most) return mdl_error(medleySystemError, "out of memory to compare %zu numbers", count);
-    medleyResult_t result = perf_thread_each(t, false, max_one, &m);
+    medleyResult_t result = each_done(t, max_one, &m);
     if (result == medleySuccess) memcpy(values, m.most, count * sizeof(double));
     free(m.most);
     return result;

@@ -138,7 +138,7 @@ static void describe_allowed(const struct row *row, char *text, size_t room)
     case OP: snprintf(text, room, "sum, prod, min, max, avg, mulsum or all"); break;
     case ROOT: snprintf(text, room, "a rank or all"); break;
     case MEM: snprintf(text, room, "malloc or alloc"); break;
-    case TEXT: snprintf(text, room, "a file name"); break;
+    case TEXT: snprintf(text, room, "a text"); break;
     default: snprintf(text, room, "one of those that --help lists"); break;
     }
 }
@@ -265,6 +265,9 @@ static int check_together(struct perf_options *o)
     if (o->per_iter && !o->null_stream && !o->blocking)
         return refuse("-I, --per_iter_timing on a stream (-y 0) needs -z 1, 2 or 3: host events carry no time");
     if (o->json[0] && !o->cycles) return refuse("-J, --output_file writes at the end, which -N 0 never reaches");
+    if (o->device[0] && (o->mem == PERF_ALLOC || o->reg))
+        return refuse("--mem alloc and -R are for memory of the host, which --device does not use");
+    if (o->matrix && o->device[0]) return refuse("--matrix is for hosts: it times calls that wait");
     if (o->matrix && o->per_thread > 1)
         return refuse("--matrix needs -g 1: a thread with several ranks cannot wait for each of them");
     if (o->matrix && o->coll) return refuse("--matrix is no collective's: leave '%s' out", o->coll->name);
@@ -319,7 +322,7 @@ static void warn_unknown(void)
 
 int perf_options_parse(struct perf_options *o, int argc, char **argv)
 {
-    *o = (struct perf_options){.json = "", .corrupt = -1};
+    *o = (struct perf_options){.json = "", .device = "", .corrupt = -1};
     for (int i = 0; i < NUM_ROWS; i++)
         if (rows[i].def && rows[i].def[0] &&
             !set_value(&(struct row){.kind = rows[i].kind, .max = LONG_MAX}, rows[i].def, (char *)o + rows[i].offset))

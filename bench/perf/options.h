@@ -27,7 +27,8 @@ struct perf_options {
     int op, dtype, root, mem, reg, unalign;
     int iters, warmup, agg, cycles, average, per_iter, skip, blocking, null_stream, cputime, check;
     int timestamps, memory, timeout;
-    const char *json; /* "": none */
+    const char *json;   /* "": none */
+    const char *device; /* the ranks' devices, "": MEDLEY_DEVICE */
     bool matrix, version, help;
     double min_bw;       /* from MEDLEY_PERF_MIN_BW or NCCL_TESTS_MIN_BW; negative: not asked for */
     int corrupt;         /* from MEDLEY_PERF_CORRUPT: the rank whose results are spoiled, or -1 */

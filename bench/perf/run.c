@@ -39,10 +39,14 @@ static void say(struct sequence *s, const struct perf_line *line, const char *wh
     perf_report_progress(s->t->report, line, what);
 }
 
-static void fill(struct sequence *s)
+static medleyResult_t fill(struct sequence *s)
 {
     s->data.pattern.seed++;
-    for (int i = 0; i < s->t->nranks; i++) perf_data_fill(&s->data, &s->t->ranks[i]);
+    for (int i = 0; i < s->t->nranks; i++) {
+        perf_data_fill(&s->data, &s->t->ranks[i]);
+        MDL_TRY(perf_buffers_store(&s->t->ranks[i]));
+    }
+    return medleySuccess;
 }
 
 static medleyResult_t sum_wrong(struct perf_thread *t, const long long *mine, long long *sum)
@@ -67,9 +71,10 @@ static medleyResult_t check_round(struct sequence *s, struct perf_figures *f)
     struct perf_thread *t = s->t;
     long long *mine = calloc((size_t)t->nranks, sizeof(*mine));
     if (!mine) return mdl_error(medleySystemError, "out of memory to check");
-    fill(s);
-    medleyResult_t result = perf_time_once(t, &s->data);
+    medleyResult_t result = fill(s);
+    if (result == medleySuccess) result = perf_time_once(t, &s->data);
     for (int i = 0; result == medleySuccess && i < t->nranks; i++) {
+        result = perf_buffers_fetch(&t->ranks[i]);
         if (is_corrupt(s, &t->ranks[i])) perf_data_corrupt(&s->data, &t->ranks[i]);
         mine[i] = (long long)perf_data_check(&s->data, &t->ranks[i]);
         if (mine[i]) t->status = PERF_WRONG;
@@ -84,7 +89,7 @@ static medleyResult_t bench(struct sequence *s, bool in_place, struct perf_line 
     struct perf_thread *t = s->t;
     s->data.in_place = in_place;
     say(s, line, in_place ? "in place" : "out of place");
-    fill(s);
+    MDL_TRY(fill(s));
     MDL_TRY(perf_time(t, &s->data, s->iters, line, f));
     f->checked = t->world->o->check > 0 && !(s->data.shape.coll->flags & PERF_NO_DATA);
     for (int c = 0; f->checked && c < t->world->o->check && !f->wrong; c++) {

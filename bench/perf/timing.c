@@ -46,8 +46,11 @@ static medleyResult_t issue(struct perf_thread *t, struct perf_data *d)
 
 static medleyResult_t finish(struct perf_thread *t)
 {
-    for (int i = 0; i < t->nranks; i++)
-        if (t->ranks[i].stream) MDL_TRY(medleyStreamSynchronize(t->ranks[i].stream));
+    for (int i = 0; i < t->nranks; i++) {
+        const struct perf_rank *r = &t->ranks[i];
+        MDL_TRY(perf_home_sync(&r->home));
+        if (r->stream && !r->home.dev.ops) MDL_TRY(medleyStreamSynchronize(r->stream));
+    }
     return medleySuccess;
 }
 

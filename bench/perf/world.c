@@ -45,13 +45,22 @@ static medleyResult_t init_rank(struct perf_thread *t, struct perf_rank *r, void
     struct perf_world *w = t->world;
     medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
     (void)arg;
+    config.device = r->home.name;
     if (w->o->timeout) config.timeout_ms = w->o->timeout * 1000;
     return medleyCommInitRankConfig(&r->comm, w->nranks, w->id, r->rank, &config);
 }
 
 static medleyResult_t open_streams(struct perf_thread *t)
 {
-    for (int i = 0; i < t->nranks && !t->world->o->null_stream; i++) MDL_TRY(medleyStreamCreate(&t->ranks[i].stream));
+    bool own = !t->world->o->null_stream;
+    for (int i = 0; i < t->nranks; i++) {
+        struct perf_rank *r = &t->ranks[i];
+        MDL_TRY(perf_home_open(&r->home, own));
+        if (r->home.dev.ops)
+            r->stream = r->home.stream;
+        else if (own)
+            MDL_TRY(medleyStreamCreate(&r->stream));
+    }
     return medleySuccess;
 }
 
@@ -67,10 +76,11 @@ void perf_thread_close(struct perf_thread *t)
 {
     for (int i = 0; i < t->nranks; i++) {
         struct perf_rank *r = &t->ranks[i];
-        if (r->stream) (void)medleyStreamDestroy(r->stream);
+        if (r->stream && !r->home.dev.ops) (void)medleyStreamDestroy(r->stream);
         if (r->comm && medleyCommDestroy(r->comm) != medleySuccess && !t->failed)
             fprintf(stderr, "medley-perf: rank %d: the communicator cannot be destroyed: %s\n", r->rank,
                     medleyGetLastError(NULL));
+        perf_home_close(&r->home);
         r->stream = NULL;
         r->comm = NULL;
     }
@@ -93,6 +103,7 @@ static medleyResult_t make_threads(struct perf_world *w)
             t->ranks[k].rank = (w->place.proc * w->o->threads + i) * per + k;
             t->ranks[k].counts = calloc(2 * (size_t)w->nranks, sizeof(size_t));
             if (!t->ranks[k].counts) return mdl_error(medleySystemError, "out of memory for %d ranks", w->nranks);
+            MDL_TRY(perf_home_find(&t->ranks[k].home, w->o->device, t->ranks[k].rank));
         }
     }
     return medleySuccess;

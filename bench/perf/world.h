@@ -7,21 +7,24 @@
 #ifndef PERF_WORLD_H_
 #define PERF_WORLD_H_
 
+#include "bench/perf/home.h"
 #include "bench/perf/options.h"
 #include "bench/perf/place.h"
 #include <pthread.h>
 
 struct perf_buffer {
     void *base;
+    void *host; /* what the host reads and writes of it: on hosts the same, else a copy */
     size_t bytes;
     void *handle;          /* of medleyCommRegister */
     medleyWindow_t window; /* of medleyCommWindowRegister */
-    char *at;              /* where the elements begin */
+    char *at, *host_at;    /* where the elements begin, in both */
 };
 
 struct perf_rank {
     int rank;
     medleyComm_t comm;
+    struct perf_home home;
     void *stream; /* NULL without -y 0 */
     struct perf_buffer send, recv;
     medleyRedOp_t op;

@@ -161,8 +161,8 @@ static void fill_info(const struct mdl_comm *c, int rank, medleyRankInfo_t *info
     info->pid = (int)c->facts[rank].pid;
     snprintf(info->host, sizeof(info->host), "%s", c->facts[rank].host);
     snprintf(info->arch, sizeof(info->arch), "%s", c->facts[rank].arch);
-    snprintf(info->vendor, sizeof(info->vendor), "host");
-    snprintf(info->device, sizeof(info->device), "host");
+    snprintf(info->vendor, sizeof(info->vendor), "%.*s", (int)strcspn(c->facts[rank].device, ":"), c->facts[rank].device);
+    snprintf(info->device, sizeof(info->device), "%s", c->facts[rank].device);
     snprintf(info->transport, sizeof(info->transport), "%s", t->ops->name);
     t->ops->link(t->ctx, rank, &link);
     snprintf(info->interface, sizeof(info->interface), "%s", link.interface);
