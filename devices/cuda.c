@@ -6,10 +6,11 @@
 
 static const char *const runtimes[] = {"libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so", NULL};
 static const char *const drivers[] = {"libcuda.so.1", NULL};
+static const char *const folders[] = {"/usr/local/cuda/lib64", NULL};
 static const char *const nodes[] = {"/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-ctrl-gpu", NULL};
 /* of T-Head, Kunlunxin, Hygon and Iluvatar, whose libraries have the same names */
-static const char *const foreign[] = {"hggcGetDeviceCount", "xpu_device_count", "hipGetDeviceCount", "ixDriverGetVersion",
-                                      NULL};
+static const char *const foreign[] = {"hggcGetDeviceCount", "xpu_device_count", "hipGetDeviceCount",
+                                      "ixDriverGetVersion", NULL};
 
 static struct mdl_cuda_state state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -18,7 +19,9 @@ static const struct mdl_cuda_vendor cuda = {
     .driver_prefix = "cu",
     .runtimes = runtimes,
     .drivers = drivers,
+    .folders = folders,
     .nodes = nodes,
+    .pci_vendor = 0x10de,
     .foreign = foreign,
     .not_ready = 600,
     .out_of_memory = 2,
