@@ -133,10 +133,17 @@ EMUL_API enum emul_code emul_fill_async(int vendor, void *to, const void *patter
                                         void *stream);
 
 #define EMUL_IPC_BYTES 64
-/* `memory_fd`, if not NULL, gets a descriptor of this process that holds the memory (Level Zero, dma-buf). */
 EMUL_API enum emul_code emul_ipc_export(int vendor, const void *address, void *handle);
 EMUL_API enum emul_code emul_ipc_import(int vendor, const void *handle, void **out);
 EMUL_API enum emul_code emul_ipc_close(int vendor, void *address);
+/* The same through a descriptor that the importer has got hold of (Level Zero); *fd of the export is a new one. */
+EMUL_API enum emul_code emul_ipc_export_fd(int vendor, const void *address, void *handle, int *fd);
+EMUL_API enum emul_code emul_ipc_import_fd(int vendor, const void *handle, int fd, void **out);
+/* The same by a name of 64 bits. Restricted: only processes that the owner has named may import. */
+EMUL_API enum emul_code emul_ipc_token(int vendor, const void *address, bool restricted, uint64_t *token);
+EMUL_API enum emul_code emul_ipc_allow(int vendor, uint64_t token, const int32_t *pids, size_t count);
+EMUL_API enum emul_code emul_ipc_import_token(int vendor, uint64_t token, void **out);
+EMUL_API enum emul_code emul_ipc_close_token(int vendor, uint64_t token); /* the importer's end, or the owner's */
 EMUL_API enum emul_code emul_dmabuf(int vendor, const void *address, size_t size, int *fd);
 
 /* Streams. NULL is the legacy stream of the current device. */
@@ -152,6 +159,8 @@ EMUL_API enum emul_code emul_stream_flags(int vendor, void *stream, unsigned *fl
 #define EMUL_EVENT_TIMING 1u
 #define EMUL_EVENT_SHARED 2u
 EMUL_API enum emul_code emul_event_create(int vendor, unsigned flags, void **out);
+EMUL_API enum emul_code emul_event_flags(int vendor, void *event, unsigned *flags); /* other bits are the vendor's own
+                                                                                     */
 EMUL_API enum emul_code emul_event_destroy(int vendor, void *event);
 EMUL_API enum emul_code emul_event_record(int vendor, void *event, void *stream);
 EMUL_API enum emul_code emul_event_query(int vendor, void *event);
@@ -168,6 +177,9 @@ EMUL_API enum emul_code emul_write(int vendor, void *stream, void *word, uint64_
 enum emul_compare { EMUL_GEQ, EMUL_EQ, EMUL_AND, EMUL_NOR };
 EMUL_API enum emul_code emul_wait(int vendor, void *stream, void *word, uint64_t value, uint64_t mask, size_t bytes,
                                   int compare);
+/* A word of the emulator itself, for vendors whose events are flags. */
+EMUL_API enum emul_code emul_flag_set(int vendor, void *stream, uint64_t *flag, uint64_t value);
+EMUL_API enum emul_code emul_flag_wait(int vendor, void *stream, uint64_t *flag, uint64_t value);
 /* Whether a blocking `work` of this stream should give up: its device has failed. */
 EMUL_API bool emul_device_failed(int vendor, int device);
 

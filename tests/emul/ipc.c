@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Memory of one process in another. A handle names the process, its descriptor of the arena, and the allocation; the
- * importer opens /proc/<pid>/fd/<n>, looks in the arena's first page whether the allocation still lives, and maps it
+ * importer opens /proc/<pid>/fd/<n>, looks in the arena's head whether the allocation is still exported, and maps it
  * the way the owner does: once without access, once for the engine.
  */
 #include "config.h"
@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { SLOTS = 8192, MAGIC = 0x454d4950 };
+enum { MAGIC = 0x454d4950 };
 
 struct handle {
     uint32_t magic, vendor;
@@ -33,48 +33,69 @@ static uint64_t fill_of(const struct handle *handle)
     return emul_random(&state);
 }
 
-/* An interior address exports its whole allocation. */
+static void close_handle(struct handle *handle)
+{
+    handle->magic = MAGIC;
+    handle->fill[0] = fill_of(handle);
+    handle->fill[1] = ~handle->fill[0];
+}
+
+/* An interior address exports its whole allocation. With the lock. */
+static enum emul_code export_range(int vendor, const void *address, bool restricted, struct handle *handle)
+{
+    const struct emul_range *range = emul_range_find((uintptr_t)address);
+    if (!range || range->freed || range->vendor != vendor || range->memory != EMUL_DEVICE) return EMUL_INVALID;
+    if (emul_fault(vendor, "noipc", NULL)) return EMUL_UNSUPPORTED;
+    struct emul_device *device = emul_device_at(vendor, range->device);
+    *handle = (struct handle){.vendor = (uint32_t)vendor, .pid = getpid(), .fd = device->arena_fd, .id = range->id};
+    handle->offset = (uint64_t)(range->alias - device->arena_alias);
+    handle->size = range->size;
+    handle->device = (uint32_t)range->device;
+    close_handle(handle);
+    struct emul_export *export = &device->exports[range->id % EMUL_EXPORTS];
+    bool again = export->id == range->id;
+    if (again && emul_fault(vendor, "acquireonce", NULL)) return EMUL_INVALID;
+    if (!again) memset(export->allowed, 0, sizeof(export->allowed));
+    export->offset = handle->offset;
+    export->size = handle->size;
+    export->device = handle->device;
+    export->restricted = restricted;
+    __atomic_store_n(&export->id, range->id, __ATOMIC_RELEASE);
+    return EMUL_OK;
+}
+
 enum emul_code emul_ipc_export(int vendor, const void *address, void *out)
 {
+    struct handle handle;
     if (!address || !out) return EMUL_INVALID;
-    enum emul_code code = EMUL_OK;
     pthread_mutex_lock(&emul.lock);
-    const struct emul_range *range = emul_range_find((uintptr_t)address);
-    if (!range || range->freed || range->vendor != vendor || range->memory != EMUL_DEVICE)
-        code = EMUL_INVALID;
-    else if (emul_fault(vendor, "noipc", NULL))
-        code = EMUL_UNSUPPORTED;
-    if (!code) {
-        struct emul_device *device = emul_device_at(vendor, range->device);
-        struct handle handle = {.magic = MAGIC, .vendor = (uint32_t)vendor, .pid = getpid(), .fd = device->arena_fd};
-        handle.id = range->id;
-        handle.offset = (uint64_t)(range->alias - device->arena_alias);
-        handle.size = range->size;
-        handle.device = (uint32_t)range->device;
-        handle.fill[0] = fill_of(&handle);
-        handle.fill[1] = ~handle.fill[0];
-        __atomic_store_n(&device->exported[range->id % SLOTS], range->id, __ATOMIC_RELEASE);
-        memcpy(out, &handle, sizeof(handle));
-    }
+    enum emul_code code = export_range(vendor, address, false, &handle);
     pthread_mutex_unlock(&emul.lock);
+    if (!code) memcpy(out, &handle, sizeof(handle));
     return code;
 }
 
-static bool alive(int fd, const struct handle *handle)
+enum emul_code emul_ipc_export_fd(int vendor, const void *address, void *out, int *fd)
 {
-    uint64_t id = 0;
-    return pread(fd, &id, sizeof(id), (off_t)(handle->id % SLOTS * sizeof(id))) == sizeof(id) && id == handle->id;
+    enum emul_code code = emul_ipc_export(vendor, address, out);
+    if (code) return code;
+    struct handle handle;
+    memcpy(&handle, out, sizeof(handle));
+    *fd = fcntl(handle.fd, F_DUPFD_CLOEXEC, 0);
+    return *fd < 0 ? EMUL_NO_MEMORY : EMUL_OK;
 }
 
-static enum emul_code map(int vendor, const struct handle *handle, struct emul_range *range)
+static enum emul_code read_export(int fd, uint64_t slot, struct emul_export *export)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%d/fd/%d", handle->pid, handle->fd);
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0) return EMUL_INVALID;
+    ssize_t got = pread(fd, export, sizeof(*export), (off_t)(slot * sizeof(*export)));
+    return got == sizeof(*export) && export->id ? EMUL_OK : EMUL_INVALID;
+}
+
+static enum emul_code map(int vendor, const struct handle *handle, int fd, struct emul_range *range)
+{
+    struct emul_export export;
     size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (handle->size + page - 1) & ~(page - 1);
-    enum emul_code code = EMUL_INVALID;
-    if (!alive(fd, handle)) goto close_fd;
+    if (read_export(fd, handle->id % EMUL_EXPORTS, &export) || export.id != handle->id) return EMUL_INVALID;
     char *base = mmap(NULL, size, PROT_NONE, MAP_SHARED, fd, (off_t)handle->offset);
     char *alias = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)handle->offset);
     if (base == MAP_FAILED || alias == MAP_FAILED) abort();
@@ -84,10 +105,62 @@ static enum emul_code map(int vendor, const struct handle *handle, struct emul_r
     range->device = emul_device_get(vendor);
     range->opens = 1;
     memcpy(range->key, handle, sizeof(range->key));
-    code = EMUL_OK;
-close_fd:
-    close(fd);
+    return EMUL_OK;
+}
+
+static struct emul_range *find_import(const struct handle *handle)
+{
+    for (size_t i = 0; i < emul.range_count; i++) {
+        struct emul_range *range = emul.ranges[i];
+        if (!range->freed && range->memory == EMUL_IMPORT && memcmp(range->key, handle, sizeof(*handle)) == 0)
+            return range;
+    }
+    return NULL;
+}
+
+static int open_owner(int pid, int fd)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+    return open(path, O_RDWR | O_CLOEXEC);
+}
+
+static enum emul_code import(int vendor, const struct handle *handle, int fd, void **out)
+{
+    if (handle->pid == getpid()) return EMUL_OWN_EXPORT;
+    enum emul_code code = EMUL_OK;
+    pthread_mutex_lock(&emul.lock);
+    emul_device_drain(emul_device_current(vendor));
+    struct emul_range range, *found = find_import(handle);
+    if (found)
+        found->opens++;
+    else if ((code = map(vendor, handle, fd, &range)) == EMUL_OK)
+        found = emul_range_add(&range);
+    if (!code) *out = (void *)found->base;
+    pthread_mutex_unlock(&emul.lock);
     return code;
+}
+
+static enum emul_code check_handle(int vendor, const struct handle *handle)
+{
+    if (handle->magic != MAGIC || handle->fill[0] != fill_of(handle) || handle->fill[1] != ~handle->fill[0])
+        return emul_misuse(EMUL_INVALID, "the IPC handle is damaged");
+    if ((int)handle->vendor != vendor)
+        return emul_misuse(EMUL_INVALID, "an IPC handle of %s", emul_vendor_name((int)handle->vendor));
+    return EMUL_OK;
+}
+
+enum emul_code emul_ipc_import_fd(int vendor, const void *bytes, int fd, void **out)
+{
+    struct handle handle;
+    struct emul_export export;
+    if (!bytes || !out) return EMUL_INVALID;
+    memcpy(&handle, bytes, sizeof(handle));
+    enum emul_code code = check_handle(vendor, &handle);
+    if (code) return code;
+    if (handle.pid != getpid() && (fcntl(fd, F_GET_SEALS) < 0 || read_export(fd, handle.id % EMUL_EXPORTS, &export)))
+        return emul_misuse(EMUL_INVALID, "descriptor %d is not the exporter's memory", fd);
+    return import(vendor, &handle, fd, out);
 }
 
 enum emul_code emul_ipc_import(int vendor, const void *bytes, void **out)
@@ -95,26 +168,12 @@ enum emul_code emul_ipc_import(int vendor, const void *bytes, void **out)
     struct handle handle;
     if (!bytes || !out) return EMUL_INVALID;
     memcpy(&handle, bytes, sizeof(handle));
-    if (handle.magic != MAGIC || handle.fill[0] != fill_of(&handle) || handle.fill[1] != ~handle.fill[0])
-        return emul_misuse(EMUL_INVALID, "the IPC handle is damaged");
-    if ((int)handle.vendor != vendor)
-        return emul_misuse(EMUL_INVALID, "an IPC handle of %s", emul_vendor_name((int)handle.vendor));
-    if (handle.pid == getpid()) return EMUL_OWN_EXPORT;
-    enum emul_code code = EMUL_OK;
-    pthread_mutex_lock(&emul.lock);
-    emul_device_drain(emul_device_current(vendor));
-    struct emul_range *open_one = NULL;
-    for (size_t i = 0; i < emul.range_count; i++)
-        if (!emul.ranges[i]->freed && emul.ranges[i]->memory == EMUL_IMPORT &&
-            memcmp(emul.ranges[i]->key, &handle, sizeof(handle)) == 0)
-            open_one = emul.ranges[i];
-    struct emul_range range;
-    if (open_one)
-        open_one->opens++;
-    else if ((code = map(vendor, &handle, &range)) == EMUL_OK)
-        open_one = emul_range_add(&range);
-    if (!code) *out = (void *)open_one->base;
-    pthread_mutex_unlock(&emul.lock);
+    enum emul_code code = check_handle(vendor, &handle);
+    if (code || handle.pid == getpid()) return code ? code : EMUL_OWN_EXPORT;
+    int fd = open_owner(handle.pid, handle.fd);
+    if (fd < 0) return EMUL_INVALID;
+    code = import(vendor, &handle, fd, out);
+    close(fd);
     return code;
 }
 
@@ -132,6 +191,120 @@ enum emul_code emul_ipc_close(int vendor, void *address)
     }
     pthread_mutex_unlock(&emul.lock);
     return code;
+}
+
+/* A token: process 22 bits, descriptor 12, slot 13, low bits of the id 16, and a one so that it is never 0. */
+struct token {
+    int pid, fd;
+    uint64_t slot;
+    uint16_t id;
+};
+
+static uint64_t pack(const struct handle *handle)
+{
+    return 1ull << 63 | (uint64_t)handle->pid << 41 | (uint64_t)(handle->fd & 0xfff) << 29 |
+           (handle->id % EMUL_EXPORTS) << 16 | (handle->id & 0xffff);
+}
+
+static bool unpack(uint64_t word, struct token *token)
+{
+    *token =
+        (struct token){(int)(word >> 41 & 0x3fffff), (int)(word >> 29 & 0xfff), word >> 16 & 0x1fff, (uint16_t)word};
+    return word >> 63 && (token->slot & 0x1fff) == (token->id & 0x1fffu);
+}
+
+enum emul_code emul_ipc_token(int vendor, const void *address, bool restricted, uint64_t *token)
+{
+    struct handle handle;
+    if (!address || !token) return EMUL_INVALID;
+    pthread_mutex_lock(&emul.lock);
+    const struct emul_range *range = emul_range_find((uintptr_t)address);
+    enum emul_code code = EMUL_OK;
+    if (range && range->base != (uintptr_t)address)
+        code = emul_misuse(EMUL_INVALID, "%p is not the base of its allocation %p", address, (void *)range->base);
+    if (!code) code = export_range(vendor, address, restricted, &handle);
+    pthread_mutex_unlock(&emul.lock);
+    if (!code) *token = pack(&handle);
+    return code;
+}
+
+enum emul_code emul_ipc_allow(int vendor, uint64_t word, const int32_t *pids, size_t count)
+{
+    struct token token;
+    if (!unpack(word, &token) || token.pid != getpid() || !pids) return EMUL_INVALID;
+    enum emul_code code = EMUL_INVALID;
+    pthread_mutex_lock(&emul.lock);
+    for (int i = 0; i < EMUL_DEVICES_MAX; i++) {
+        struct emul_device *device = emul.devices[vendor][i];
+        if (!device || device->arena_fd != token.fd) continue;
+        struct emul_export *export = &device->exports[token.slot];
+        for (size_t k = 0; k < count; k++)
+            for (size_t at = 0; at < EMUL_ALLOWED; at++)
+                if (!export->allowed[at] || export->allowed[at] == pids[k]) {
+                    export->allowed[at] = pids[k];
+                    break;
+                }
+        code = EMUL_OK;
+    }
+    pthread_mutex_unlock(&emul.lock);
+    return code;
+}
+
+/* The handle that the token stands for; *fd is open afterwards. */
+static enum emul_code resolve(int vendor, uint64_t word, struct handle *handle, int *fd)
+{
+    struct token token;
+    struct emul_export export;
+    if (!unpack(word, &token))
+        return emul_misuse(EMUL_INVALID, "the IPC handle 0x%llx is damaged", (unsigned long long)word);
+    *fd = open_owner(token.pid, token.fd);
+    if (*fd < 0) return EMUL_INVALID;
+    bool allowed = read_export(*fd, token.slot, &export) == EMUL_OK && (uint16_t) export.id == token.id;
+    if (allowed && export.restricted && token.pid != getpid()) {
+        allowed = false;
+        for (size_t i = 0; i < EMUL_ALLOWED; i++) allowed |= export.allowed[i] == getpid();
+    }
+    if (!allowed) {
+        close(*fd);
+        return EMUL_INVALID;
+    }
+    *handle = (struct handle){.vendor = (uint32_t)vendor, .pid = token.pid, .fd = token.fd, .id = export.id};
+    handle->offset = export.offset;
+    handle->size = export.size;
+    handle->device = export.device;
+    close_handle(handle);
+    return EMUL_OK;
+}
+
+enum emul_code emul_ipc_import_token(int vendor, uint64_t token, void **out)
+{
+    struct handle handle;
+    int fd = -1;
+    if (!out) return EMUL_INVALID;
+    enum emul_code code = resolve(vendor, token, &handle, &fd);
+    if (code) return code;
+    code = import(vendor, &handle, fd, out);
+    close(fd);
+    return code;
+}
+
+enum emul_code emul_ipc_close_token(int vendor, uint64_t word)
+{
+    struct token token;
+    void *base = NULL;
+    if (!unpack(word, &token)) return emul_misuse(EMUL_INVALID, "0x%llx is no IPC handle", (unsigned long long)word);
+    if (token.pid == getpid()) return EMUL_OK;
+    pthread_mutex_lock(&emul.lock);
+    for (size_t i = 0; i < emul.range_count; i++) {
+        struct handle handle;
+        memcpy(&handle, emul.ranges[i]->key, sizeof(handle));
+        if (!emul.ranges[i]->freed && emul.ranges[i]->memory == EMUL_IMPORT && emul.ranges[i]->vendor == vendor &&
+            pack(&handle) == word)
+            base = (void *)emul.ranges[i]->base;
+    }
+    pthread_mutex_unlock(&emul.lock);
+    if (!base) return emul_misuse(EMUL_INVALID, "0x%llx is no open import", (unsigned long long)word);
+    return emul_ipc_close(vendor, base);
 }
 
 /* Through /dev/udmabuf, where the system has it. */

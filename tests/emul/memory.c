@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { HEADER = 1 << 16 }; /* of an arena: its exports */
+enum { HEADER = EMUL_ARENA_HEAD, STALE = 65536 /* bytes that a new allocation has set */ };
 
 static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 static size_t pages(size_t size) { return (size + page_size() - 1) & ~(page_size() - 1); }
@@ -87,7 +87,7 @@ static void arena_open(struct emul_device *device)
     device->arena_size = size;
     device->arena = hidden;
     device->arena_alias = alias;
-    device->exported = (uint64_t *)(void *)alias;
+    device->exports = (struct emul_export *)(void *)alias;
     device->top = HEADER;
     return;
 broken:
@@ -130,7 +130,7 @@ static enum emul_code take_device(struct emul_range *range)
     range->alias = device->arena_alias + (base - device->arena);
     device->used += range->size;
     /* Real memory is not zeroed. */
-    memset(range->alias, 0xa5, range->size < HEADER ? range->size : HEADER);
+    memset(range->alias, 0xa5, range->size < STALE ? range->size : STALE);
     return EMUL_OK;
 }
 
@@ -181,8 +181,8 @@ void emul_range_free(struct emul_range *range)
     struct emul_device *device = emul_device_at(range->vendor, range->device);
     if (range->memory == EMUL_DEVICE || range->memory == EMUL_POOL) {
         off_t at = range->alias - device->arena_alias;
-        if (device->exported[range->id % (HEADER / 8)] == range->id)
-            __atomic_store_n(&device->exported[range->id % (HEADER / 8)], 0, __ATOMIC_RELEASE);
+        struct emul_export *export = &device->exports[range->id % EMUL_EXPORTS];
+        if (export->id == range->id) __atomic_store_n(&export->id, 0, __ATOMIC_RELEASE);
         fallocate(device->arena_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, (off_t)pages(range->size));
         device->used -= range->size;
     } else {

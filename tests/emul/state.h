@@ -13,6 +13,15 @@ enum { EMUL_DEVICES_MAX = 16, EMUL_QUEUES_MAX = 64 };
 struct emul_op;
 struct emul_stream;
 
+/* The head of an arena: what is exported of it, read by importers. The slot of an allocation is its id modulo these. */
+enum { EMUL_EXPORTS = 8192, EMUL_ALLOWED = 8 };
+struct emul_export {
+    uint64_t id, offset, size;
+    uint32_t device, restricted; /* to the processes in `allowed` */
+    int32_t allowed[EMUL_ALLOWED];
+};
+enum { EMUL_ARENA_HEAD = EMUL_EXPORTS * sizeof(struct emul_export) };
+
 /* One allocation, registration or import. Freed ones stay as tombstones until their addresses are used again. */
 struct emul_range {
     uintptr_t base;
@@ -40,7 +49,7 @@ struct emul_device {
     int arena_fd;
     char *arena, *arena_alias; /* NULL until the first allocation */
     size_t arena_size, top, used;
-    uint64_t *exported; /* first page of the arena: live exports, read by importers */
+    struct emul_export *exports;
     _Atomic bool failed;
     unsigned peers; /* bit per enabled peer */
     struct emul_stream *legacy;

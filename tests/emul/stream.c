@@ -180,6 +180,16 @@ enum emul_code emul_event_create(int vendor, unsigned flags, void **out)
     return EMUL_OK;
 }
 
+enum emul_code emul_event_flags(int vendor, void *handle, unsigned *flags)
+{
+    enum emul_code code;
+    pthread_mutex_lock(&emul.lock);
+    const struct emul_event *event = event_get(vendor, handle, &code);
+    if (!code) *flags = event->flags;
+    pthread_mutex_unlock(&emul.lock);
+    return code;
+}
+
 enum emul_code emul_event_destroy(int vendor, void *handle)
 {
     enum emul_code code;
@@ -331,10 +341,8 @@ enum emul_code emul_work(int vendor, void *stream, int (*work)(void *), void (*d
     return submit(vendor, stream, op);
 }
 
-enum emul_code emul_write(int vendor, void *stream, void *word, uint64_t value, size_t bytes)
+static enum emul_code submit_write(int vendor, void *stream, char *alias, uint64_t value, size_t bytes)
 {
-    char *alias = emul_alias(vendor, word, bytes);
-    if (!alias || (uintptr_t)word % bytes) return EMUL_INVALID;
     struct emul_op *op = emul_op_new(OP_WRITE);
     op->to = alias;
     op->width = bytes;
@@ -342,10 +350,9 @@ enum emul_code emul_write(int vendor, void *stream, void *word, uint64_t value, 
     return submit(vendor, stream, op);
 }
 
-enum emul_code emul_wait(int vendor, void *stream, void *word, uint64_t value, uint64_t mask, size_t bytes, int compare)
+static enum emul_code submit_wait(int vendor, void *stream, char *alias, uint64_t value, uint64_t mask, size_t bytes,
+                                  int compare)
 {
-    char *alias = emul_alias(vendor, word, bytes);
-    if (!alias || (uintptr_t)word % bytes || compare < EMUL_GEQ || compare > EMUL_NOR) return EMUL_INVALID;
     struct emul_op *op = emul_op_new(OP_WAIT);
     op->to = alias;
     op->width = bytes;
@@ -353,6 +360,30 @@ enum emul_code emul_wait(int vendor, void *stream, void *word, uint64_t value, u
     op->mask = bytes == 4 ? (uint32_t)mask : mask;
     op->compare = compare;
     return submit(vendor, stream, op);
+}
+
+enum emul_code emul_write(int vendor, void *stream, void *word, uint64_t value, size_t bytes)
+{
+    char *alias = emul_alias(vendor, word, bytes);
+    if (!alias || (uintptr_t)word % bytes) return EMUL_INVALID;
+    return submit_write(vendor, stream, alias, value, bytes);
+}
+
+enum emul_code emul_wait(int vendor, void *stream, void *word, uint64_t value, uint64_t mask, size_t bytes, int compare)
+{
+    char *alias = emul_alias(vendor, word, bytes);
+    if (!alias || (uintptr_t)word % bytes || compare < EMUL_GEQ || compare > EMUL_NOR) return EMUL_INVALID;
+    return submit_wait(vendor, stream, alias, value, mask, bytes, compare);
+}
+
+enum emul_code emul_flag_set(int vendor, void *stream, uint64_t *flag, uint64_t value)
+{
+    return submit_write(vendor, stream, (char *)flag, value, 8);
+}
+
+enum emul_code emul_flag_wait(int vendor, void *stream, uint64_t *flag, uint64_t value)
+{
+    return submit_wait(vendor, stream, (char *)flag, value, UINT64_MAX, 8, EMUL_EQ);
 }
 
 enum emul_code emul_free_async(int vendor, void *address, void *stream)
