@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Cambricon's libcncl.so: collectives of NCCL's shape, but communicators are made and destroyed in arrays, an id has
+ * 128 bytes and a hash behind them, datatypes have numbers of their own, and there is neither fp64 nor average.
+ */
+#include "config.h"
+#include "tests/emul/ccl.h"
+#include <stdlib.h>
+
+#define VENDOR EMUL_CNRT
+#define CALL(name, args)                                                                                               \
+    EMUL_API int name args;                                                                                            \
+    int name args
+#define ENTER(needs)                                                                                                   \
+    do {                                                                                                               \
+        if (emul_enter(VENDOR, __func__, needs)) return EMUL_CCL_DEVICE;                                               \
+    } while (0)
+
+struct clique_id {
+    char data[128];
+    uint64_t hash;
+};
+typedef struct emul_comm *comm;
+
+__attribute__((constructor)) static void loaded(void) { emul_hide(VENDOR, (const void *)loaded); }
+
+static int type_of(int type)
+{
+    switch (type) {
+    case 0x10: return EMUL_F16;
+    case 0x11: return EMUL_BF16;
+    case 0x12: return EMUL_F32;
+    case 0x20: return EMUL_I8;
+    case 0x21: return EMUL_I16;
+    case 0x22: return EMUL_I32;
+    case 0x23: return EMUL_I64;
+    case 0x30: return EMUL_U8;
+    case 0x31: return EMUL_U16;
+    case 0x32: return EMUL_U32;
+    case 0x33: return EMUL_U64;
+    default: return -1;
+    }
+}
+
+CALL(cnclGetCliqueId, (struct clique_id * id))
+{
+    ENTER(0);
+    return emul_ccl_id(VENDOR, id, sizeof(*id));
+}
+
+CALL(cnclInitComms, (comm * out, int count, const int *devices, const int *ranks, int all, const struct clique_id *id))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    if (!out || !devices || !ranks || !id || count < 1) return EMUL_CCL_ARGUMENT;
+    int device = emul_device_get(VENDOR);
+    emul_ccl_group_start(VENDOR);
+    for (int i = 0; i < count; i++) {
+        if (emul_device_set(VENDOR, devices[i])) emul_misuse(EMUL_INVALID, "device %d", devices[i]);
+        emul_ccl_init(VENDOR, id, sizeof(*id), all, ranks[i], &out[i]);
+    }
+    int code = emul_ccl_group_end(VENDOR);
+    emul_device_set(VENDOR, device);
+    return code;
+}
+
+CALL(cnclDestroyComms, (comm * list, int count))
+{
+    ENTER(EMUL_CLEANUP);
+    int code = 0;
+    for (int i = 0; i < count; i++)
+        if (emul_ccl_destroy(list[i])) code = EMUL_CCL_ARGUMENT;
+    return code;
+}
+
+CALL(cnclAbortComm, (comm comm))
+{
+    ENTER(EMUL_CLEANUP);
+    return emul_ccl_abort(comm);
+}
+
+CALL(cnclGetCommCount, (int *ranks, comm comm))
+{
+    ENTER(0);
+    return emul_ccl_ranks(comm, ranks);
+}
+
+CALL(cnclGetCommRank, (int *rank, comm comm))
+{
+    ENTER(0);
+    return emul_ccl_rank(comm, rank);
+}
+
+/* The code itself is the error. */
+CALL(cnclGetCommAsyncError, (comm comm))
+{
+    int error;
+    ENTER(EMUL_CLEANUP);
+    int code = emul_ccl_async_error(comm, &error);
+    return code ? code : error;
+}
+
+static int submit(comm comm, struct emul_ccl_op op, size_t gives, size_t takes)
+{
+    op.type = type_of(op.type);
+    if (op.type < 0 || op.reduce < 0 || op.reduce > EMUL_MIN) return EMUL_CCL_ARGUMENT;
+    size_t bytes = op.count * emul_type_size(op.type);
+    if (bytes && gives && !emul_alias(VENDOR, op.send, bytes * gives)) return EMUL_CCL_ARGUMENT;
+    if (bytes && takes && !emul_alias(VENDOR, op.recv, bytes * takes)) return EMUL_CCL_ARGUMENT;
+    return emul_ccl_submit(comm, &op);
+}
+
+static size_t all(comm comm)
+{
+    int ranks = 0;
+    emul_ccl_ranks(comm, &ranks);
+    return (size_t)ranks;
+}
+
+static bool is_root(comm comm, int root)
+{
+    int rank = -1;
+    emul_ccl_rank(comm, &rank);
+    return rank == root;
+}
+
+CALL(cnclAllReduce, (const void *send, void *recv, size_t count, int type, int op, comm comm, void *queue))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return submit(comm, (struct emul_ccl_op){EMUL_ALL_REDUCE, send, recv, count, type, op, -1, queue}, 1, 1);
+}
+
+CALL(cnclReduceScatter, (const void *send, void *recv, size_t count, int type, int op, comm comm, void *queue))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return submit(comm, (struct emul_ccl_op){EMUL_REDUCE_SCATTER, send, recv, count, type, op, -1, queue}, all(comm),
+                  1);
+}
+
+CALL(cnclAllGather, (const void *send, void *recv, size_t count, int type, comm comm, void *queue))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return submit(comm, (struct emul_ccl_op){EMUL_ALL_GATHER, send, recv, count, type, 0, -1, queue}, 1, all(comm));
+}
+
+CALL(cnclBroadcast, (const void *send, void *recv, size_t count, int type, int root, comm comm, void *queue))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return submit(comm, (struct emul_ccl_op){EMUL_BROADCAST, send, recv, count, type, 0, root, queue},
+                  is_root(comm, root), 1);
+}
+
+CALL(cnclReduce, (const void *send, void *recv, size_t count, int type, int op, int root, comm comm, void *queue))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return submit(comm, (struct emul_ccl_op){EMUL_REDUCE, send, recv, count, type, op, root, queue}, 1,
+                  is_root(comm, root));
+}
+
+CALL(cnclSend, (void *buffer, size_t count, int type, int peer, comm comm, void *queue))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return submit(comm, (struct emul_ccl_op){EMUL_SEND, buffer, NULL, count, type, 0, peer, queue}, 1, 0);
+}
+
+CALL(cnclRecv, (void *buffer, size_t count, int type, int peer, comm comm, void *queue))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return submit(comm, (struct emul_ccl_op){EMUL_RECV, NULL, buffer, count, type, 0, peer, queue}, 0, 1);
+}
+
+CALL(cnclGroupStart, (void))
+{
+    ENTER(EMUL_CLEANUP);
+    return emul_ccl_group_start(VENDOR);
+}
+
+CALL(cnclGroupEnd, (void))
+{
+    ENTER(EMUL_CLEANUP);
+    return emul_ccl_group_end(VENDOR);
+}
