@@ -215,7 +215,11 @@ enum mdl_device_caps {
     MDL_DEV_IPC = 1 << 7,
     MDL_DEV_DMABUF = 1 << 8,
     MDL_DEV_KERNELS = 1 << 9, /* module_load, kernel_launch */
+    MDL_DEV_CPU = 1 << 10,    /* all its devices are processors of the host: "auto" does not take it */
 };
+
+/* Set in a word beside the value that a stream was to write, where the adapter has heard that the stream has failed. */
+#define MDL_WORD_FAILED ((uint64_t)1 << 63)
 
 struct mdl_device_info {
     char name[128], pci[32]; /* "" where the vendor does not tell; pci: 0000:01:00.0 */
@@ -272,6 +276,7 @@ struct mdl_device {
     const char *title;  /* "NVIDIA CUDA" */
     const char *proof;  /* on which hardware it was run, and when; NULL: never */
     const void *self;   /* the adapter's own, for those that share code */
+    bool generic;       /* its devices may be another vendor's as well: "auto" looks at it only if no other is here */
 
     /* Finds the vendor's libraries and binds them: in folder `where` if not NULL, which is trusted to be this vendor's;
      * otherwise where the loader looks, and only if the machine has such a device. Fails with the reason in `why`

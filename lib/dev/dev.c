@@ -196,21 +196,28 @@ medleyResult_t mdl_dev_check_name(const struct mdl_config *cfg, const char *name
     return res;
 }
 
-/* With the lock: the one vendor that is here. */
-static medleyResult_t find_present(const struct mdl_config *cfg, int *found)
+/* With the lock: the one vendor that is here, of those that are generic or of the others. */
+static medleyResult_t find_among(const struct mdl_config *cfg, bool generic, int *found)
 {
     char why[768];
 
-    *found = -1;
     for (int i = 0; i < all.n; i++) {
-        if (!bind(cfg, i, why, sizeof(why))) continue;
+        const struct mdl_device *d = all.vendor[i].ops;
+        if (d->generic != generic || !bind(cfg, i, why, sizeof(why)) || (d->caps(d) & MDL_DEV_CPU)) continue;
         if (*found >= 0)
             return mdl_error(medleyInvalidArgument,
                              "device \"auto\": both %s and %s are here; name one of them in MEDLEY_DEVICE",
-                             all.vendor[*found].ops->vendor, all.vendor[i].ops->vendor);
+                             all.vendor[*found].ops->vendor, d->vendor);
         *found = i;
     }
     return medleySuccess;
+}
+
+static medleyResult_t find_present(const struct mdl_config *cfg, int *found)
+{
+    *found = -1;
+    MDL_TRY(find_among(cfg, false, found));
+    return *found < 0 ? find_among(cfg, true, found) : medleySuccess;
 }
 
 static medleyResult_t take(const struct mdl_device *d, int ordinal, const char *name, struct mdl_dev *dev)

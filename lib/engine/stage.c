@@ -83,7 +83,7 @@ static bool is_through(const struct mdl_stager *st, struct mdl_stage *s)
 
     if (!atomic_load_explicit(&s->let_go, memory_order_acquire)) return false; /* pairs with mdl_stage_let_go */
     if (!s->launched) return true;
-    if (!s->attended) return load(arrived_word(s, st)) >= s->nblocks + 1;
+    if (!s->attended) return (load(arrived_word(s, st)) & ~MDL_WORD_FAILED) >= s->nblocks + 1;
     return !s->last || d->event_query(d, s->last) != medleyInProgress;
 }
 

@@ -23,7 +23,8 @@ static uint64_t *ready_word(const struct mdl_stage *s) { return stager_of(s)->wo
 static size_t part(const struct mdl_stage *s, enum mdl_buffer buf, uint32_t slot, size_t b)
 {
     uint32_t slots = s->side[buf].slots;
-    size_t n = mdl_op_slot_count(s->op, buf, slot, slots == 1 ? (uint32_t)s->op->comm->rank : slot), from = b * s->block;
+    size_t n = mdl_op_slot_count(s->op, buf, slot, slots == 1 ? (uint32_t)s->op->comm->rank : slot),
+           from = b * s->block;
 
     if (n <= from) return 0;
     return n - from < s->block ? n - from : s->block;
@@ -176,13 +177,25 @@ medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n)
 
 /* ---- the executing thread's side ---- */
 
+static void look_at_word(struct mdl_stage *s)
+{
+    const struct mdl_dev *dev = &stager_of(s)->dev;
+    uint64_t word = __atomic_load_n(arrived_word(s), __ATOMIC_ACQUIRE); /* pairs with the stream's write */
+
+    if (!(word & MDL_WORD_FAILED))
+        s->seen = word;
+    else if (!mdl_comm_failed(s->op->comm))
+        (void)fail_comm(s, mdl_error(medleyUnhandledDeviceError, "stream %p of %s:%d has failed", (void *)s->stream,
+                                     dev->ops->vendor, dev->ordinal));
+}
+
 /* How far the stream is. */
 static void look(struct mdl_stage *s)
 {
     const struct mdl_device *d = device_of(s);
 
     if (!s->attended)
-        s->seen = __atomic_load_n(arrived_word(s), __ATOMIC_ACQUIRE); /* pairs with the stream's write */
+        look_at_word(s);
     else if (!has_events(s))
         s->seen = s->put_in;
     while (s->attended && s->seen < s->put_in) {
