@@ -1,0 +1,26 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# OpenCL devices: the contract, and the randomised collectives on two devices with a host between them. PoCL makes two
+# devices of this machine's processors if it is what is installed.
+set -eu
+export POCL_DEVICES="pthread pthread"
+
+status=0
+tests/hetero/test_opencl || status=$?
+[ $status = 0 ] || exit $status # 77: there is no OpenCL here
+tests/hetero/test_device opencl
+second=opencl:1
+tests/hetero/test_device $second || second=opencl:0 # real hardware may have one device only
+
+run() { tests/coll/test_coll "$@" -d 100; }
+export MDL_TEST_DEVICES=opencl:0,host,$second
+MEDLEY_TRANSPORT=shm run -n 3 -c 60 -s 31
+MEDLEY_TRANSPORT=tcp run -n 3 -c 60 -s 32
+run -n 4 -c 60 -s 33 -t
+[ -z "${MDL_CHECK_SHORT-}" ] || exit 0
+MDL_TEST_HOSTS=a,b,b,a run -n 4 -c 40 -s 34 -m 20000
+MEDLEY_DEVICE_STAGING=2M run -n 3 -c 40 -s 35
+MEDLEY_DETERMINISTIC=1 run -n 3 -c 40 -s 37 -m 20000
+run -n 3 -c 20 -s 38 -m 1000000
+run -n 3 -p -m 50000 -s 39
+MDL_TEST_DEVICES=opencl:0,$second run -n 2 -p -m 50000 -s 40 -t
