@@ -225,6 +225,38 @@ CALL(StreamIsCapturing, (void *stream, int *status))
     return codes[status ? emul_capture_status(VENDOR, stream_of(stream), status, NULL) : EMUL_INVALID];
 }
 
+CALL(ModuleLoadData, (void **module, const void *image))
+{
+    ENTER(EMUL_NEED_CONTEXT | EMUL_UNSAFE);
+    return codes[emul_module_load(VENDOR, image, module)];
+}
+
+CALL(ModuleLoadDataEx, (void **module, const void *image, unsigned count, int *options, void **values))
+{
+    ENTER(EMUL_NEED_CONTEXT | EMUL_UNSAFE);
+    return codes[emul_module_load(VENDOR, image, module)];
+}
+
+CALL(ModuleUnload, (void *module))
+{
+    ENTER(EMUL_NEED_CONTEXT | EMUL_UNSAFE | EMUL_CLEANUP);
+    return codes[emul_module_unload(VENDOR, module)];
+}
+
+CALL(ModuleGetFunction, (void **function, void *module, const char *name))
+{
+    ENTER(EMUL_NEED_CONTEXT);
+    return codes[emul_module_function(VENDOR, module, name, function)];
+}
+
+CALL(LaunchKernel, (void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                    unsigned shared, void *stream, void **arguments, void **extra))
+{
+    ENTER(EMUL_NEED_CONTEXT);
+    if (extra || shared > 49152) return codes[EMUL_INVALID];
+    return codes[emul_launch(VENDOR, function, (unsigned[]){gx, gy, gz, bx, by, bz}, arguments, stream_of(stream))];
+}
+
 CALL(GetErrorString, (int error, const char **text))
 {
     if (!text) return codes[EMUL_INVALID];

@@ -185,3 +185,30 @@ CALL(StreamWaitValue64, (void *stream, void *address, uint64_t value, unsigned f
     if (!is_signal(address)) return finish(emul_misuse(EMUL_INVALID, "%p is no signal memory", address));
     return finish(emul_wait(VENDOR, stream_of(stream), address, value, mask, 8, (int)flags));
 }
+
+/* Modules. */
+CALL(ModuleLoadData, (void **module, const void *image))
+{
+    ENTER(EMUL_NEED_DEVICE | EMUL_UNSAFE);
+    return finish(emul_module_load(VENDOR, image, module));
+}
+
+CALL(ModuleUnload, (void *module))
+{
+    ENTER(EMUL_NEED_DEVICE | EMUL_UNSAFE | EMUL_CLEANUP);
+    return finish(emul_module_unload(VENDOR, module));
+}
+
+CALL(ModuleGetFunction, (void **function, void *module, const char *name))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return finish(emul_module_function(VENDOR, module, name, function));
+}
+
+CALL(ModuleLaunchKernel, (void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                          unsigned shared, void *stream, void **arguments, void **extra))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    if (extra || shared > 65536) return finish(EMUL_INVALID);
+    return finish(emul_launch(VENDOR, function, (unsigned[]){gx, gy, gz, bx, by, bz}, arguments, stream_of(stream)));
+}

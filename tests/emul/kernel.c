@@ -1,4 +1,231 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Modules and launches: see kernel.h. A kernel gets the engine's aliases for device addresses among its arguments; an
+ * address that it finds in memory faults, and the handler opens that allocation to the whole process until the kernel
+ * ends: the one moment in which the CPU's touch of it would not be seen.
+ */
 #include "config.h"
 #include "tests/emul/kernel.h"
-bool emul_kernel_open(uintptr_t base, size_t size) { return false; }
+#include "tests/emul/state.h"
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { OPENED = 64, ARGUMENTS = 64 };
+
+struct function {
+    struct function *next;
+    char name[128];
+    void (*run)(void **, const unsigned *);
+    int count;
+    size_t sizes[ARGUMENTS];
+};
+
+struct module {
+    struct module *next;
+    int vendor;
+    bool live;
+    void *object;
+    struct function *functions;
+};
+static struct module *modules;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static _Thread_local struct {
+    bool running;
+    unsigned count;
+    struct {
+        uintptr_t base;
+        size_t size;
+    } opened[OPENED];
+} kernel;
+
+bool emul_kernel_open(uintptr_t base, size_t size)
+{
+    if (!kernel.running || kernel.count == OPENED) return false;
+    kernel.opened[kernel.count].base = base;
+    kernel.opened[kernel.count++].size = size;
+    return mprotect((void *)base, size, PROT_READ | PROT_WRITE) == 0;
+}
+
+/* An image: a line with the size, then the object as hexadecimal digits. */
+static bool write_object(const char *image, int fd)
+{
+    size_t size;
+    int head = 0;
+    if (sscanf(image, "// emulated device code, %zu bytes\n%n", &size, &head) != 1 || !head) return false;
+    unsigned char *bytes = malloc(size);
+    bool good = bytes != NULL;
+    for (size_t i = 0; good && i < size; i++) {
+        char pair[3] = {image[head + 2 * i], 0, 0};
+        if (pair[0]) pair[1] = image[head + 2 * i + 1];
+        char *end;
+        bytes[i] = (unsigned char)strtoul(pair, &end, 16);
+        good = end == pair + 2;
+    }
+    good = good && write(fd, bytes, size) == (ssize_t)size;
+    free(bytes);
+    return good;
+}
+
+enum emul_code emul_module_load(int vendor, const void *image, void **out)
+{
+    char path[] = "/tmp/emulated-module-XXXXXX";
+    if (!image || !out) return EMUL_INVALID;
+    int fd = mkstemp(path);
+    if (fd < 0) return EMUL_NO_MEMORY;
+    bool good = write_object(image, fd);
+    close(fd);
+    void *object = good ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    unlink(path);
+    if (!object) return emul_misuse(EMUL_INVALID, "the image is no device code of the emulated compiler");
+    struct module *module = calloc(1, sizeof(*module));
+    if (!module) abort();
+    module->vendor = vendor;
+    module->live = true;
+    module->object = object;
+    /* Loading takes memory of the device, and waits for it. */
+    pthread_mutex_lock(&emul.lock);
+    emul_device_drain(emul_device_current(vendor));
+    pthread_mutex_unlock(&emul.lock);
+    pthread_mutex_lock(&lock);
+    module->next = modules;
+    modules = module;
+    pthread_mutex_unlock(&lock);
+    *out = module;
+    return EMUL_OK;
+}
+
+static struct module *module_get(int vendor, void *handle)
+{
+    struct module *at = modules;
+    while (at && at != handle) at = at->next;
+    return at && at->live && at->vendor == vendor ? at : NULL;
+}
+
+/* The code stays mapped: launches of it may be pending in a graph. */
+enum emul_code emul_module_unload(int vendor, void *handle)
+{
+    pthread_mutex_lock(&emul.lock);
+    emul_device_drain(emul_device_current(vendor));
+    pthread_mutex_unlock(&emul.lock);
+    pthread_mutex_lock(&lock);
+    struct module *module = module_get(vendor, handle);
+    if (module) module->live = false;
+    pthread_mutex_unlock(&lock);
+    return module ? EMUL_OK : emul_misuse(EMUL_BAD_HANDLE, "%p is no module", handle);
+}
+
+static struct function *find(struct module *module, const char *name)
+{
+    char symbol[160];
+    int (*sizes)(size_t *);
+    for (struct function *at = module->functions; at; at = at->next)
+        if (strcmp(at->name, name) == 0) return at;
+    struct function *function = calloc(1, sizeof(*function));
+    if (!function) abort();
+    snprintf(function->name, sizeof(function->name), "%s", name);
+    snprintf(symbol, sizeof(symbol), "emul_run_%s", name);
+    *(void **)&function->run = dlsym(module->object, symbol);
+    snprintf(symbol, sizeof(symbol), "emul_sizes_%s", name);
+    *(void **)&sizes = dlsym(module->object, symbol);
+    if (!function->run || !sizes) {
+        free(function);
+        return NULL;
+    }
+    function->count = sizes(function->sizes);
+    function->next = module->functions;
+    return module->functions = function;
+}
+
+enum emul_code emul_module_function(int vendor, void *handle, const char *name, void **out)
+{
+    if (!name || !out) return EMUL_INVALID;
+    pthread_mutex_lock(&lock);
+    struct module *module = module_get(vendor, handle);
+    struct function *function = module ? find(module, name) : NULL;
+    pthread_mutex_unlock(&lock);
+    if (!module) return EMUL_BAD_HANDLE;
+    if (!function) return EMUL_NOT_FOUND;
+    *out = function;
+    return EMUL_OK;
+}
+
+static bool is_function(int vendor, const void *handle)
+{
+    bool found = false;
+    pthread_mutex_lock(&lock);
+    for (const struct module *module = modules; module && !found; module = module->next)
+        for (const struct function *at = module->live && module->vendor == vendor ? module->functions : NULL; at;
+             at = at->next)
+            found |= at == handle;
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+struct launch {
+    const struct function *function;
+    unsigned dims[6];
+    void *arguments[ARGUMENTS];
+    char *bytes;
+};
+
+static int run(void *data)
+{
+    struct launch *launch = data;
+    kernel.running = true;
+    launch->function->run(launch->arguments, launch->dims);
+    kernel.running = false;
+    while (kernel.count) {
+        kernel.count--;
+        mprotect((void *)kernel.opened[kernel.count].base, kernel.opened[kernel.count].size, PROT_NONE);
+    }
+    return 0;
+}
+
+static void drop(void *data)
+{
+    struct launch *launch = data;
+    free(launch->bytes);
+    free(launch);
+}
+
+/* Words that are device addresses become aliases. */
+static void translate(char *bytes, size_t size)
+{
+    for (size_t i = 0; i + sizeof(void *) <= size; i += sizeof(void *)) {
+        void *word;
+        memcpy(&word, bytes + i, sizeof(word));
+        char *alias = emul_translate(word);
+        if (alias) memcpy(bytes + i, &alias, sizeof(alias));
+    }
+}
+
+enum emul_code emul_launch(int vendor, void *handle, const unsigned dims[6], void **arguments, void *stream)
+{
+    if (!is_function(vendor, handle))
+        return emul_misuse(EMUL_BAD_HANDLE, "%p is no function of a loaded module", handle);
+    const struct function *function = handle;
+    for (int i = 0; i < 6; i++)
+        if (dims[i] == 0 || (i > 2 && dims[i] > 1024) || (i > 0 && i < 3 && dims[i] > 65535)) return EMUL_INVALID;
+    if (dims[3] * dims[4] * dims[5] > 1024) return EMUL_INVALID;
+    if (function->count && !arguments)
+        return emul_misuse(EMUL_INVALID, "%s takes %d arguments", function->name, function->count);
+    struct launch *launch = calloc(1, sizeof(*launch));
+    size_t room = 0;
+    for (int i = 0; i < function->count; i++) room += (function->sizes[i] + 15) & ~(size_t)15;
+    if (!launch || !(launch->bytes = aligned_alloc(16, room + 16))) abort();
+    launch->function = function;
+    memcpy(launch->dims, dims, sizeof(launch->dims));
+    char *at = launch->bytes;
+    for (int i = 0; i < function->count; i++) {
+        memcpy(at, arguments[i], function->sizes[i]);
+        translate(at, function->sizes[i]);
+        launch->arguments[i] = at;
+        at += (function->sizes[i] + 15) & ~(size_t)15;
+    }
+    return emul_work(vendor, stream, run, drop, launch);
+}
