@@ -74,23 +74,57 @@ static medleyResult_t load(const char *path)
     return add(d, path);
 }
 
+/* With the lock. Of a list of which one cannot be had, none is. */
+static medleyResult_t load_all(const char *list)
+{
+    char paths[MDL_CONFIG_TEXT_BYTES], *save = NULL;
+    medleyResult_t res = medleySuccess;
+    int before = all.n;
+
+    snprintf(paths, sizeof(paths), "%s", list);
+    for (char *path = strtok_r(paths, ",", &save); path && res == medleySuccess; path = strtok_r(NULL, ",", &save))
+        res = load(path);
+    if (res != medleySuccess) all.n = before;
+    return res;
+}
+
+/* With the lock: index of the vendor of `len` letters, or -1. */
+static int vendor_of(const char *vendor, size_t len)
+{
+    for (int i = 0; i < all.n; i++)
+        if (strlen(all.vendor[i].ops->vendor) == len && strncmp(all.vendor[i].ops->vendor, vendor, len) == 0) return i;
+    return -1;
+}
+
+/* With the lock. A folder for a vendor that there is not would be a wish that nobody hears. */
+static medleyResult_t check_paths(const char *list)
+{
+    for (const char *at = list; *at; at += strspn(at, ",")) {
+        size_t n = strcspn(at, ","), name = strcspn(at, "=");
+        if (name + 1 >= n || vendor_of(at, name) < 0)
+            return mdl_error(medleyInvalidArgument,
+                             "MEDLEY_DEVICE_PATH: \"%.*s\" is not <vendor>=<folder> of a vendor that medley-info lists",
+                             (int)n, at);
+        at += n;
+    }
+    return medleySuccess;
+}
+
 /* With the lock. The first list of plugins counts: adapters cannot be taken away again. */
 static medleyResult_t list_vendors(const struct mdl_config *cfg)
 {
-    char paths[MDL_CONFIG_TEXT_BYTES], *save = NULL;
-
     if (!all.listed) {
         for (int i = 0; mdl_devices[i]; i++) MDL_TRY(add(mdl_devices[i], mdl_devices[i]->vendor));
         all.listed = true;
     }
-    if (strcmp(all.plugins, cfg->device_plugin.s) == 0) return medleySuccess;
-    if (all.plugins[0])
-        return mdl_error(medleyInvalidUsage, "MEDLEY_DEVICE_PLUGIN was %s in this process and cannot become %s", all.plugins,
-                         cfg->device_plugin.s);
-    snprintf(paths, sizeof(paths), "%s", cfg->device_plugin.s);
-    for (char *path = strtok_r(paths, ",", &save); path; path = strtok_r(NULL, ",", &save)) MDL_TRY(load(path));
-    snprintf(all.plugins, sizeof(all.plugins), "%s", cfg->device_plugin.s);
-    return medleySuccess;
+    if (strcmp(all.plugins, cfg->device_plugin.s) != 0) {
+        if (all.plugins[0])
+            return mdl_error(medleyInvalidUsage, "MEDLEY_DEVICE_PLUGIN was %s in this process and cannot become %s",
+                             all.plugins, cfg->device_plugin.s);
+        MDL_TRY(load_all(cfg->device_plugin.s));
+        snprintf(all.plugins, sizeof(all.plugins), "%s", cfg->device_plugin.s);
+    }
+    return check_paths(cfg->device_path.s);
 }
 
 /* MEDLEY_DEVICE_PATH: "cuda=/a,hip=/b". NULL: the vendor is not in it. */
@@ -161,13 +195,7 @@ static bool parse(const char *name, struct wanted *w)
     return strcmp(w->vendor, "host") != 0 && strcmp(w->vendor, "auto") != 0;
 }
 
-/* With the lock: index of the vendor, or -1. */
-static int vendor_number(const char *vendor)
-{
-    for (int i = 0; i < all.n; i++)
-        if (strcmp(all.vendor[i].ops->vendor, vendor) == 0) return i;
-    return -1;
-}
+static int vendor_number(const char *vendor) { return vendor_of(vendor, strlen(vendor)); }
 
 static medleyResult_t unknown(const char *name)
 {
