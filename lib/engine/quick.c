@@ -46,12 +46,23 @@ static size_t payload_count(const struct mdl_op *op)
     return op->count * (is_split(op) ? (size_t)op->comm->nranks : 1);
 }
 
+/* A stage brings its buffers block by block, and this way takes them at once. The same on all ranks. */
+static bool is_one_block(const struct mdl_op *op)
+{
+    const struct mdl_collective coll = {.coll = op->call.coll};
+    uint32_t in = 1, out = 1;
+
+    if (!op->comm->limits.blocks) return true;
+    mdl_collective_slots(&coll, op->comm->nranks, &in, &out);
+    return op->count <= mdl_choose_block(&op->comm->limits, in > out ? in : out, op->elem);
+}
+
 bool mdl_quick_fits(const struct mdl_op *op)
 {
     const struct mdl_comm *c = op->comm;
     size_t bytes;
 
-    if (!(c->quick >> op->call.coll & 1) || op->count > MDL_BOARD_PAYLOAD_BYTES) return false;
+    if (!(c->quick >> op->call.coll & 1) || op->count > MDL_BOARD_PAYLOAD_BYTES || !is_one_block(op)) return false;
     bytes = payload_count(op) * payload_elem(op);
     return bytes <= MDL_BOARD_PAYLOAD_BYTES && bytes <= c->cfg.oneshot && bytes * (size_t)c->nranks <= c->quick_read;
 }
