@@ -20,6 +20,7 @@ run -n 4 -c 60 -s 33 -t
 [ -z "${MDL_CHECK_SHORT-}" ] || exit 0
 MDL_TEST_HOSTS=a,b,b,a run -n 4 -c 40 -s 34 -m 20000
 MEDLEY_DEVICE_STAGING=2M run -n 3 -c 40 -s 35
+MEDLEY_WINDOW=4096 run -n 3 -c 40 -s 36 -m 20000
 MEDLEY_DETERMINISTIC=1 run -n 3 -c 40 -s 37 -m 20000
 run -n 3 -c 20 -s 38 -m 1000000
 run -n 3 -p -m 50000 -s 39
