@@ -1,16 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See home.h. What fails here is not what is tested: it ends the program. */
+/*
+ * See home.h. What fails here is not what is tested: it ends the program.
+ *
+ * Memory is had once, at the beginning: the vendors' allocation calls wait for all that the device does, and another rank
+ * of this process may hold a stream of it until this rank makes its call.
+ */
 #include "config.h"
 
 #include "tests/coll/home.h"
+#include "lib/dev/arena.h"
 #include "lib/dev/dev.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+enum { HOME_BYTES = 96 << 20, PINNED_BYTES = 32 << 20 };
+
 static _Thread_local struct {
     struct mdl_dev dev;
+    struct mdl_arena arena;
+    struct piece {
+        void *at;
+        size_t len;
+    } pieces[64];
+    void *memory, *pinned;
     bool own;
     mdl_dev_stream stream;
     char name[64];
@@ -47,6 +61,9 @@ medleyResult_t home_enter(const char *device, bool own_stream)
     MDL_TRY(mdl_config_load(&cfg));
     MDL_TRY(mdl_dev_find(&cfg, device, &home.dev));
     MDL_TRY(home.dev.ops->enter(home.dev.ops, home.dev.ordinal));
+    MDL_TRY(home.dev.ops->alloc(home.dev.ops, HOME_BYTES, &home.memory));
+    MDL_TRY(home.dev.ops->alloc_pinned(home.dev.ops, PINNED_BYTES, &home.pinned));
+    if (!mdl_arena_init(&home.arena, home.memory, HOME_BYTES)) abort();
     if (!own_stream) return medleySuccess;
     home.own = true;
     return home.dev.ops->stream_create(home.dev.ops, &home.stream);
@@ -56,6 +73,11 @@ void home_leave(void)
 {
     if (home.own) need(home.dev.ops->stream_destroy(home.dev.ops, home.stream), "a stream cannot be destroyed");
     home.own = false;
+    if (!home.dev.ops) return;
+    need(home.dev.ops->free(home.dev.ops, home.memory), "device memory");
+    need(home.dev.ops->free_pinned(home.dev.ops, home.pinned), "pinned memory");
+    if (!mdl_arena_is_whole(&home.arena)) abort(); /* the test forgot to free */
+    mdl_arena_fini(&home.arena);
     home.dev = (struct mdl_dev){0};
 }
 
@@ -64,33 +86,54 @@ void *home_stream(void) { return home.stream; }
 medleyResult_t home_sync(void) { return home.dev.ops->stream_sync(home.dev.ops, home.stream); }
 
 /* Through pinned memory, as the contract wants it. */
-static void move(void *dst, const void *src, size_t bytes, enum mdl_copy_kind kind)
+static void move(char *dst, const char *src, size_t bytes, enum mdl_copy_kind kind)
 {
     const struct mdl_device *d = home.dev.ops;
-    void *pinned;
 
-    need(d->alloc_pinned(d, bytes + 1, &pinned), "pinned memory");
-    if (kind == MDL_COPY_H2D) memcpy(pinned, src, bytes);
-    need(kind == MDL_COPY_H2D ? d->copy(d, dst, pinned, bytes, kind, home.stream)
-                              : d->copy(d, pinned, src, bytes, kind, home.stream),
-         "a copy");
-    need(d->stream_sync(d, home.stream), "the stream");
-    if (kind == MDL_COPY_D2H) memcpy(dst, pinned, bytes);
-    need(d->free_pinned(d, pinned), "pinned memory");
+    for (size_t at = 0; at < bytes; at += PINNED_BYTES) {
+        size_t n = bytes - at < PINNED_BYTES ? bytes - at : PINNED_BYTES;
+        if (kind == MDL_COPY_H2D) memcpy(home.pinned, src + at, n);
+        need(kind == MDL_COPY_H2D ? d->copy(d, dst + at, home.pinned, n, kind, home.stream)
+                                  : d->copy(d, home.pinned, src + at, n, kind, home.stream),
+             "a copy");
+        need(d->stream_sync(d, home.stream), "the stream");
+        if (kind == MDL_COPY_D2H) memcpy(dst + at, home.pinned, n);
+    }
 }
+
+static struct piece *piece_at(const void *at)
+{
+    for (size_t i = 0; i < sizeof(home.pieces) / sizeof(home.pieces[0]); i++)
+        if (home.pieces[i].at == at) return &home.pieces[i];
+    fprintf(stderr, "no such piece of device memory, or too many\n");
+    abort();
+}
+
+void *home_take(size_t bytes)
+{
+    struct piece *p = piece_at(NULL);
+
+    p->len = bytes;
+    p->at = mdl_arena_take(&home.arena, bytes);
+    if (!p->at) abort();
+    return p->at;
+}
+
+void home_free(void *device)
+{
+    struct piece *p = piece_at(device);
+
+    mdl_arena_give(&home.arena, p->at, p->len);
+    p->at = NULL;
+}
+
+void home_store(void *device, const void *host, size_t bytes) { move(device, host, bytes, MDL_COPY_H2D); }
+void home_copy_out(void *host, const void *device, size_t bytes) { move(host, device, bytes, MDL_COPY_D2H); }
 
 void *home_copy_in(const void *host, size_t bytes)
 {
-    void *p;
+    void *p = home_take(bytes);
 
-    need(home.dev.ops->alloc(home.dev.ops, bytes + 64, &p), "device memory");
-    if (bytes) move(p, host, bytes, MDL_COPY_H2D);
+    home_store(p, host, bytes);
     return p;
 }
-
-void home_copy_out(void *host, const void *device, size_t bytes)
-{
-    if (bytes) move(host, device, bytes, MDL_COPY_D2H);
-}
-
-void home_free(void *device) { need(home.dev.ops->free(home.dev.ops, device), "device memory"); }

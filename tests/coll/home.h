@@ -20,6 +20,10 @@ bool home_is_device(void);
 void *home_stream(void);
 medleyResult_t home_sync(void); /* until the stream has done all */
 
+/* Device memory, 96 MiB in all, 64 pieces at once. */
+void *home_take(size_t bytes);
+void home_store(void *device, const void *host, size_t bytes);
+
 /* A copy of `bytes` bytes in the device's memory; and back. */
 void *home_copy_in(const void *host, size_t bytes);
 void home_copy_out(void *host, const void *device, size_t bytes);

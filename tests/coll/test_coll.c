@@ -116,6 +116,7 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
         fprintf(stderr, "rank %d: cannot make the communicator: %s\n", rank, medleyGetLastError(NULL));
         return 1;
     }
+    ranks_meet(w, 0); /* from here on no rank allocates on its device */
     if (o->async && medleyStreamCreate(&stream) != medleySuccess) return 1;
     for (int i = 0; i < cases && !wrong; i++) {
         struct coll_case c = list[i];
