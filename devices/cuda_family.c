@@ -179,7 +179,7 @@ medleyResult_t mdl_cuda_classify(const struct mdl_device *d, const void *ptr, st
 medleyResult_t mdl_cuda_copy(const struct mdl_device *d, void *dst, const void *src, size_t len,
                              enum mdl_copy_kind kind, mdl_dev_stream stream)
 {
-    static const int kinds[] = {[MDL_COPY_H2D] = 1, [MDL_COPY_D2H] = 2, [MDL_COPY_D2D] = 3};
+    static const int kinds[] = {[MDL_COPY_H2D] = 1, [MDL_COPY_D2H] = 2, [MDL_COPY_D2D] = 3, [MDL_COPY_ANY] = 4};
     int rc = QUIRK(d, STREAM_BEFORE_KIND)
                  ? FN(d, COPY, void *, const void *, size_t, void *, int)(dst, src, len, stream, kinds[kind])
                  : FN(d, COPY, void *, const void *, size_t, int, void *)(dst, src, len, kinds[kind], stream);
@@ -204,6 +204,15 @@ medleyResult_t mdl_cuda_stream_destroy(const struct mdl_device *d, mdl_dev_strea
 medleyResult_t mdl_cuda_stream_sync(const struct mdl_device *d, mdl_dev_stream stream)
 {
     return CHECK(d, STREAM_SYNC, FN(d, STREAM_SYNC, void *)(stream));
+}
+
+medleyResult_t mdl_cuda_stream_query(const struct mdl_device *d, mdl_dev_stream stream)
+{
+    int rc = HAS(d, STREAM_QUERY) ? FN(d, STREAM_QUERY, void *)(stream) : vendor_of(d)->not_ready;
+
+    if (rc != vendor_of(d)->not_ready) return CHECK(d, STREAM_QUERY, rc);
+    forget_error(d);
+    return medleyInProgress;
 }
 
 medleyResult_t mdl_cuda_stream_capturing(const struct mdl_device *d, mdl_dev_stream stream, bool *capturing)

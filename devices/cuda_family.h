@@ -28,6 +28,7 @@
     CALL(STREAM_CREATE_PLAIN, RUNTIME, "StreamCreate", 0)                                                              \
     CALL(STREAM_DESTROY, RUNTIME, "StreamDestroy", 1)                                                                  \
     CALL(STREAM_SYNC, RUNTIME, "StreamSynchronize", 1)                                                                 \
+    CALL(STREAM_QUERY, RUNTIME, "StreamQuery", 0)                                                                      \
     CALL(VERSION, RUNTIME, "RuntimeGetVersion", 0)                                                                     \
     CALL(ERROR_TEXT, RUNTIME, "GetErrorString", 0)                                                                     \
     CALL(ERROR_NAME, RUNTIME, "GetErrorName", 0)                                                                       \
@@ -132,6 +133,7 @@ medleyResult_t mdl_cuda_copy(const struct mdl_device *d, void *dst, const void *
 medleyResult_t mdl_cuda_stream_create(const struct mdl_device *d, mdl_dev_stream *stream);
 medleyResult_t mdl_cuda_stream_destroy(const struct mdl_device *d, mdl_dev_stream stream);
 medleyResult_t mdl_cuda_stream_sync(const struct mdl_device *d, mdl_dev_stream stream);
+medleyResult_t mdl_cuda_stream_query(const struct mdl_device *d, mdl_dev_stream stream);
 medleyResult_t mdl_cuda_stream_capturing(const struct mdl_device *d, mdl_dev_stream stream, bool *capturing);
 medleyResult_t mdl_cuda_event_create(const struct mdl_device *d, mdl_dev_event *event);
 medleyResult_t mdl_cuda_event_destroy(const struct mdl_device *d, mdl_dev_event event);
@@ -160,6 +162,7 @@ medleyResult_t mdl_cuda_dmabuf_export(const struct mdl_device *d, void *ptr, siz
         .unpin = mdl_cuda_unpin, .classify = mdl_cuda_classify, .copy = mdl_cuda_copy,                                 \
         .stream_create = mdl_cuda_stream_create, .stream_destroy = mdl_cuda_stream_destroy,                            \
         .stream_sync = mdl_cuda_stream_sync, .stream_capturing = mdl_cuda_stream_capturing,                            \
+        .stream_query = mdl_cuda_stream_query,                                                                         \
         .event_create = mdl_cuda_event_create, .event_destroy = mdl_cuda_event_destroy,                                \
         .event_record = mdl_cuda_event_record, .event_query = mdl_cuda_event_query,                                    \
         .stream_wait_event = mdl_cuda_stream_wait_event, .alloc_words = mdl_cuda_alloc_words,                          \

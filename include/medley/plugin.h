@@ -225,7 +225,12 @@ struct mdl_device_info {
     char name[128], pci[32]; /* "" where the vendor does not tell; pci: 0000:01:00.0 */
 };
 
-enum mdl_copy_kind { MDL_COPY_H2D, MDL_COPY_D2H, MDL_COPY_D2D };
+enum mdl_copy_kind {
+    MDL_COPY_H2D,
+    MDL_COPY_D2H,
+    MDL_COPY_D2D,
+    MDL_COPY_ANY, /* only without MDL_DEV_POINTERS: between memory of which nothing is known */
+};
 typedef void *mdl_dev_stream; /* the vendor's own; NULL: its default stream */
 typedef void *mdl_dev_event;
 
@@ -307,6 +312,8 @@ struct mdl_device {
     medleyResult_t (*stream_create)(const struct mdl_device *d, mdl_dev_stream *stream); /* independent of the default */
     medleyResult_t (*stream_destroy)(const struct mdl_device *d, mdl_dev_stream stream);
     medleyResult_t (*stream_sync)(const struct mdl_device *d, mdl_dev_stream stream);
+    /* Success: all is done; InProgress; or the error that the device has failed with. May be NULL. */
+    medleyResult_t (*stream_query)(const struct mdl_device *d, mdl_dev_stream stream);
     medleyResult_t (*stream_capturing)(const struct mdl_device *d, mdl_dev_stream stream, bool *capturing);
 
     medleyResult_t (*event_create)(const struct mdl_device *d, mdl_dev_event *event);

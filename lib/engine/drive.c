@@ -220,6 +220,14 @@ static bool waits_for_stream(const struct mdl_batch *b)
     return staged;
 }
 
+static void look_for_errors(const struct mdl_batch *b)
+{
+    mdl_list_each (it, &b->ops) {
+        const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        if (op->stage && op->state != MDL_STATE_FINISHED) mdl_stage_look_for_error(op->stage);
+    }
+}
+
 /* Looks at the clock for a batch that does not move. */
 static void check_deadlines(struct mdl_batch *b, uint64_t now)
 {
@@ -229,6 +237,10 @@ static void check_deadlines(struct mdl_batch *b, uint64_t now)
     uint64_t outstanding, waited;
     char text[MDL_ERROR_TEXT_BYTES];
 
+    if (now >= b->next_look_ns) {
+        if (b->next_look_ns) look_for_errors(b);
+        b->next_look_ns = now + (uint64_t)c->cfg.stall * MDL_NS_PER_MS;
+    }
     if (waits_for_stream(b)) {
         b->idle_since_ns = 0;
         return;

@@ -24,6 +24,7 @@ struct mdl_batch {
     struct mdl_item *tickets; /* asynchronous: places in streams (queue.c) */
     /* waiting */
     uint64_t idle_since_ns, next_ask_ns;
+    uint64_t next_look_ns; /* for errors of devices */
     bool warned;
     int blamed; /* whom the present wait is charged to, -1: nobody yet */
 };

@@ -15,6 +15,8 @@
  * and still larger as a signed difference. */
 #define RELEASED ((uint64_t)1 << 62)
 
+enum { WORD_SPACE = 64 };
+
 #define CLOSE_NS (2 * MDL_NS_PER_S)
 
 /* Stagers of communicators that ended while a stream still used their room. */
@@ -32,7 +34,7 @@ static void free_stager(struct mdl_stager *s)
 {
     const struct mdl_device *d = s->dev.ops;
 
-    if (s->word[0]) (void)d->free_words(d, 2 * MDL_STAGES_MOST, s->word);
+    if (s->ready[0]) (void)d->free_words(d, MDL_STAGES_MOST, s->ready);
     if (s->pinned) (void)d->free_pinned(d, s->pinned);
     mdl_arena_fini(&s->arena);
     free(s);
@@ -42,9 +44,12 @@ static medleyResult_t fill_stager(struct mdl_stager *s, size_t bytes)
 {
     const struct mdl_device *d = s->dev.ops;
 
-    MDL_TRY(d->alloc_pinned(d, bytes, &s->pinned));
-    if (!mdl_arena_init(&s->arena, s->pinned, bytes)) return mdl_error(medleySystemError, "out of memory for a device");
-    return has_words(s) ? d->alloc_words(d, 2 * MDL_STAGES_MOST, s->word) : medleySuccess;
+    size_t words = MDL_STAGES_MOST * WORD_SPACE;
+
+    MDL_TRY(d->alloc_pinned(d, words + bytes, &s->pinned));
+    s->arrived = s->pinned;
+    if (!mdl_arena_init(&s->arena, (char *)s->pinned + words, bytes)) return mdl_error(medleySystemError, "out of memory for a device");
+    return has_words(s) ? d->alloc_words(d, MDL_STAGES_MOST, s->ready) : medleySuccess;
 }
 
 medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct mdl_stager **out)
@@ -72,8 +77,6 @@ medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct m
 
 /* ---- the end of a stage ---- */
 
-static uint64_t *arrived_word(const struct mdl_stage *s, const struct mdl_stager *st) { return st->word[2 * s->pair]; }
-
 static uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 
 /* Is the stream through with it? */
@@ -83,7 +86,7 @@ static bool is_through(const struct mdl_stager *st, struct mdl_stage *s)
 
     if (!atomic_load_explicit(&s->let_go, memory_order_acquire)) return false; /* pairs with mdl_stage_let_go */
     if (!s->launched) return true;
-    if (!s->attended) return (load(arrived_word(s, st)) & ~MDL_WORD_FAILED) >= s->nblocks + 1;
+    if (!s->attended) return (load(s->arrived) & ~MDL_WORD_FAILED) >= s->nblocks + 1;
     return !s->last || d->event_query(d, s->last) != medleyInProgress;
 }
 
@@ -194,6 +197,7 @@ static void shape(struct mdl_stage *s, const struct mdl_op *op)
     const struct mdl_comm *c = op->comm;
     struct mdl_collective coll = {.coll = op->call.coll};
     uint32_t in = 1, out = 1, most;
+    size_t longest;
 
     if (op->call.coll < medleyCollSend) mdl_collective_slots(&coll, c->nranks, &in, &out);
     most = in > out ? in : out;
@@ -203,9 +207,10 @@ static void shape(struct mdl_stage *s, const struct mdl_op *op)
     s->block = op->call.coll >= medleyCollSend ? MDL_STAGE_P2P_BYTES / op->elem
                                                : mdl_choose_block(&c->limits, most, op->elem);
     s->stride = s->block;
-    s->nblocks = (mdl_op_longest_slot(op) + s->block - 1) / s->block;
+    longest = mdl_op_longest_slot(op);
+    s->nblocks = (longest + s->block - 1) / s->block;
     if (!s->nblocks || (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged)) s->nblocks = 1;
-    if (s->nblocks == 1 && !mdl_op_is_v(op)) s->stride = op->count; /* as the user's buffer is */
+    if (s->nblocks == 1) s->stride = longest; /* where all slots are equal, as the user's buffer is */
 }
 
 medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
@@ -267,7 +272,9 @@ static bool take_pair(struct mdl_stager *st, struct mdl_stage *s)
         if (st->pair_taken[i]) continue;
         st->pair_taken[i] = true;
         s->pair = i;
-        *st->word[2 * i] = *st->word[2 * i + 1] = 0;
+        s->arrived = st->arrived + i * WORD_SPACE / sizeof(uint64_t);
+        s->ready = st->ready[i];
+        *s->arrived = *s->ready = 0;
         return true;
     }
     return false;
@@ -312,9 +319,7 @@ medleyResult_t mdl_stage_reserve(struct mdl_stage *s)
 
 void mdl_stage_let_go(struct mdl_stage *s)
 {
-    struct mdl_stager *st = s->op->comm->stager;
-
-    if (s->launched && !s->attended) __atomic_store_n(st->word[2 * s->pair + 1], RELEASED, __ATOMIC_RELEASE);
+    if (s->launched && !s->attended) __atomic_store_n(s->ready, RELEASED, __ATOMIC_RELEASE);
     if (s->launched && s->attended) mdl_stage_close_attended(s);
     s->op = NULL;
     if (mdl_list_empty(&s->link)) {

@@ -12,7 +12,7 @@
  *
  * So the stream itself keeps the order: what comes after the call sees its result, and a block's room is taken again only
  * when it is free. The executing thread looks at the one word, and writes the other; it never calls the vendor. Where a
- * stream cannot wait for a word, the calling thread stays in the call and appends what comes next to the stream itself
+ * stream cannot wait for a word, or a group needs more words than there are, the calling thread stays in the call and appends what comes next to the stream itself
  * (`attended`), told by events how far the stream is, or, without events, by waiting for the stream.
  *
  * Windows of plans tile blocks (mdl_choose_limits.blocks), so that no reference crosses the end of a ring.
@@ -24,7 +24,7 @@
 #include "lib/dev/dev.h"
 #include "lib/engine/drive.h"
 
-enum { MDL_STAGE_RING = 4, MDL_STAGES_MOST = 512, MDL_STAGE_P2P_BYTES = 131072 };
+enum { MDL_STAGE_RING = 4, MDL_STAGES_MOST = 128, MDL_STAGE_P2P_BYTES = 131072 };
 
 struct mdl_stage_side {
     bool staged; /* the user's buffer is the device's */
@@ -44,6 +44,7 @@ struct mdl_stage {
     size_t put_in, put_out; /* blocks appended to the stream so far */
     size_t seen;            /* blocks known to have arrived */
     int pair;               /* of words, -1: none yet */
+    uint64_t *arrived, *ready;
     mdl_dev_event event[MDL_STAGE_RING], last;
     char *scalar; /* pinned copy of a scalar of the device, NULL: none */
     const void *scalar_user;
@@ -55,7 +56,7 @@ struct mdl_stager {
     struct mdl_dev dev;
     struct mdl_arena arena;
     void *pinned;
-    uint64_t *word[2 * MDL_STAGES_MOST]; /* pair i: arrived, ready */
+    uint64_t *arrived, *ready[MDL_STAGES_MOST]; /* pair i: arrived[8 * i], *ready[i] */
     bool pair_taken[MDL_STAGES_MOST];
     struct mdl_list stages; /* launched and not through */
     struct mdl_list link;   /* among those that their communicators left behind */
@@ -79,6 +80,8 @@ void mdl_stage_close_attended(struct mdl_stage *s);
 /* For the executing thread. */
 bool mdl_stage_has(struct mdl_stage *s, size_t block); /* has it arrived, with the room of its results free? */
 medleyResult_t mdl_stage_done(struct mdl_stage *s, size_t blocks) MDL_MUST_USE; /* so many blocks have been worked on */
+/* Has the device failed? Then nothing arrives any more, and the communicator fails. For now and then. */
+void mdl_stage_look_for_error(struct mdl_stage *s);
 void mdl_stage_let_go(struct mdl_stage *s);            /* the operation has ended, one way or the other */
 
 /* Where element `first` of a slot is, in its block's place. */

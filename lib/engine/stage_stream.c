@@ -14,8 +14,6 @@
 static struct mdl_stager *stager_of(const struct mdl_stage *s) { return s->op->comm->stager; }
 static const struct mdl_device *device_of(const struct mdl_stage *s) { return stager_of(s)->dev.ops; }
 static bool has_events(const struct mdl_stage *s) { return (stager_of(s)->dev.caps & MDL_DEV_EVENTS) != 0; }
-static uint64_t *arrived_word(const struct mdl_stage *s) { return stager_of(s)->word[2 * s->pair]; }
-static uint64_t *ready_word(const struct mdl_stage *s) { return stager_of(s)->word[2 * s->pair + 1]; }
 
 /* ---- copies ---- */
 
@@ -34,8 +32,10 @@ static medleyResult_t copy(const struct mdl_stage *s, enum mdl_buffer buf, char 
 {
     const struct mdl_device *d = device_of(s);
 
-    if (buf == MDL_IN) return d->copy(d, room, user, bytes, MDL_COPY_D2H, s->stream);
-    return d->copy(d, user, room, bytes, MDL_COPY_H2D, s->stream);
+    bool known = (stager_of(s)->dev.caps & MDL_DEV_POINTERS) != 0;
+
+    if (buf == MDL_IN) return d->copy(d, room, user, bytes, known ? MDL_COPY_D2H : MDL_COPY_ANY, s->stream);
+    return d->copy(d, user, room, bytes, known ? MDL_COPY_H2D : MDL_COPY_ANY, s->stream);
 }
 
 static medleyResult_t copy_block(const struct mdl_stage *s, enum mdl_buffer buf, size_t b)
@@ -59,10 +59,10 @@ static medleyResult_t put_in(struct mdl_stage *s)
     const struct mdl_device *d = device_of(s);
     size_t b = s->put_in;
 
-    if (b == 0 && s->scalar) MDL_TRY(d->copy(d, s->scalar, s->scalar_user, s->elem, MDL_COPY_D2H, s->stream));
+    if (b == 0 && s->scalar) MDL_TRY(copy(s, MDL_IN, (char *)(uintptr_t)s->scalar_user, s->scalar, s->elem));
     MDL_TRY(copy_block(s, MDL_IN, b));
     if (!s->attended)
-        MDL_TRY(d->stream_write(d, s->stream, arrived_word(s), b + 1));
+        MDL_TRY(d->stream_write(d, s->stream, s->arrived, b + 1));
     else if (has_events(s))
         MDL_TRY(d->event_record(d, s->event[b % s->ring], s->stream));
     else
@@ -77,12 +77,12 @@ static medleyResult_t put_out(struct mdl_stage *s)
     const struct mdl_device *d = device_of(s);
     size_t b = s->put_out;
 
-    if (!s->attended) MDL_TRY(d->stream_wait(d, s->stream, ready_word(s), b + 1));
+    if (!s->attended) MDL_TRY(d->stream_wait(d, s->stream, s->ready, b + 1));
     MDL_TRY(copy_block(s, MDL_OUT, b));
     s->put_out++;
     if (s->put_in < s->nblocks) MDL_TRY(put_in(s));
     if (s->put_out < s->nblocks || s->attended) return medleySuccess;
-    return d->stream_write(d, s->stream, arrived_word(s), s->nblocks + 1);
+    return d->stream_write(d, s->stream, s->arrived, s->nblocks + 1);
 }
 
 static medleyResult_t make_events(struct mdl_stage *s)
@@ -127,9 +127,9 @@ static medleyResult_t visit_all(struct mdl_batch *const *batches, int n, bool me
     return medleySuccess;
 }
 
-static medleyResult_t reserve(struct mdl_stage *s, bool *more)
+static medleyResult_t reserve(struct mdl_stage *s, bool *attend)
 {
-    (void)more;
+    s->attended |= *attend;
     return mdl_stage_reserve(s);
 }
 
@@ -161,12 +161,19 @@ static medleyResult_t whole(struct mdl_stage *s, bool *more)
     return fail_comm(s, res);
 }
 
+static bool too_many(struct mdl_batch *const *batches, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (batches[i]->nops > MDL_STAGES_MOST) return true;
+    return false;
+}
+
 medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n)
 {
-    bool more = true;
+    bool more = true, attend = too_many(batches, n);
 
-    MDL_TRY(visit_all(batches, n, true, reserve, &more));
-    MDL_TRY(visit_all(batches, n, false, reserve, &more));
+    MDL_TRY(visit_all(batches, n, true, reserve, &attend));
+    MDL_TRY(visit_all(batches, n, false, reserve, &attend));
     MDL_TRY(visit_all(batches, n, true, begin_message, &more));
     while (more) {
         more = false;
@@ -180,7 +187,7 @@ medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n)
 static void look_at_word(struct mdl_stage *s)
 {
     const struct mdl_dev *dev = &stager_of(s)->dev;
-    uint64_t word = __atomic_load_n(arrived_word(s), __ATOMIC_ACQUIRE); /* pairs with the stream's write */
+    uint64_t word = __atomic_load_n(s->arrived, __ATOMIC_ACQUIRE); /* pairs with the stream's write */
 
     if (!(word & MDL_WORD_FAILED))
         s->seen = word;
@@ -206,6 +213,21 @@ static void look(struct mdl_stage *s)
     }
 }
 
+void mdl_stage_look_for_error(struct mdl_stage *s)
+{
+    const struct mdl_device *d = device_of(s);
+    struct mdl_dev_visit visit;
+    medleyResult_t res;
+
+    if (!d->stream_query || mdl_comm_failed(s->op->comm)) return;
+    res = mdl_dev_enter(&stager_of(s)->dev, &visit);
+    if (res == medleySuccess) {
+        res = d->stream_query(d, s->stream);
+        mdl_dev_leave(&stager_of(s)->dev, &visit);
+    }
+    if (res != medleyInProgress) (void)fail_comm(s, res);
+}
+
 bool mdl_stage_has(struct mdl_stage *s, size_t block)
 {
     if (s->seen <= block) look(s);
@@ -215,7 +237,7 @@ bool mdl_stage_has(struct mdl_stage *s, size_t block)
 medleyResult_t mdl_stage_done(struct mdl_stage *s, size_t blocks)
 {
     if (!s->attended) {
-        __atomic_store_n(ready_word(s), blocks, __ATOMIC_RELEASE); /* pairs with the stream's wait */
+        __atomic_store_n(s->ready, blocks, __ATOMIC_RELEASE); /* pairs with the stream's wait */
         return medleySuccess;
     }
     while (s->put_out < blocks) MDL_TRY(put_out(s));

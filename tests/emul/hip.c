@@ -150,7 +150,7 @@ CALL(MemGetAddressRange, (void **base, size_t *size, void *address))
 }
 
 /* Flags: 2 is signal memory, of 8 bytes, the only memory that stream memory operations take. */
-static char signals[1024][2 * sizeof(void *)];
+static char signals[65536][2 * sizeof(void *)];
 static int signal_count;
 
 CALL(ExtMallocWithFlags, (void **out, size_t size, unsigned flags))
@@ -159,14 +159,14 @@ CALL(ExtMallocWithFlags, (void **out, size_t size, unsigned flags))
     if (flags != 2) return finish(flags > 3 ? EMUL_INVALID : emul_malloc(VENDOR, EMUL_DEVICE, size, out));
     if (size != 8) return finish(EMUL_INVALID);
     enum emul_code code = emul_malloc(VENDOR, EMUL_MANAGED, size, out);
-    int at = code ? 0 : __atomic_fetch_add(&signal_count, 1, __ATOMIC_RELAXED) % 1024;
+    int at = code ? 0 : __atomic_fetch_add(&signal_count, 1, __ATOMIC_RELAXED) % 65536;
     if (!code) memcpy(signals[at], out, sizeof(*out));
     return finish(code);
 }
 
 static bool is_signal(const void *address)
 {
-    for (int i = 0; i < 1024; i++)
+    for (int i = 0; i < signal_count && i < 65536; i++)
         if (memcmp(signals[i], &address, sizeof(address)) == 0) return true;
     return false;
 }

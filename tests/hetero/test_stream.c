@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What calls on a device's stream promise: test_stream [name...]. The devices come from MDL_TEST_DEVICES, as in
+ * test_coll; every rank has one.
+ *
+ * A stream is kept busy by a word that it waits for, so that the test decides when the stream comes to a call.
+ */
+#include "config.h"
+
+#include "lib/dev/dev.h"
+#include "tests/coll/home.h"
+#include "tests/coll/ranks.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { COUNT = 5000, LARGE = 1500000, MANY = 40, SKIPPED = 77 };
+
+#define CHECK(what)                                                                                                    \
+    do {                                                                                                               \
+        if (what) break;                                                                                               \
+        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, medleyGetLastError(NULL));                       \
+        return 1;                                                                                                      \
+    } while (0)
+#define OK(call) CHECK((call) == medleySuccess)
+
+struct place { /* a rank and what it works with */
+    struct ranks_world *w;
+    int rank, n;
+    medleyComm_t comm;
+    struct mdl_dev dev;
+    uint64_t *gate; /* a word that streams wait for */
+    float *host, *in, *out;
+};
+
+static void fill(const struct place *p, float *dst, size_t count, float value)
+{
+    for (size_t i = 0; i < count; i++) p->host[i] = value;
+    home_store(dst, p->host, count * sizeof(float));
+}
+
+static bool holds(const struct place *p, const float *src, size_t count, float value)
+{
+    home_copy_out(p->host, src, count * sizeof(float));
+    for (size_t i = 0; i < count; i++) {
+        if (p->host[i] == value) continue;
+        fprintf(stderr, "rank %d: element %zu of %zu is %g, should be %g\n", p->rank, i, count, (double)p->host[i],
+                (double)value);
+        return false;
+    }
+    return true;
+}
+
+static float sum_to(int n) { return (float)(n * (n + 1) / 2); }
+
+static medleyResult_t hold(const struct place *p, void *stream)
+{
+    __atomic_store_n(p->gate, 0, __ATOMIC_RELEASE);
+    return p->dev.ops->stream_wait(p->dev.ops, stream, p->gate, 1);
+}
+
+static void release(const struct place *p) { __atomic_store_n(p->gate, 1, __ATOMIC_RELEASE); }
+static bool can_hold(const struct place *p) { return (p->dev.caps & MDL_DEV_WORDS) != 0; }
+
+/* ---- the tests ---- */
+
+/* A call returns before its peers have made theirs, and before the stream has come to it. */
+static int returns(struct place *p)
+{
+    if (!can_hold(p)) return SKIPPED;
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    if (p->rank == 0) OK(hold(p, home_stream()));
+    if (p->rank == 0) OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+    ranks_meet(p->w, 1);
+    if (p->rank != 0) OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+    ranks_meet(p->w, 2);
+    release(p);
+    OK(home_sync());
+    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+/* What is before the call in the stream is in its input, what is behind it sees its result. */
+static int in_order(struct place *p)
+{
+    const struct mdl_device *d = p->dev.ops;
+    float *copy = home_take(COUNT * sizeof(float)), *source = home_take(COUNT * sizeof(float));
+    if (!can_hold(p)) return SKIPPED;
+
+    fill(p, p->in, COUNT, 100);
+    fill(p, source, COUNT, (float)p->rank + 1);
+    OK(hold(p, home_stream()));
+    OK(d->copy(d, p->in, source, COUNT * sizeof(float), MDL_COPY_D2D, home_stream()));
+    OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+    OK(d->copy(d, copy, p->out, COUNT * sizeof(float), MDL_COPY_D2D, home_stream()));
+    ranks_meet(p->w, 1);
+    release(p);
+    OK(home_sync());
+    CHECK(holds(p, copy, COUNT, sum_to(p->n)));
+    home_free(copy);
+    home_free(source);
+    return 0;
+}
+
+/* Messages around a ring, long ones, in one group on one stream: each needs the others to proceed. */
+static int ring(struct place *p)
+{
+    int next = (p->rank + 1) % p->n, before = (p->rank + p->n - 1) % p->n;
+
+    for (int turn = 0; turn < 2; turn++) {
+        fill(p, p->in, LARGE, (float)p->rank);
+        OK(medleyGroupStart());
+        if (turn) OK(medleySend(p->in, LARGE, medleyFloat, next, p->comm, home_stream()));
+        OK(medleyRecv(p->out, LARGE, medleyFloat, before, p->comm, home_stream()));
+        if (!turn) OK(medleySend(p->in, LARGE, medleyFloat, next, p->comm, home_stream()));
+        OK(medleyGroupEnd());
+        OK(home_sync());
+        CHECK(holds(p, p->out, LARGE, (float)before));
+    }
+    return 0;
+}
+
+/* Everybody to everybody, and a collective with it. */
+static int crowd(struct place *p)
+{
+    fill(p, p->in, (size_t)p->n * COUNT, (float)p->rank);
+    OK(medleyGroupStart());
+    for (int r = 0; r < p->n; r++) {
+        OK(medleySend(p->in + r * COUNT, COUNT, medleyFloat, r, p->comm, home_stream()));
+        OK(medleyRecv(p->out + r * COUNT, COUNT, medleyFloat, r, p->comm, home_stream()));
+    }
+    OK(medleyAllReduce(p->in, p->out + p->n * COUNT, COUNT, medleyFloat, medleyMax, p->comm, home_stream()));
+    OK(medleyGroupEnd());
+    OK(home_sync());
+    for (int r = 0; r < p->n; r++) CHECK(holds(p, p->out + r * COUNT, COUNT, (float)r));
+    CHECK(holds(p, p->out + p->n * COUNT, COUNT, (float)(p->n - 1)));
+    return 0;
+}
+
+/* Calls on `count` communicators and as many streams, all held at once; `crossed`: ranks issue in opposite orders. */
+static int on_streams(struct place *p, int count, bool crossed)
+{
+    const struct mdl_device *d = p->dev.ops;
+    static medleyComm_t comm[MANY];
+    static mdl_dev_stream stream[MANY];
+
+    if (!can_hold(p)) return SKIPPED;
+    for (int i = 0; i < count; i++) {
+        OK(medleyCommSplit(p->comm, 0, p->rank, &comm[i], NULL));
+        OK(d->stream_create(d, &stream[i]));
+    }
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    ranks_meet(p->w, 1);
+    for (int i = 0; i < count; i++) {
+        int k = crossed && p->rank % 2 ? count - 1 - i : i;
+        OK(medleyAllReduce(p->in, p->out + k * 100, 100, medleyFloat, medleySum, comm[k], stream[k]));
+    }
+    for (int i = 0; i < count; i++) OK(d->stream_sync(d, stream[i]));
+    CHECK(holds(p, p->out, (size_t)count * 100, sum_to(p->n)));
+    ranks_meet(p->w, 2);
+    for (int i = 0; i < count; i++) {
+        OK(medleyCommDestroy(comm[i]));
+        OK(d->stream_destroy(d, stream[i]));
+    }
+    return 0;
+}
+
+/* More streams than a device has queues. They share queues then, so all ranks must keep one order, as with NCCL. */
+static int many_streams(struct place *p) { return on_streams(p, MANY, false); }
+static int crossed(struct place *p) { return on_streams(p, 2, true); }
+
+/* Many calls are queued before the first can run. */
+static int queued(struct place *p)
+{
+    if (!can_hold(p)) return SKIPPED;
+    fill(p, p->in, COUNT, 1);
+    OK(hold(p, home_stream()));
+    for (int i = 0; i < 50; i++)
+        OK(medleyAllReduce(i ? p->out : p->in, p->out, COUNT, medleyFloat, i < 4 ? medleySum : medleyMax, p->comm,
+                           home_stream()));
+    release(p);
+    OK(home_sync());
+    CHECK(holds(p, p->out, COUNT, (float)(p->n * p->n * p->n * p->n)));
+    return 0;
+}
+
+/* Destroy waits for what is outstanding. */
+static int destroy(struct place *p)
+{
+    medleyComm_t comm;
+
+    OK(medleyCommSplit(p->comm, 0, p->rank, &comm, NULL));
+    fill(p, p->in, LARGE, (float)p->rank + 1);
+    OK(medleyAllReduce(p->in, p->out, LARGE, medleyFloat, medleySum, comm, home_stream()));
+    OK(medleyCommFinalize(comm));
+    OK(medleyCommDestroy(comm));
+    OK(home_sync());
+    CHECK(holds(p, p->out, LARGE, sum_to(p->n)));
+    return 0;
+}
+
+/* An abort lets the held stream go, and the device can be used after. */
+static int aborted(struct place *p)
+{
+    medleyComm_t comm;
+
+    if (!can_hold(p)) return SKIPPED;
+    OK(medleyCommSplit(p->comm, 0, p->rank, &comm, NULL));
+    fill(p, p->in, LARGE, 3);
+    if (p->rank != 1) OK(medleyAllReduce(p->in, p->out, LARGE, medleyFloat, medleySum, comm, home_stream()));
+    ranks_meet(p->w, 1);
+    OK(medleyCommAbort(comm));
+    OK(home_sync());
+    ranks_meet(p->w, 2);
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+    OK(home_sync());
+    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+/* The vendor's default stream. */
+static int null_stream(struct place *p)
+{
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, NULL));
+    OK(p->dev.ops->stream_sync(p->dev.ops, NULL));
+    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+/* A stream of Medley's own is not the device's. */
+static int wrong_stream(struct place *p)
+{
+    void *stream;
+
+    OK(medleyStreamCreate(&stream));
+    CHECK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, stream) == medleyInvalidUsage);
+    CHECK(strstr(medleyGetLastError(NULL), "medleyStreamCreate") != NULL);
+    OK(medleyStreamDestroy(stream));
+    return 0;
+}
+
+/* ---- running them ---- */
+
+static const struct test {
+    const char *name;
+    int (*run)(struct place *p);
+} tests[] = {
+    {"returns", returns},     {"in_order", in_order}, {"ring", ring},       {"crowd", crowd},
+    {"many_streams", many_streams}, {"crossed", crossed}, {"queued", queued},     {"destroy", destroy}, {"aborted", aborted},
+    {"null_stream", null_stream},   {"wrong_stream", wrong_stream},
+};
+
+static int run_one(struct ranks_world *w, int rank, void *arg)
+{
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    const struct test *t = arg;
+    struct place p = {.w = w, .rank = rank, .n = w->nranks};
+    struct mdl_config cfg;
+    int res;
+
+    config.device = home_name(rank);
+    OK(home_enter(config.device, true));
+    OK(mdl_config_load(&cfg));
+    OK(mdl_dev_find(&cfg, config.device, &p.dev));
+    OK(ranks_comm(w, rank, &config, &p.comm));
+    if (can_hold(&p)) OK(p.dev.ops->alloc_words(p.dev.ops, 1, &p.gate));
+    p.host = malloc(LARGE * sizeof(float));
+    p.in = home_take(LARGE * sizeof(float));
+    p.out = home_take(LARGE * sizeof(float));
+    ranks_meet(w, 0);
+    res = t->run(&p);
+    if (res) return res;
+    ranks_meet(w, 15);
+    OK(medleyCommDestroy(p.comm));
+    if (p.gate) OK(p.dev.ops->free_words(p.dev.ops, 1, &p.gate));
+    home_free(p.in);
+    home_free(p.out);
+    home_leave();
+    free(p.host);
+    return 0;
+}
+
+static bool is_asked(const char *name, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], name) == 0) return true;
+    return argc == 1;
+}
+
+int main(int argc, char **argv)
+{
+    int failed = 0, ran = 0, status[3];
+
+    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
+        if (!is_asked(tests[i].name, argc, argv)) continue;
+        bool bad = ranks_run(3, false, run_one, (void *)(uintptr_t)&tests[i], 60, status) != 0;
+        bool skip = bad && status[0] == SKIPPED && status[1] == SKIPPED && status[2] == SKIPPED;
+        printf("%s: %s\n", tests[i].name, skip ? "skipped: streams cannot wait for words" : bad ? "FAILED" : "ok");
+        failed += bad && !skip;
+        ran += !skip;
+    }
+    return failed ? 1 : ran ? 0 : SKIPPED;
+}
