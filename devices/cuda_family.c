@@ -208,10 +208,12 @@ medleyResult_t mdl_cuda_stream_sync(const struct mdl_device *d, mdl_dev_stream s
 
 medleyResult_t mdl_cuda_stream_query(const struct mdl_device *d, mdl_dev_stream stream)
 {
-    int rc = HAS(d, STREAM_QUERY) ? FN(d, STREAM_QUERY, void *)(stream) : vendor_of(d)->not_ready;
+    int rc;
 
-    if (rc != vendor_of(d)->not_ready) return CHECK(d, STREAM_QUERY, rc);
-    forget_error(d);
+    if (!HAS(d, STREAM_QUERY)) return medleyInProgress;
+    rc = FN(d, STREAM_QUERY, void *)(stream);
+    if (!mdl_cuda_is_code(d, rc, mdl_cuda_vendor_of(d)->not_ready, "NotReady")) return CHECK(d, STREAM_QUERY, rc);
+    mdl_cuda_forget_error(d);
     return medleyInProgress;
 }
 
