@@ -295,6 +295,10 @@ int main(int argc, char **argv)
 {
     int failed = 0, ran = 0, status[3];
 
+    if (!getenv("MDL_TEST_DEVICES")) {
+        printf("skipped: MDL_TEST_DEVICES names no devices\n");
+        return SKIPPED;
+    }
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
         if (!is_asked(tests[i].name, argc, argv)) continue;
         bool bad = ranks_run(3, false, run_one, (void *)(uintptr_t)&tests[i], 60, status) != 0;
