@@ -27,7 +27,8 @@ enum { NUM_ROWS = sizeof(rows) / sizeof(rows[0]) };
 static int usage(FILE *to, int status)
 {
     fprintf(to, "usage: medley-info [flags]\n\n"
-                "Without a flag: version, build, processors, network interfaces, transports, algorithms.\n\n");
+                "Without a flag: version, build, processors, network interfaces, transports, devices,\n"
+                "algorithms.\n\n");
     for (int i = 0; i < NUM_ROWS; i++) {
         int width = fprintf(to, "  --%s%s%s", rows[i].name, rows[i].value[0] ? " " : "", rows[i].value);
         fprintf(to, "%*s%s", 26 - width, "", rows[i].help);

@@ -105,7 +105,6 @@ static void show_transports(const struct mdl_config *cfg)
                                     : "usable, but not in MEDLEY_TRANSPORT",
                res != medleySuccess ? why : "", res == medleySuccess && why[0] ? why : "");
     }
-    printf("devices         host (other vendors: not supported by this release)\n");
 }
 
 static void show_algorithms(const struct mdl_config *cfg)
@@ -136,5 +135,6 @@ void info_show(const struct mdl_config *cfg)
     show_processors();
     show_interfaces(cfg);
     show_transports(cfg);
+    info_show_devices(cfg);
     show_algorithms(cfg);
 }

@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# medley-info has a row for every vendor of the list, with what was found or why not; a plugin's devices are in it.
+. "${srcdir:-.}/tests/lib.sh"
+info() { "$build/medley-info" >"$work/out" 2>"$work/err" || fail "medley-info failed: $(cat "$work/err")"; }
+
+# The two lines of vendor $1.
+row() { sed -n "/^  $1  /{N;p;}" "$work/out"; }
+
+unset MEDLEY_DEVICE MEDLEY_DEVICE_PATH MEDLEY_DEVICE_PLUGIN
+info
+for vendor in $(sed -n 's,^device_sources += devices/\([a-z_0-9]*\)\.c.*,\1,p' "$top/devices/devices.am"); do
+  row "$vendor" | grep -qE "^    (found|not here) +[^ ]" || fail "no row for $vendor that says whether it is here"
+  row "$vendor" | grep -qE "proved on|never run on real hardware" || fail "the row for $vendor does not say if it was proved"
+done
+
+export MEDLEY_DEVICE_PLUGIN="$build/tests/unit/.libs/dev_plugin.so"
+[ -e "$MEDLEY_DEVICE_PLUGIN" ] || skip "$MEDLEY_DEVICE_PLUGIN has not been built"
+info
+row dev_plugin | grep -q "found  *folder none" || fail "the plugin was not found"
+grep -q "^    dev_plugin:1 *dev_plugin number 1, PCI unknown" "$work/out" || fail "the plugin's second device is missing"
+grep -q "^    can  *host access$" "$work/out" || fail "the plugin's capabilities are missing"
+MEDLEY_DEVICE_PATH=dev_plugin=/nowhere info
+row dev_plugin | grep -q "not here  *dev_plugin is not in /nowhere" || fail "the plugin's reason is missing"
+MEDLEY_DEVICE_PATH=cudda=/nowhere info
+grep -q 'none can be looked at: MEDLEY_DEVICE_PATH: "cudda=/nowhere"' "$work/out" || fail "a misspelt vendor is not named"
+finish
