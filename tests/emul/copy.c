@@ -138,9 +138,10 @@ enum emul_code emul_copy(int vendor, void *to, const void *from, size_t size, in
     if (!code) code = make_copy(vendor, to, from, size, direction, &op, &waits);
     if (!code) {
         struct place target, source;
-        /* Between devices the host does not wait, as with CUDA. */
-        bool host =
-            find(vendor, to, size, &target) || find(vendor, from, size, &source) || !target.device || !source.device;
+        /* Inside the device the host does not wait, as with CUDA; ACL and CNRT call theirs synchronous. */
+        bool always = vendor == EMUL_ACL || vendor == EMUL_CNRT;
+        bool host = find(vendor, to, size, &target) || find(vendor, from, size, &source) || !target.device ||
+                    !source.device || always;
         op->refs++;
         code = emul_submit(stream, op);
         if (!code && host) {

@@ -104,9 +104,10 @@ CALL(EventRecord, (void *event, void *stream))
     return finish(emul_event_record(VENDOR, event, stream_of(stream)));
 }
 
+/* Under a capture of global mode CUDA takes this for unsafe, on any thread. */
 CALL(EventQuery, (void *event))
 {
-    ENTER(0);
+    ENTER(VENDOR == EMUL_CUDA ? EMUL_UNSAFE : 0);
     return finish(emul_event_query(VENDOR, event));
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libamdhip64.so.5 and .6 (HIP_MAJOR), and Hygon's libgalaxyhip.so.5 (HIP_DTK, as HIP 5.2). HIP renumbered its memory
- * types between 5 and 6 under the same names, and 5 has no hipLaunchHostFunc.
+ * libamdhip64.so.5, .6 and .7 (HIP_MAJOR), and Hygon's libgalaxyhip.so.5 (HIP_DTK, as HIP 5.2). HIP renumbered its
+ * memory types between 5 and 6 under the same names, and 5 has no hipLaunchHostFunc.
  */
 #include "config.h"
 #include "tests/emul/cuda_codes.h"
@@ -12,7 +12,7 @@
 #define VENDOR EMUL_HIP
 #endif
 #define RT(name)        hip##name
-#define RUNTIME_VERSION (HIP_MAJOR == 5 ? 50221153 : 60342134)
+#define RUNTIME_VERSION (HIP_MAJOR == 5 ? 50221153 : HIP_MAJOR == 6 ? 60342134 : 70051831)
 #define DRIVER_VERSION  RUNTIME_VERSION
 #define IPC_FLAG        1u
 #define POINTER_STRUCT  struct pointer
@@ -148,6 +148,14 @@ CALL(MemGetAddressRange, (void **base, size_t *size, void *address))
     if (size) *size = info.size;
     return 0;
 }
+
+#if HIP_MAJOR >= 7
+CALL(MemGetHandleForAddressRange, (void *fd, void *address, size_t size, int type, unsigned long long flags))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return finish(type != 1 || flags ? EMUL_INVALID : emul_dmabuf(VENDOR, address, size, fd));
+}
+#endif
 
 /* Flags: 2 is signal memory, of 8 bytes, the only memory that stream memory operations take. */
 static char signals[65536][2 * sizeof(void *)];

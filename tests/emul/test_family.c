@@ -231,10 +231,10 @@ static void shared_queues(void)
     int word, stuck = 0;
     void *streams[STREAMS];
     begin();
-    char *memory = device_alloc(64), *pinned = host_alloc(64);
+    char *memory = device_alloc(64 * STREAMS), *pinned = host_alloc(64);
     for (int i = 0; i < STREAMS; i++) streams[i] = stream_new(true);
     hold(streams[0], &word);
-    for (int i = 1; i < STREAMS; i++) CHECK_IS(copy_async(memory, pinned, 64, H2D, streams[i]), 0);
+    for (int i = 1; i < STREAMS; i++) CHECK_IS(copy_async(memory + 64 * i, pinned, 64, H2D, streams[i]), 0);
     for (int turn = 0; turn < 1000 && stuck != 1; turn++) {
         stuck = 0;
         frame_nap(10);
@@ -381,7 +381,12 @@ static void capture(void)
     CHECK_IS(rt.StreamSynchronize(stream), 0);
     CHECK_IS(rt.Memcpy(pinned, cell, sizeof(int), which->kinds[D2H]), 0);
     CHECK_IS(*pinned, 6);
-    /* What is illegal kills it. */
+    /* What is illegal kills it. CUDA counts the query of any event to that. */
+    void *event;
+    CHECK_IS(event_create(&event), 0);
+    CHECK_IS(start(stream, 0), 0);
+    CHECK_IS(rt.EventQuery(event), strcmp(which->prefix, "cuda") == 0 ? 900 : 0);
+    CHECK_IS(end(stream, &graph), strcmp(which->prefix, "cuda") == 0 ? 901 : 0);
     CHECK_IS(start(stream, 0), 0);
     CHECK_IS(rt.Malloc(&memory, 64), 900);
     CHECK_IS(is(stream, &status), 0);

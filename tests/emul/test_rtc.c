@@ -203,6 +203,8 @@ static void errors(void)
     CHECK_IS(c.CompileProgram(program, 0, NULL), 6); /* there are no headers */
     const char *options[] = {"-DX=1", "nonsense"};
     CHECK_IS(c.CompileProgram(program, 2, options), 5);
+    CHECK_IS(c.DestroyProgram(&program), 0);
+    CHECK(c.DestroyProgram(&program) != 0);
 }
 
 static void no_image(void)
