@@ -166,7 +166,7 @@ static void writing(mdl_dev_stream s, uint64_t **w)
     REQUIRE(load(w[0]) == 201);
 }
 
-/* More streams than any device has queues, released from the last to the first. */
+/* More streams than any device has queues: neighbours on one may hold each other up, but none for ever. */
 static void many_held(void)
 {
     mdl_dev_stream s[MANY];
@@ -180,10 +180,10 @@ static void many_held(void)
         WORKS(d->stream_write(d, s[i], w[2 * i + 1], 9));
     }
     for (int i = MANY - 1; i >= 0; i--) {
-        REQUIRE(load(w[2 * i + 1]) == 0);
+        REQUIRE(i < MANY - 1 || load(w[2 * i + 1]) == 0);
         store(w[2 * i], 1);
-        until(w[2 * i + 1], 9);
     }
+    for (int i = 0; i < MANY; i++) until(w[2 * i + 1], 9);
     for (int i = 0; i < MANY; i++) {
         WORKS(d->stream_sync(d, s[i]));
         WORKS(d->stream_destroy(d, s[i]));
@@ -253,11 +253,11 @@ static void events(mdl_dev_stream s)
     WORKS(d->free_words(d, 2, w));
 }
 
-static uint64_t called[2];
+static uint64_t called, *closed;
 
 static void call(void *arg)
 {
-    if (load(&called[1]) == 0) store(&called[0], load(&called[0]) * 10 + (uint64_t)(uintptr_t)arg);
+    if (load(closed) == 0) store(&called, load(&called) * 10 + (uint64_t)(uintptr_t)arg);
 }
 
 /* In the stream's order: what is before is done, and what is behind waits for it. */
@@ -267,15 +267,16 @@ static void host_functions(mdl_dev_stream s)
 
     if (!can(MDL_DEV_HOST_FUNC | MDL_DEV_WORDS, "host functions")) return;
     WORKS(d->alloc_words(d, 2, w));
+    closed = w[1];
     WORKS(d->stream_wait(d, s, w[0], 1));
     for (uintptr_t i = 1; i <= 3; i++) WORKS(d->stream_host_func(d, s, call, (void *)i));
-    WORKS(d->stream_write(d, s, &called[1], 1));
+    WORKS(d->stream_write(d, s, closed, 1));
     WORKS(d->stream_host_func(d, s, call, (void *)4));
     for (int k = 0; k < 100; k++) sched_yield();
-    REQUIRE(load(&called[0]) == 0);
+    REQUIRE(load(&called) == 0);
     store(w[0], 1);
     WORKS(d->stream_sync(d, s));
-    REQUIRE(called[0] == 123 && called[1] == 1);
+    REQUIRE(called == 123 && *closed == 1);
     WORKS(d->free_words(d, 2, w));
 }
 
