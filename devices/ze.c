@@ -304,6 +304,16 @@ static medleyResult_t stream_sync(const struct mdl_device *d, mdl_dev_stream str
     return medleySuccess;
 }
 
+/* Older releases can only be asked by what is appended to the list, which is its user's to do: InProgress then. */
+static medleyResult_t stream_query(const struct mdl_device *d, mdl_dev_stream stream)
+{
+    struct list list;
+
+    (void)d;
+    MDL_TRY(list_of(stream, &list));
+    return mdl_ze_call.CommandListHostSynchronize ? await(&list, 0) : medleyInProgress;
+}
+
 /* Only the host touches them: ordinary memory, a cache line each. */
 static medleyResult_t alloc_words(const struct mdl_device *d, int n, uint64_t **words)
 {
@@ -523,6 +533,7 @@ const struct mdl_device mdl_device_ze = {
     .stream_create = stream_create,
     .stream_destroy = stream_destroy,
     .stream_sync = stream_sync,
+    .stream_query = stream_query,
     .event_create = event_create,
     .event_destroy = event_destroy,
     .event_record = event_record,

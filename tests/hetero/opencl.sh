@@ -12,6 +12,7 @@ tests/hetero/test_device opencl
 second=opencl:1
 tests/hetero/test_device $second || second=opencl:0 # real hardware may have one device only
 
+MDL_TEST_DEVICES=opencl:0,$second tests/hetero/test_stream
 run() { tests/coll/test_coll "$@" -d 100; }
 export MDL_TEST_DEVICES=opencl:0,host,$second
 MEDLEY_TRANSPORT=shm run -n 3 -c 60 -s 31

@@ -13,6 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { MANY = 40, WAIT_S = 20 };
 
@@ -280,18 +283,148 @@ static void host_functions(mdl_dev_stream s)
     WORKS(d->free_words(d, 2, w));
 }
 
-int main(int argc, char **argv)
+/* ---- the host's memory, other processes, other devices ---- */
+
+static void pinning(mdl_dev_stream s)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    unsigned char *host, *back = pinned(page);
+    void *a;
+
+    if (!can(MDL_DEV_PIN, "pinning")) return;
+    host = aligned_alloc(page, page);
+    REQUIRE(host);
+    fill(host, page, 9);
+    WORKS(d->alloc(d, page, &a));
+    WORKS(d->pin(d, host, page));
+    WORKS(d->copy(d, a, host, page, MDL_COPY_H2D, s));
+    WORKS(d->copy(d, back, a, page, MDL_COPY_D2H, s));
+    WORKS(d->stream_sync(d, s));
+    REQUIRE(memcmp(host, back, page) == 0);
+    WORKS(d->unpin(d, host));
+    WORKS(d->free(d, a));
+    WORKS(d->free_pinned(d, back));
+    free(host);
+}
+
+static void dmabuf(void)
+{
+    uint64_t offset = 0;
+    int fd = -1;
+    void *a;
+
+    if (!can(MDL_DEV_DMABUF, "dma-buf")) return;
+    WORKS(d->alloc(d, 1 << 20, &a));
+    if (d->dmabuf_export(d, (char *)a + 5000, 100, &fd, &offset) == medleySuccess) {
+        REQUIRE(fd >= 0 && offset < 1 << 20);
+        close(fd);
+    } else
+        printf("dma-buf: %s\n", mdl_error_text());
+    WORKS(d->free(d, a));
+}
+
+static void send_handle(int socket, const struct mdl_ipc *ipc)
+{
+    char room[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)ipc, .iov_len = sizeof(*ipc)};
+    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
+
+    if (ipc->fd >= 0) {
+        m.msg_control = room;
+        m.msg_controllen = sizeof(room);
+        *CMSG_FIRSTHDR(&m) =
+            (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &ipc->fd, sizeof(int));
+    }
+    REQUIRE(sendmsg(socket, &m, 0) == (ssize_t)sizeof(*ipc));
+}
+
+static bool take_handle(int socket, struct mdl_ipc *ipc)
+{
+    char room[CMSG_SPACE(sizeof(int))];
+    struct iovec part = {.iov_base = ipc, .iov_len = sizeof(*ipc)};
+    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
+
+    if (recvmsg(socket, &m, 0) != (ssize_t)sizeof(*ipc)) return false;
+    ipc->fd = -1;
+    if (CMSG_FIRSTHDR(&m)) memcpy(&ipc->fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(int));
+    return true;
+}
+
+static void find(const char *name)
 {
     struct mdl_config cfg;
-    mdl_dev_stream s;
 
-    if (argc != 2) return 2;
     WORKS(mdl_config_load(&cfg));
-    if (mdl_dev_find(&cfg, argv[1], &dev) != medleySuccess || !dev.ops) {
+    if (mdl_dev_find(&cfg, name, &dev) != medleySuccess || !dev.ops) {
         printf("SKIP: %s\n", mdl_error_text());
-        return 77;
+        exit(77);
     }
     d = dev.ops;
+    WORKS(d->enter(d, dev.ordinal));
+}
+
+/* The other process: adds one to what it is shown. It was forked before the device was used. */
+static int other_process(const char *name, int socket)
+{
+    struct mdl_ipc ipc;
+    unsigned char *host;
+    void *import, *p;
+
+    if (!take_handle(socket, &ipc)) return 0;
+    find(name);
+    host = pinned(1000);
+    WORKS(d->ipc_import(d, &ipc, &import, &p));
+    if (ipc.fd >= 0) close(ipc.fd);
+    WORKS(d->copy(d, host, p, 1000, MDL_COPY_D2H, NULL));
+    WORKS(d->stream_sync(d, NULL));
+    for (int i = 0; i < 1000; i++) host[i]++;
+    WORKS(d->copy(d, p, host, 1000, MDL_COPY_H2D, NULL));
+    WORKS(d->stream_sync(d, NULL));
+    WORKS(d->ipc_close(d, import));
+    WORKS(d->free_pinned(d, host));
+    REQUIRE(write(socket, "", 1) == 1);
+    return 0;
+}
+
+/* An interior address, of which the whole allocation's handle travels. */
+static void sharing(int socket)
+{
+    unsigned char *host = pinned(1000), *back = pinned(1000), c;
+    struct mdl_ipc ipc;
+    void *a;
+
+    if (!can(MDL_DEV_IPC, "IPC")) return;
+    REQUIRE(d->ipc_export(d, host, &ipc) == medleyInvalidUsage);
+    WORKS(d->alloc(d, 5000, &a));
+    fill(host, 1000, 77);
+    WORKS(d->copy(d, (char *)a + 3000, host, 1000, MDL_COPY_H2D, NULL));
+    WORKS(d->stream_sync(d, NULL));
+    WORKS(d->ipc_export(d, (char *)a + 3000, &ipc));
+    send_handle(socket, &ipc);
+    if (ipc.fd >= 0) close(ipc.fd);
+    REQUIRE(read(socket, &c, 1) == 1);
+    WORKS(d->copy(d, back, (char *)a + 3000, 1000, MDL_COPY_D2H, NULL));
+    WORKS(d->stream_sync(d, NULL));
+    for (int i = 0; i < 1000; i++) REQUIRE(back[i] == (unsigned char)(host[i] + 1));
+    WORKS(d->free(d, a));
+    WORKS(d->free_pinned(d, host));
+    WORKS(d->free_pinned(d, back));
+}
+
+int main(int argc, char **argv)
+{
+    int sockets[2], status = 0;
+    mdl_dev_stream s;
+    pid_t child;
+
+    if (argc != 2) return 2;
+    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0);
+    child = fork();
+    REQUIRE(child >= 0);
+    close(sockets[child != 0]);
+    if (child == 0) return other_process(argv[1], sockets[1]);
+    find(argv[1]);
     which_device();
     WORKS(d->stream_create(d, &s));
     copies(s);
@@ -300,6 +433,11 @@ int main(int argc, char **argv)
     words(s);
     events(s);
     host_functions(s);
+    pinning(s);
+    dmabuf();
+    sharing(sockets[0]);
+    close(sockets[0]);
+    REQUIRE(waitpid(child, &status, 0) == child && status == 0);
     WORKS(d->stream_destroy(d, s));
     printf("passed, %d left out\n", left_out);
     return 0;
