@@ -76,8 +76,8 @@ medleyResult_t mdl_cuda_current(const struct mdl_device *d, int *ordinal)
 
 /* ---- memory ---- */
 
-/* What waits for the device spoils a capture that another thread makes, unless this thread says that it is not part of
- * it. Puts what was in *mode, so that a second call restores it. */
+/* What waits for the device, or asks how far it is, spoils a capture that another thread makes, unless this thread says
+ * that it is not part of it. Puts what was in *mode, so that a second call restores it. */
 static void exchange_capture_mode(const struct mdl_device *d, int *mode)
 {
     if (HAS(d, CAPTURE_MODE)) (void)FN(d, CAPTURE_MODE, int *)(mode);
@@ -127,12 +127,22 @@ medleyResult_t mdl_cuda_free_pinned(const struct mdl_device *d, void *ptr)
 
 medleyResult_t mdl_cuda_pin(const struct mdl_device *d, void *ptr, size_t len)
 {
-    return CHECK(d, PIN, FN(d, PIN, void *, size_t, unsigned)(ptr, len, PORTABLE));
+    int mode = CAPTURE_RELAXED, rc;
+
+    exchange_capture_mode(d, &mode);
+    rc = FN(d, PIN, void *, size_t, unsigned)(ptr, len, PORTABLE);
+    exchange_capture_mode(d, &mode);
+    return CHECK(d, PIN, rc);
 }
 
 medleyResult_t mdl_cuda_unpin(const struct mdl_device *d, void *ptr)
 {
-    return CHECK(d, UNPIN, FN(d, UNPIN, void *)(ptr));
+    int mode = CAPTURE_RELAXED, rc;
+
+    exchange_capture_mode(d, &mode);
+    rc = FN(d, UNPIN, void *)(ptr);
+    exchange_capture_mode(d, &mode);
+    return CHECK(d, UNPIN, rc);
 }
 
 static void find_range(const struct mdl_device *d, const void *ptr, struct mdl_pointer *p)
@@ -245,8 +255,11 @@ medleyResult_t mdl_cuda_event_record(const struct mdl_device *d, mdl_dev_event e
 
 medleyResult_t mdl_cuda_event_query(const struct mdl_device *d, mdl_dev_event event)
 {
-    int rc = FN(d, EVENT_QUERY, void *)(event);
+    int mode = CAPTURE_RELAXED, rc;
 
+    exchange_capture_mode(d, &mode);
+    rc = FN(d, EVENT_QUERY, void *)(event);
+    exchange_capture_mode(d, &mode);
     if (!mdl_cuda_is_code(d, rc, mdl_cuda_vendor_of(d)->not_ready, "NotReady")) return CHECK(d, EVENT_QUERY, rc);
     mdl_cuda_forget_error(d);
     return medleyInProgress;

@@ -8,7 +8,7 @@
 #include "lib/base/status.h"
 #include "lib/dev/dev.h"
 #include "tests/unit/unit.h"
-#include <ctype.h>
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -458,6 +458,71 @@ START_TEST(no_capture)
 }
 END_TEST
 
+/* What CUDA's library offers and the adapter does not: a capture that counts every thread's calls. */
+static void *cuda_call(const char *symbol)
+{
+    static const char *const files[] = {"libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0"};
+    const char *folder = strchr(getenv("MEDLEY_DEVICE_PATH"), '=') + 1;
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        char path[1100];
+        void *library;
+        snprintf(path, sizeof(path), "%s/%s", folder, files[i]);
+        library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+        if (library) return dlsym(library, symbol);
+    }
+    ck_abort_msg("no libcudart is loaded from %s", folder);
+    return NULL;
+}
+
+/* What other threads do for a communicator meanwhile: nothing of it is part of the capture, nor may it spoil that. */
+static void *work_beside_a_capture(void *arg)
+{
+    size_t len = 1 << 16;
+    char *host = aligned_alloc(len, len);
+    void *p, *pinned;
+    OK(d->enter(d, dev.ordinal));
+    wait_for(arg);
+    OK(d->alloc(d, 100, &p));
+    OK(d->alloc_pinned(d, 100, &pinned));
+    OK(d->pin(d, host, len));
+    OK(d->unpin(d, host));
+    OK(d->free_pinned(d, pinned));
+    OK(d->free(d, p));
+    free(host);
+    return NULL;
+}
+
+START_TEST(a_capture_is_told_and_not_spoilt)
+{
+    enum { GLOBAL = 0 };
+    int (*start)(void *, int), (*stop)(void *, void **);
+    bool capturing = false;
+    mdl_dev_event e = NULL;
+    void *graph = NULL;
+    mdl_dev_stream s, t;
+    pthread_t other;
+    begin();
+    if (strcmp(d->vendor, "cuda") != 0 || !can(MDL_DEV_CAPTURE) || !getenv("MEDLEY_DEVICE_PATH")) return;
+    *(void **)&start = cuda_call("cudaStreamBeginCapture");
+    *(void **)&stop = cuda_call("cudaStreamEndCapture");
+    s = a_stream(), t = a_stream();
+    OK(d->event_create(d, &e));
+    OK(d->event_record(d, e, t));
+    ck_assert_int_eq(start(s, GLOBAL), 0);
+    OK(d->stream_capturing(d, s, &capturing));
+    ck_assert(capturing);
+    OK(d->stream_capturing(d, t, &capturing));
+    ck_assert(!capturing);
+    ck_assert_int_eq(pthread_create(&other, NULL, work_beside_a_capture, e), 0);
+    ck_assert_int_eq(pthread_join(other, NULL), 0);
+    ck_assert_int_eq(stop(s, &graph), 0);
+    ck_assert_ptr_nonnull(graph);
+    OK(d->event_destroy(d, e));
+    OK(d->stream_destroy(d, s));
+    OK(d->stream_destroy(d, t));
+}
+END_TEST
+
 /* ---- other processes, other devices ---- */
 
 static void send_handle(int to, struct mdl_ipc *ipc)
@@ -648,6 +713,7 @@ int main(int argc, char **argv)
                                   host_functions,
                                   host_functions_of_many_streams,
                                   no_capture,
+                                  a_capture_is_told_and_not_spoilt,
                                   handles_for_other_processes,
                                   handles_of_another_size,
                                   descriptors};
