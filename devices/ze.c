@@ -26,6 +26,7 @@
 enum { DMABUF = 1 << 1, MEMORY_DEVICE = 2, MEMORY_SHARED = 3, WORD_SPACE = 64 };
 #define FOREVER    UINT64_MAX
 #define DESTROY_NS UINT64_C(1000000000)
+#define EXIT_NS    UINT64_C(10000000)
 
 /* ---- memory ---- */
 
@@ -496,8 +497,25 @@ static medleyResult_t dmabuf_export(const struct mdl_device *d, void *ptr, size_
 
 /* ---- the adapter ---- */
 
-static void stop_following(void) { mdl_follow_stop(&follower); }
-static void plan_stop(void) { (void)atexit(stop_following); }
+static pid_t owner; /* the process that has bound the library; its children may not call it */
+
+/* The default streams go too, but for those that are still at work. */
+static void stop(void)
+{
+    struct mdl_ze_device *dev;
+
+    mdl_follow_stop(&follower);
+    for (int i = 0; getpid() == owner && (dev = mdl_ze_device(i)); i++) {
+        const struct list list = {.handle = dev->list, .dev = dev, .ours = true};
+        if (dev->list && await(&list, EXIT_NS) == medleySuccess) (void)mdl_ze_call.CommandListDestroy(dev->list);
+    }
+}
+
+static void plan_stop(void)
+{
+    owner = getpid();
+    (void)atexit(stop);
+}
 
 /* After the drivers have registered what they do at exit, and so called before. */
 static medleyResult_t probe(const struct mdl_device *d, const char *where, char *found, size_t found_bytes, char *why,

@@ -122,6 +122,7 @@ medleyResult_t mdl_ze_info(const struct mdl_device *d, int ordinal, struct mdl_d
 medleyResult_t mdl_ze_enter(const struct mdl_device *d, int ordinal);
 medleyResult_t mdl_ze_current(const struct mdl_device *d, int *ordinal);
 medleyResult_t mdl_ze_here(struct mdl_ze_device **dev); /* the one that this thread has entered, else the first one */
+struct mdl_ze_device *mdl_ze_device(int ordinal);       /* NULL: there are not so many */
 int mdl_ze_ordinal(mdl_ze device);                      /* -1: none of ours, such as a part of a device */
 medleyResult_t mdl_ze_list_create(const struct mdl_ze_device *dev, mdl_ze *list);
 medleyResult_t mdl_ze_check(uint32_t rc, const char *call); /* Success, or reported */

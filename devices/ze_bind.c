@@ -291,6 +291,8 @@ medleyResult_t mdl_ze_info(const struct mdl_device *d, int ordinal, struct mdl_d
     return medleySuccess;
 }
 
+struct mdl_ze_device *mdl_ze_device(int ordinal) { return ordinal < ze.n ? &ze.device[ordinal] : NULL; }
+
 int mdl_ze_ordinal(mdl_ze device)
 {
     for (int i = 0; i < ze.n; i++)

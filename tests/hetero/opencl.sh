@@ -9,6 +9,7 @@ status=0
 tests/hetero/test_opencl || status=$?
 [ $status = 0 ] || exit $status # 77: there is no OpenCL here
 tests/hetero/test_device opencl
+[ ! -x tests/unit/test_dev_ops ] || tests/unit/test_dev_ops opencl:0
 second=opencl:1
 tests/hetero/test_device $second || second=opencl:0 # real hardware may have one device only
 
