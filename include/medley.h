@@ -49,10 +49,18 @@
  *                                                                  event tells when it is done
  *   host          any other pointer        medleyInvalidArgument   never: only streams that Medley made are
  *                                                                  accepted, and no other is dereferenced
- *   device        (a later release)        medleyInvalidUsage      -
+ *   device        the vendor's, or NULL:   once it is in the       when the stream comes to it; what is put on
+ *                 its default stream       stream                  the stream later sees the result
+ *   device        from medleyStreamCreate  medleyInvalidUsage      never
  *
- * Inside a group nothing starts before the outermost medleyGroupEnd; calls with a NULL stream are then done when that
- * returns.
+ * "Device" is a rank whose medleyConfig_t.device names one; ranks of both kinds may be in one communicator. Its buffers
+ * may be memory of that device, found out for each call, or of the host. The vendor's library must be able to let a
+ * stream wait for a word in memory (CUDA, HIP, Ascend can); with others the call returns only when the copy of its
+ * result is in the stream. A stream that is being captured is refused with medleyInvalidUsage. While a stream waits in a
+ * call, allocating memory on its device waits too, as with NCCL: allocate before.
+ *
+ * Inside a group nothing starts before the outermost medleyGroupEnd; calls with a NULL stream on hosts are then done when
+ * that returns.
  */
 /* clang-format on */
 #ifndef MEDLEY_H_
@@ -170,7 +178,9 @@ typedef struct medleyConfig_v1 {
     int deterministic;    /* 1: the same bits for any placement, algorithm and transport. MEDLEY_DETERMINISTIC */
     int threads;          /* worker threads of this process for large copies and reductions; 0: none. MEDLEY_THREADS */
     int split_share;      /* accepted for NCCL's sake; resources are shared where that is safe */
-    const char *device;   /* the device of this rank: "host" is the only one of this release. MEDLEY_DEVICE */
+    const char *device;   /* the device of this rank: "host" (default); "cuda:1", vendor and number; "cuda", the calling
+                             thread's current one; "auto", the current one of the one vendor that is here, else the
+                             host. `medley-info` lists the vendors. MEDLEY_DEVICE */
     const char *transports; /* which transports may be used: "shm,tcp", in any order. MEDLEY_TRANSPORT */
     const char *cpu_set;    /* where Medley's threads run: "0-3,8". MEDLEY_CPU_SET */
     const char *net_ifname; /* network interfaces, by name, prefix or CIDR. MEDLEY_SOCKET_IFNAME */

@@ -4,10 +4,12 @@
  * [-a arch,arch...]. Each rank reduces random bit patterns, in which every kind of number occurs: NaNs with any
  * payload, infinities, denormals, zeros of both signs, and sums that round. All ranks compare a hash of what they got.
  * With -a the ranks must have these architectures, as medleyCommGetInfo tells them. At last a hash of everything is
- * printed: with MEDLEY_DETERMINISTIC=1 it must not depend on algorithms and transports either.
+ * printed: with MEDLEY_DETERMINISTIC=1 it must not depend on algorithms, transports and devices (MDL_TEST_DEVICES, see
+ * home.h) either.
  */
 #include "config.h"
 
+#include "tests/coll/home.h"
 #include "tests/coll/ranks.h"
 #include "tests/fault/scene.h"
 
@@ -59,6 +61,27 @@ static int check_archs(medleyComm_t comm, int rank, int n, const char *archs)
     return 0;
 }
 
+/* All-reduces host memory, or the same in the rank's device. */
+static int reduce(medleyComm_t comm, int rank, const uint8_t *in, uint8_t *out, size_t count, medleyDataType_t type,
+                  medleyRedOp_t op)
+{
+    size_t bytes = count * type_size[type];
+    void *from, *to;
+
+    if (!home_is_device()) {
+        OK(medleyAllReduce(in, out, count, type, op, comm, NULL));
+        return 0;
+    }
+    from = home_copy_in(in, bytes);
+    to = home_take(bytes);
+    OK(medleyAllReduce(from, to, count, type, op, comm, home_stream()));
+    OK(home_sync());
+    home_copy_out(out, to, bytes);
+    home_free(from);
+    home_free(to);
+    return 0;
+}
+
 static int one_case(medleyComm_t comm, int rank, int n, unsigned *shared, uint8_t *in, uint8_t *out, uint64_t *all)
 {
     medleyDataType_t type = (medleyDataType_t)(scene_random(shared) % medleyNumTypes);
@@ -68,9 +91,10 @@ static int one_case(medleyComm_t comm, int rank, int n, unsigned *shared, uint8_
     uint64_t mine, hashes[MAX_RANKS];
 
     fill(in, count * type_size[type], type_size[type], &own);
-    OK(medleyAllReduce(in, out, count, type, op, comm, NULL));
+    if (reduce(comm, rank, in, out, count, type, op)) return 1;
     mine = hash_bytes(0xcbf29ce484222325u, out, count * type_size[type]);
-    OK(medleyAllGather(&mine, hashes, 1, medleyUint64, comm, NULL));
+    OK(medleyAllGather(&mine, hashes, 1, medleyUint64, comm, home_stream()));
+    if (home_is_device()) OK(home_sync());
     for (int r = 0; r < n; r++) {
         if (hashes[r] == mine) continue;
         fprintf(stderr, "rank %d and rank %d have other bits: %zu elements of type %d, operation %d\n", rank, r, count,
@@ -87,15 +111,20 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
     unsigned shared = o->seed;
     uint8_t *in = malloc(MAX_COUNT * 8), *out = malloc(MAX_COUNT * 8);
     uint64_t all = 0;
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
     medleyComm_t comm = NULL;
     int wrong = 0;
 
     if (!in || !out) return 1;
-    OK(ranks_comm(w, rank, NULL, &comm));
+    config.device = home_name(rank);
+    OK(home_enter(config.device, rank % 2));
+    OK(ranks_comm(w, rank, &config, &comm));
+    ranks_meet(w, 0);
     if (o->archs && check_archs(comm, rank, w->nranks, o->archs)) return 1;
     for (int i = 0; i < o->cases && !wrong; i++) wrong = one_case(comm, rank, w->nranks, &shared, in, out, &all);
     if (rank == 0 && !wrong) printf("%d cases, hash %016llx\n", o->cases, (unsigned long long)all);
     OK(medleyCommDestroy(comm));
+    if (!wrong) home_leave();
     free(in);
     free(out);
     return wrong;
