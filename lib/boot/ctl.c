@@ -126,7 +126,7 @@ void mdl_ctl_dispatch(struct mdl_ctl *ctl, int src, const struct mdl_frame *fram
         if (frame->length >= 8) mdl_resume_acked(p, mdl_get_u64(payload));
         if (frame->flags & MDL_FRAME_ANSWER) mdl_peer_beat(p, 0);
         break;
-    case MDL_FRAME_GOODBYE: mdl_peer_goodbye(p); break;
+    case MDL_FRAME_GOODBYE: mdl_peer_goodbye(p, frame->length >= 8 ? mdl_get_u64(payload) : 0); break;
     case MDL_FRAME_GATHER_UP:
     case MDL_FRAME_GATHER_DOWN:
     case MDL_FRAME_MISSING_UP:
@@ -325,7 +325,9 @@ static void say_goodbye(void *arg)
     mdl_list_each (it, &ctl->known) {
         struct mdl_ctl_peer *p = mdl_container_of(it, struct mdl_ctl_peer, link);
         struct mdl_wire *wires[MDL_CTL_WIRES]; /* the end of any of them, without it, may look like a death */
-        for (int i = mdl_peer_wires(p, wires); i-- > 0;) mdl_wire_send(wires[i], &goodbye, NULL, 0, NULL);
+        uint8_t sent[8];
+        mdl_put_u64(sent, p->sent);
+        for (int i = mdl_peer_wires(p, wires); i-- > 0;) mdl_wire_send(wires[i], &goodbye, sent, sizeof(sent), NULL);
     }
 }
 
