@@ -26,18 +26,23 @@ static __attribute__((noinline, cold)) void careful_block(mdl_kernel *kernel, co
     struct mdl_fold one = *f;
     for (int k = 0; k < f->nsrc; k++) one.src[k] = (const char *)f->src[k] + at;
     one.dst = (char *)f->dst + at;
+    for (int d = 0; d < f->nalso; d++) one.also[d] = (char *)f->also[d] + at;
     kernel(&one, 1);
 }
 
 INLINE __m256i load256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
-/* stream: dst is aligned to a cache line, and written past the caches. */
-INLINE void put256(const struct mdl_fold *f, size_t at, __m256i v)
+/* stream: p is aligned to a vector at least. */
+INLINE void put256(void *p, __m256i v, bool stream)
 {
-    __m256i *to = (__m256i *)(void *)((char *)f->dst + at);
-    if (f->stream)
-        _mm256_stream_si256(to, v);
+    if (stream)
+        _mm256_stream_si256((__m256i *)p, v);
     else
-        _mm256_storeu_si256(to, v);
+        _mm256_storeu_si256((__m256i *)p, v);
+}
+INLINE void give256(const struct mdl_fold *f, size_t at, __m256i v)
+{
+    put256((char *)f->dst + at, v, f->stream & 1);
+    for (int d = 0; d < f->nalso; d++) put256((char *)f->also[d] + at, v, f->stream >> (d + 1) & 1);
 }
 
 INLINE const char *source(const struct mdl_fold *f, int k, size_t at) { return (const char *)f->src[k] + at; }
@@ -169,7 +174,7 @@ INLINE __m256i f8_order(__m256i v, __m256i magnitude)
             if (scaled && !type##_scaled(f, &a))                                                                       \
                 careful_block(type##_sum, f, at);                                                                      \
             else                                                                                                       \
-                put256(f, at, f8_give(&c, a, width));                                                                  \
+                give256(f, at, f8_give(&c, a, width));                                                                 \
         }                                                                                                              \
     }                                                                                                                  \
     static void type##_quick_sum(const struct mdl_fold *fold, size_t blocks)                                           \
@@ -195,7 +200,7 @@ INLINE __m256i f8_order(__m256i v, __m256i magnitude)
             b_float a = f8_take(&c, load256(source(&f, 0, at)), width);                                                \
             const b_float b = f8_take(&c, load256(source(&f, 1, at)), width);                                          \
             EACH(j) a.v[j] = (a.v[j] * (unit)) * b.v[j];                                                               \
-            put256(&f, at, f8_give(&c, a, width));                                                                     \
+            give256(&f, at, f8_give(&c, a, width));                                                                    \
         }                                                                                                              \
     }
 
@@ -215,7 +220,7 @@ INLINE __m256i f8_order(__m256i v, __m256i magnitude)
             __m256i a = f8_order(load256(source(&f, 0, at)), magnitude);                                               \
             for (int k = 1; k < f.nsrc; k++)                                                                           \
                 a = _mm256_##op##_epi8(a, f8_order(load256(source(&f, k, at)), magnitude));                            \
-            put256(&f, at, f8_order(a, magnitude));                                                                    \
+            give256(&f, at, f8_order(a, magnitude));                                                                   \
         }                                                                                                              \
     }
 
@@ -256,7 +261,7 @@ INLINE void bf16_give(const struct f16 *c, const struct mdl_fold *f, size_t at, 
 {
     __m256i r[4];
     EACH(j) r[j] = round_at(b.v[j], 16, c->one, c->half);
-    for (int j = 0; j < 2; j++) put256(f, at + 32 * (size_t)j, upper_halves(r[2 * j], r[2 * j + 1]));
+    for (int j = 0; j < 2; j++) give256(f, at + 32 * (size_t)j, upper_halves(r[2 * j], r[2 * j + 1]));
 }
 
 INLINE b_float f16_take(const struct f16 *c, const char *p) { return f16_load(p); }
@@ -265,7 +270,7 @@ INLINE void f16_give(const struct f16 *c, const struct mdl_fold *f, size_t at, b
     for (int j = 0; j < 2; j++) {
         const __m128i low = _mm256_cvtps_ph(b.v[2 * j], _MM_FROUND_TO_NEAREST_INT);
         const __m128i high = _mm256_cvtps_ph(b.v[2 * j + 1], _MM_FROUND_TO_NEAREST_INT);
-        put256(f, at + 32 * (size_t)j, _mm256_set_m128i(high, low));
+        give256(f, at + 32 * (size_t)j, _mm256_set_m128i(high, low));
     }
 }
 
@@ -329,8 +334,8 @@ INLINE __m256i f16_most(__m256i most, __m256i v, __m256i mask)
                 careful_block(type##_##op, &f, at);                                                                    \
                 continue;                                                                                              \
             }                                                                                                          \
-            put256(&f, at, f16_order(a));                                                                              \
-            put256(&f, at + 32, f16_order(b));                                                                         \
+            give256(&f, at, f16_order(a));                                                                             \
+            give256(&f, at + 32, f16_order(b));                                                                        \
         }                                                                                                              \
     }
 

@@ -16,6 +16,7 @@ int case_narrow(void);      /* fp32 to every narrow type: halves of all codes an
 int case_bytes(void);       /* every pair of 8-bit elements, every operation */
 int case_finite(void);      /* without infinities and NaNs: every pair of 8-bit floats, up to 9 sources */
 int case_stream(void);      /* past the caches: shapes again */
+int case_several(void);     /* to several destinations */
 int case_words(void);       /* a large sample of pairs of the other types */
 int case_shapes(void);      /* sources, partials, trees, averages, odd counts, odd addresses */
 int case_in_place(void);    /* the destination is one of the sources */
