@@ -158,7 +158,7 @@ static medleyResult_t arm(void *ctx, int *fd)
     s->bell = mdl_bell_take();
     if (s->bell < 0) return medleyInProgress; /* nothing to sleep on */
     atomic_store_explicit(&s->home->front->sleeping, (uint32_t)s->bell + 1, memory_order_relaxed);
-    mdl_shm_fence(); /* pairs with mdl_shm_wake */
+    mdl_fence(); /* pairs with mdl_shm_wake */
     if (mdl_guard_is_shut(&s->guard) || mdl_shm_has_work(s)) {
         disarm(ctx);
         return medleyInProgress;

@@ -20,6 +20,7 @@
 #define MDL_TRANSPORTS_SHM_H_
 
 #include "lib/base/config.h"
+#include "lib/base/fence.h"
 #include "lib/base/list.h"
 #include "lib/mem/mem.h"
 #include "lib/net/bell.h"

@@ -70,7 +70,7 @@ void mdl_shm_bells_put(struct mdl_shm_bells *b)
 /* The bell of the owner of `front`, who does not sleep from now on; -1: it does not. */
 static int who_sleeps(struct mdl_shm_front *front)
 {
-    mdl_shm_fence(); /* between the caller's store and this load; pairs with the fence in arm */
+    mdl_fence(); /* between the caller's store and this load; pairs with the fence in arm */
     if (atomic_load_explicit(&front->sleeping, memory_order_relaxed) == 0) return -1;
     uint32_t word = atomic_exchange_explicit(&front->sleeping, 0, memory_order_acq_rel);
     return word <= MDL_BELLS_MAX ? (int)word - 1 : -1;

@@ -2,6 +2,7 @@
 /* The loop that executes batches, and how it waits. */
 #include "config.h"
 
+#include "lib/base/fence.h"
 #include "lib/engine/drive.h"
 #include "lib/engine/exec.h"
 #include "lib/net/bell.h"
@@ -289,11 +290,11 @@ static bool arm(struct mdl_driver *d)
             add_fd(d, fd);
         }
     }
-    mdl_bell_fence(); /* pairs with mdl_comm_wake: the turn that follows sees what came before it */
+    mdl_fence(); /* pairs with mdl_comm_wake: the turn that follows sees what came before it */
     d->armed = true;
     if (d->asleep) {
         atomic_store_explicit(d->asleep, true, memory_order_relaxed);
-        atomic_thread_fence(memory_order_seq_cst); /* pairs with the one in mdl_queue_poke */
+        mdl_fence(); /* pairs with the one in mdl_queue_poke */
     }
     if (!idle) disarm(d);
     return idle;
