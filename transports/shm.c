@@ -20,7 +20,9 @@ enum { INLINE_MOST = 16384 }; /* larger messages are quicker through the bulk ri
 
 static medleyResult_t probe(const struct mdl_config *config, char *why, size_t why_bytes)
 {
+    static atomic_bool worked; /* once is enough. Relaxed: it says nothing but itself */
     struct mdl_segment *segment;
+    if (atomic_load_explicit(&worked, memory_order_relaxed)) return medleySuccess;
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (fd < 0) {
         snprintf(why, why_bytes, "no eventfd: %s", strerror(errno));
@@ -34,6 +36,7 @@ static medleyResult_t probe(const struct mdl_config *config, char *why, size_t w
     }
     bool shareable = segment->fd >= 0;
     mdl_segment_destroy(segment);
+    atomic_store_explicit(&worked, shareable, memory_order_relaxed);
     if (shareable) return medleySuccess;
     snprintf(why, why_bytes, "no memory that can be shared: memfd_create is refused, and so are /dev/shm and $TMPDIR");
     return medleySystemError;

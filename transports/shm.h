@@ -209,6 +209,7 @@ struct mdl_shm_request {
 
 enum mdl_shm_note { MDL_SHM_NOTE_READV = 1, MDL_SHM_NOTE_PIDFD = 2, MDL_SHM_NOTE_YAMA = 4, MDL_SHM_NOTE_APART = 8 };
 
+struct batch;
 struct mdl_shm {
     struct mdl_transport_open args;
     struct mdl_guard guard;
@@ -223,6 +224,7 @@ struct mdl_shm {
     struct mdl_list guests;                /* monitor's thread: channels on which peers ask */
     pthread_mutex_t lock;                  /* the peers' answers */
     pthread_cond_t answered;
+    const struct batch *awaited;           /* under lock: the answers that are waited for together */
     _Atomic(struct mdl_shm_peer *) *peers; /* [nranks]; NULL: not reached. Complete after connect_all */
     int npeers;
     struct mdl_list tx_active, rx_active, pulls, bulk_out_active, bulk_in_active;
@@ -269,6 +271,7 @@ void mdl_shm_on_link(void *ctx, const struct mdl_link *link);
 void mdl_shm_drop_guests(struct mdl_shm *s);
 
 /* shm_connect.c */
+void mdl_shm_tell_answered(struct mdl_shm *s); /* under s->lock: something has come */
 medleyResult_t mdl_shm_connect_all(void *ctx, const struct mdl_peer *peers, uint64_t deadline_ns, uint32_t *reach);
 
 /* shm_peer.c */

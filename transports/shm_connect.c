@@ -145,7 +145,7 @@ static void dial_done(void *ctx, medleyResult_t result, const char *why, const s
     pthread_mutex_lock(&s->lock);
     a->peer = p;
     a->failed = !p;
-    pthread_cond_broadcast(&s->answered);
+    mdl_shm_tell_answered(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -183,8 +183,16 @@ static void await_answers(struct batch *b, uint64_t deadline_ns)
 {
     struct mdl_shm *s = b->ctx;
     pthread_mutex_lock(&s->lock);
+    s->awaited = b;
     while (!all_settled(b) && !mdl_shm_told_to_stop(s) && mdl_now_ns() < deadline_ns) mdl_shm_wait_answers(s);
+    s->awaited = NULL;
     pthread_mutex_unlock(&s->lock);
+}
+
+/* Who waits for many answers is woken by the last one. */
+void mdl_shm_tell_answered(struct mdl_shm *s)
+{
+    if (!s->awaited || all_settled(s->awaited)) pthread_cond_broadcast(&s->answered);
 }
 
 static void cancel_dials(void *arg)

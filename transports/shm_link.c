@@ -32,7 +32,7 @@ static void store(struct mdl_shm_peer *p, const struct mdl_shm_reply *r, const i
         p->answer.reply = *r;
         p->answer.there = true;
         for (int i = 0; i < MDL_SHM_REPLY_FDS; i++) p->answer.fds[i] = i < kept ? fds[i] : -1;
-        pthread_cond_broadcast(&p->ctx->answered);
+        mdl_shm_tell_answered(p->ctx);
     }
     pthread_mutex_unlock(&p->ctx->lock);
     close_fds(fds + kept, nfds - kept);
@@ -89,7 +89,7 @@ void mdl_shm_link_end(struct mdl_shm_peer *p)
     p->channel = NULL;
     pthread_mutex_lock(&p->ctx->lock);
     p->answer.ended = true;
-    pthread_cond_broadcast(&p->ctx->answered);
+    mdl_shm_tell_answered(p->ctx);
     pthread_mutex_unlock(&p->ctx->lock);
 }
 

@@ -78,16 +78,18 @@ enum mdl_ctl_ended mdl_ctl_wait(struct mdl_ctl *ctl, struct mdl_ctl_outcome *o, 
     return ended;
 }
 
+/* On the reactor's thread, so the plane is there until it returns: who wakes cannot close it before. */
 void mdl_ctl_finish(struct mdl_ctl *ctl, struct mdl_ctl_outcome *o, medleyResult_t result, const char *text)
 {
     pthread_mutex_lock(&ctl->lock);
-    if (!o->done) {
+    bool news = !o->done;
+    if (news) {
         o->result = result;
         snprintf(o->text, sizeof(o->text), "%s", text ? text : "");
         o->done = true;
-        pthread_cond_broadcast(&ctl->changed);
     }
     pthread_mutex_unlock(&ctl->lock);
+    if (news) pthread_cond_broadcast(&ctl->changed);
 }
 
 /* ---- receiving ---- */
