@@ -27,6 +27,7 @@ enum { MDL_FACTS_CPU_WORDS = 12 };
 struct mdl_rank_facts {
     uint64_t cpus[MDL_FACTS_CPU_WORDS]; /* processors that the process may use, as bits; above 767 none is told */
     char host[MEDLEY_NAME_BYTES], arch[MEDLEY_NAME_BYTES], agreed[256];
+    uint64_t machine; /* a hash of what its kernel calls this boot, the same in all containers; 0: unknown */
     uint32_t pid, cores, net_mbps, rails;
     uint64_t board_segment, board_bytes;
 };

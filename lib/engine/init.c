@@ -353,26 +353,9 @@ static medleyResult_t make_board(struct mdl_comm *c)
     return mdl_error(res, "rank %d (host %s) has no memory for its board: %s", c->rank, c->facts[c->rank].host, why);
 }
 
-/* Do the ranks of this machine outnumber the processors that they may use together? Ranks that do not share memory,
- * since MEDLEY_TRANSPORT or MEDLEY_HOST_ID keeps them apart, share the processors all the same. */
-static bool is_crowded(const struct mdl_comm *c)
-{
-    const struct mdl_rank_facts *own = &c->facts[c->rank];
-    uint64_t cpus[MDL_FACTS_CPU_WORDS] = {0};
-    uint32_t here = 0, cores = 0;
-
-    for (int r = 0; r < c->nranks; r++) {
-        if (strcmp(c->facts[r].host, own->host) != 0) continue;
-        here++;
-        for (int w = 0; w < MDL_FACTS_CPU_WORDS; w++) cpus[w] |= c->facts[r].cpus[w];
-    }
-    for (int w = 0; w < MDL_FACTS_CPU_WORDS; w++) cores += (uint32_t)__builtin_popcountll(cpus[w]);
-    return here > (cores > own->cores ? cores : own->cores);
-}
-
 static void set_limits(struct mdl_comm *c)
 {
-    bool crowded = is_crowded(c);
+    bool crowded = mdl_facts_crowded(c->facts, c->nranks, c->rank);
 
     c->limits = (struct mdl_choose_limits){
         .window_bytes = c->cfg.window,
