@@ -551,6 +551,54 @@ int case_average(void)
     return bad;
 }
 
+/* What the selected kernels give must be what the scalar ones do, which the oracle has checked. */
+static int check_average8(medleyDataType_t dtype, uint32_t divisor, int nsrc, const void *const *srcs, size_t count,
+                          uint8_t *got, uint8_t *want)
+{
+    const struct mdl_reduce r = {.dtype = dtype, .op = medleyAvg, .finalize = MDL_FINAL_AVG, .divisor = divisor};
+    const char *name = mdl_reduce_selected();
+    int bad = 0;
+    mdl_reduce(&r, got, srcs, 0, nsrc, count);
+    bad += mdl_reduce_select("scalar") != medleySuccess;
+    mdl_reduce(&r, want, srcs, 0, nsrc, count);
+    bad += mdl_reduce_select(name) != medleySuccess;
+    for (size_t i = 0; i < count; i++) {
+        if (got[i] == want[i]) continue;
+        if (printed++ < MAX_PRINTED)
+            printf("%s: average of %d %s by %u: element %zu is %#x, should be %#x\n", name, nsrc, mdl_dtype_name(dtype),
+                   divisor, i, got[i], want[i]);
+        bad++;
+    }
+    return bad;
+}
+
+int case_average8(void)
+{
+    static const uint32_t large[] = {254,  255,  256,   258,   510,   768,   1000,   1022,    4098,
+                                     4096, 7000, 65534, 65535, 65536, 65538, 100000, 1000000, 0xfffffffe};
+    int bad = 0;
+    uint64_t seed = 15, *a = must_alloc(0x10000 * sizeof *a), *b = must_alloc(0x10000 * sizeof *b);
+    uint8_t *memory = must_alloc(5 * 0x10000), *src[3] = {memory, memory + 0x10000, memory + 0x20000};
+    for (int t = 0; t < medleyNumTypes; t++) {
+        const medleyDataType_t dtype = (medleyDataType_t)t;
+        if (!is_narrow(dtype) || mdl_dtype_size(dtype) != 1) continue;
+        const size_t count = finite_pairs(dtype, a, b);
+        for (size_t i = 0; i < count; i++) {
+            src[0][i] = (uint8_t)a[i], src[1][i] = (uint8_t)b[i];
+            do src[2][i] = (uint8_t)oracle_random(dtype, false, &seed);
+            while (!is_finite(dtype, src[2][i]));
+        }
+        for (uint32_t i = 1; i < 140 + sizeof large / sizeof *large; i++)
+            for (int nsrc = 2; nsrc < 4; nsrc++)
+                bad += check_average8(dtype, i < 140 ? i : large[i - 140], nsrc, (const void *const *)src, count,
+                                      memory + 0x30000, memory + 0x40000);
+    }
+    free(a);
+    free(b);
+    free(memory);
+    return bad;
+}
+
 static int check_premul(medleyDataType_t dtype, size_t count, uint64_t *seed)
 {
     int bad = 0;
@@ -632,6 +680,7 @@ const struct reduce_case_row reduce_cases[] = {
     {"names", case_names},     {"widen", case_widen},   {"narrow", case_narrow},     {"bytes", case_bytes},
     {"words", case_words},     {"shapes", case_shapes}, {"in place", case_in_place}, {"copy", case_copy},
     {"average", case_average}, {"premul", case_premul}, {"mode", case_mode},         {"large", case_large},
-    {"finite", case_finite},   {"stream", case_stream}, {"several", case_several},
+    {"finite", case_finite},   {"stream", case_stream}, {"several", case_several},   {"average8", case_average8},
+
 };
 const int reduce_cases_count = sizeof reduce_cases / sizeof *reduce_cases;

@@ -22,6 +22,7 @@ int case_shapes(void);      /* sources, partials, trees, averages, odd counts, o
 int case_in_place(void);    /* the destination is one of the sources */
 int case_copy(void);        /* one source of the same type: bits unchanged, NaNs too */
 int case_average(void);     /* divisors from 1 to 2^32 - 1, every sign */
+int case_average8(void);    /* every pair of 8-bit floats, many divisors */
 int case_premul(void);      /* every type; scalars of every kind */
 int case_mode(void);        /* a thread that flushes denormals or rounds otherwise */
 int case_large(void);       /* many tiles; more sources than a kernel takes */
