@@ -423,7 +423,9 @@ int mdl_driver_turn(struct mdl_driver *d)
         struct mdl_batch *b = d->batches[i];
         int events = 0;
 
-        progress_transports(b->comm, &events);
+        /* What was just issued goes out before anybody looks for what came in. */
+        if (b->begun) progress_transports(b->comm, &events);
+        b->begun = true;
         b->finished = step_batch(b, &events) && all_finished(b);
         if (events) moved(b);
         total += events + b->finished;

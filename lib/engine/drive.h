@@ -21,6 +21,7 @@ struct mdl_batch {
     int nops;
     medleyResult_t result; /* the first error */
     bool started, finished;
+    bool begun; /* has had a turn */
     struct mdl_item *tickets; /* asynchronous: places in streams (queue.c) */
     /* waiting */
     uint64_t idle_since_ns, next_ask_ns;
