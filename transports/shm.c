@@ -126,7 +126,14 @@ static medleyResult_t address(void *ctx, uint8_t *bytes, size_t *len)
         .pid = (uint32_t)getpid(),
         .uid = (uint32_t)getuid(),
         .page = (uint32_t)sysconf(_SC_PAGESIZE),
+        .ring_bytes = s->home->layout.ring_bytes,
+        .bulk_slots = s->home->layout.bulk_slots,
+        .bulk_bytes = s->home->layout.bulk_bytes,
     };
+    if (s->home->segment && s->home->segment->arena) {
+        a.arena = s->home->segment->arena;
+        a.rings = s->home->segment->piece.place;
+    }
     const struct mdl_addr *door = mdl_door_unix(s->door);
     if (door) a.door = *door;
     struct mdl_writer w = {.p = bytes, .cap = *len};
@@ -192,6 +199,7 @@ static void close_rings(struct mdl_task *task)
 static void settle(void *ctx)
 {
     struct mdl_shm *s = ctx;
+    if (s->home->fd < 0) return;
     s->settle_task.fn = close_rings;
     mdl_reactor_post(mdl_door_reactor(s->door), &s->settle_task);
 }

@@ -35,6 +35,7 @@ struct mdl_shm_front {
     _Alignas(MDL_SHM_LINE) _Atomic uint64_t nonce;    /* the owner's, constant */
     _Alignas(MDL_SHM_LINE) _Atomic uint32_t state;    /* enum mdl_shm_state; written by the owner */
     _Alignas(MDL_SHM_LINE) _Atomic uint32_t sleeping; /* its bell + 1: set by the owner, cleared by whoever wakes it */
+    _Alignas(MDL_SHM_LINE) _Atomic uint32_t departures; /* raised by each other process's rank that has closed */
 };
 
 /* Answers of the receiver, per channel. */

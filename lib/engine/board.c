@@ -43,7 +43,7 @@ medleyResult_t mdl_board_create(struct mdl_board *b, int nranks, size_t scratch_
                             .counts_offset = counts_offset(nranks),
                             .scratch_offset = scratch_offset(nranks),
                             .scratch_bytes = scratch_bytes};
-    MDL_TRY(mdl_segment_create(len, true, false, &b->own));
+    MDL_TRY(mdl_segment_create_cut(len, nranks, &b->own));
     if (!mdl_segment_is_limited(b->own)) return medleySuccess;
     /* Without memfd it is a file: its pages must be there before anybody touches them. */
     mdl_segment_destroy(b->own);

@@ -29,7 +29,7 @@ struct mdl_rank_facts {
     char host[MEDLEY_NAME_BYTES], arch[MEDLEY_NAME_BYTES], agreed[256];
     uint64_t machine; /* a hash of what its kernel calls this boot, the same in all containers; 0: unknown */
     uint32_t pid, cores, net_mbps, rails;
-    uint64_t board_segment, board_bytes;
+    uint64_t board_segment, board_bytes, board_place;
 };
 
 struct mdl_transport_use {

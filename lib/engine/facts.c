@@ -121,6 +121,7 @@ void mdl_facts_write(struct mdl_writer *w, const struct mdl_rank_facts *f)
     mdl_write_u64(w, f->board_bytes);
     for (int i = 0; i < MDL_FACTS_CPU_WORDS; i++) mdl_write_u64(w, f->cpus[i]);
     mdl_write_u64(w, f->machine);
+    mdl_write_u64(w, f->board_place);
 }
 
 medleyResult_t mdl_facts_read(struct mdl_reader *r, struct mdl_rank_facts *f)
@@ -137,6 +138,7 @@ medleyResult_t mdl_facts_read(struct mdl_reader *r, struct mdl_rank_facts *f)
     f->board_bytes = mdl_read_u64(r);
     for (int i = 0; i < MDL_FACTS_CPU_WORDS; i++) f->cpus[i] = mdl_read_u64(r);
     f->machine = mdl_read_u64(r);
+    f->board_place = mdl_read_u64(r);
     if (r->bad) return mdl_error(medleyRemoteError, "a rank's description is too short");
     return medleySuccess;
 }

@@ -6,7 +6,7 @@
 
 #include "lib/engine/comm.h"
 
-enum { MDL_FACTS_WIRE_BYTES = 520 };
+enum { MDL_FACTS_WIRE_BYTES = 528 };
 
 void mdl_facts_own(const struct mdl_comm *c, struct mdl_rank_facts *f); /* of this process, without the board */
 void mdl_facts_write(struct mdl_writer *w, const struct mdl_rank_facts *f);

@@ -175,6 +175,8 @@ static medleyResult_t connect_transport(struct mdl_comm *c, int t, const uint8_t
             .address = len && len <= MDL_ADDRESS_BYTES ? at + 2 : NULL,
             .address_len = len,
             .segment = c->facts[r].board_segment,
+            .segment_place = c->facts[r].board_place,
+            .segment_len = c->facts[r].board_bytes,
         };
     }
     res = use->ctx ? use->ops->connect_all(use->ctx, peers, deadline_ns, use->reach) : medleySuccess;
@@ -410,7 +412,8 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     if (res == medleySuccess && (!mine || !all))
         res = mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
     if (res == medleySuccess) {
-        c->facts[c->rank].board_segment = c->board.own->fd >= 0 ? c->board.own->id : 0;
+        c->facts[c->rank].board_segment = c->board.own->fd >= 0 || c->board.own->arena ? c->board.own->id : 0;
+        c->facts[c->rank].board_place = c->board.own->piece.place;
         c->facts[c->rank].board_bytes = c->board.own->len;
         res = write_blob(c, mine);
     }

@@ -64,6 +64,7 @@ START_TEST(bytes_come_back)
     f.rails = 13;
     f.board_segment = 14;
     f.board_bytes = 15;
+    f.board_place = 16;
     mdl_facts_write(&w, &f);
     ck_assert(!w.bad);
     ck_assert_uint_eq(w.len, sizeof(bytes));
