@@ -45,8 +45,7 @@ struct mdl_peer_counters {
     _Atomic uint64_t wait_ns, sent, received;
 };
 struct mdl_coll_counters {
-    _Atomic uint64_t calls, bytes, time_ns;
-    _Atomic uint64_t ticks; /* more time, of calls that went the quick way */
+    _Atomic uint64_t calls, bytes, ticks;
 };
 
 struct mdl_redop {

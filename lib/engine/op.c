@@ -162,10 +162,7 @@ static void finish(struct mdl_op *op, medleyResult_t res)
     buffer_bytes(op, &in, &out);
     add(&s->calls, 1);
     add(&s->bytes, in > out ? in : out);
-    if (op->issued_ns)
-        add(&s->time_ns, mdl_now_ns() - op->issued_ns);
-    else
-        add(&s->ticks, mdl_ticks() - op->issued_ticks);
+    add(&s->ticks, mdl_ticks() - op->issued_ticks);
     mdl_diary_done(&c->diary, op->diary);
 }
 
@@ -213,6 +210,10 @@ static medleyResult_t read_lines(struct mdl_op *op, int *events)
         int i = op->lines_seen;
         medleyResult_t res = mdl_board_look(&c->board, i, op->seq, &c->calls[i]);
 
+        for (int k = c->spin_ns ? MDL_LOOKS : 0; res == medleyInProgress && k > 0; k--) {
+            mdl_relax();
+            res = mdl_board_look(&c->board, i, op->seq, &c->calls[i]);
+        }
         if (res == medleyInProgress) return res;
         if (res != medleySuccess) { /* it went on without us: it called something else as this collective */
             op->suspect = members[i];
@@ -384,10 +385,7 @@ bool mdl_op_run_quick(struct mdl_op *op)
     op->issued_ticks = mdl_ticks();
     publish(op);
     while (!all_agree(op)) {
-        if (--turns == 0 || mdl_comm_failed(c)) {
-            op->issued_ns = mdl_now_ns() - mdl_ticks_ns(mdl_ticks() - op->issued_ticks);
-            return false;
-        }
+        if (--turns == 0 || mdl_comm_failed(c)) return false;
         if (c->spin_ns)
             mdl_relax();
         else
@@ -544,7 +542,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
     if (op->state == MDL_STATE_FINISHED) return op->result;
     if (mdl_comm_failed(c)) return fail(op);
     if (op->state == MDL_STATE_NEW) {
-        op->issued_ns = op->issued_ns ? op->issued_ns : mdl_now_ns();
+        op->issued_ticks = op->issued_ticks ? op->issued_ticks : mdl_ticks();
         if (op->scalar_at) memcpy(&op->scalar, op->scalar_at, op->elem);
         op->scalar_at = NULL;
     }

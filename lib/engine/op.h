@@ -28,7 +28,7 @@ struct mdl_op {
     enum mdl_op_state state;
     medleyResult_t result;
     uint64_t seq, tag, diary;
-    uint64_t issued_ns, issued_ticks; /* issued_ns 0: went the quick way so far */
+    uint64_t issued_ticks; /* 0: not yet */
 
     const void *in;
     void *out;
