@@ -46,6 +46,7 @@ struct mdl_peer_counters {
 };
 struct mdl_coll_counters {
     _Atomic uint64_t calls, bytes, ticks;
+    uint64_t untimed; /* quick calls since the last whose time was taken, which stands for them too */
 };
 
 struct mdl_redop {
@@ -90,8 +91,8 @@ struct mdl_comm {
     struct mdl_board board;
     bool use_board;
     _Atomic bool boards_mapped; /* [any thread] all of the host's boards can be read */
-    uint32_t quick; /* bit of each collective whose small calls go through quick.h */
-    size_t quick_read; /* as long as each rank reads no more than this in all */
+    uint32_t quick;    /* bit of each collective whose small calls go through quick.h */
+    size_t quick_most; /* bytes of a payload */
     struct mdl_transport_use *map_transport;
 
     /* execution */

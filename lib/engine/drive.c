@@ -24,6 +24,7 @@ enum { CLOCK_TURNS = 64, SPIN_TURNS = 8, SLEEP_MS_MAX = 100, MAX_BLAME = 16 };
 #define LOST_NS          (500 * 1000ull)
 #define CROWDED_FIRST_NS (10 * MDL_NS_PER_MS) /* then it is tried again, ever later if it was so again */
 #define CROWDED_MOST_NS  (160 * MDL_NS_PER_MS)
+#define SETTLE_NS        2000ull
 #define GONE_NS      MDL_NS_PER_S /* how long what a rank sent before its goodbye may still be under way */
 
 void mdl_batch_init(struct mdl_batch *b, struct mdl_comm *c)
@@ -265,6 +266,7 @@ static void disarm(struct mdl_driver *d)
             if (c->transport[t].used) c->transport[t].ops->disarm(c->transport[t].ctx);
         }
         atomic_store_explicit(&c->sleeper, 0, memory_order_relaxed);
+        if (c->use_board) atomic_store_explicit(mdl_board_asleep(&c->board, c->board.me), 0, memory_order_relaxed);
     }
     if (d->bell >= 0) mdl_bell_give();
     d->armed = false;
@@ -283,6 +285,7 @@ static bool arm(struct mdl_driver *d)
     for (int i = 0; i < d->n; i++) {
         struct mdl_comm *c = d->batches[i]->comm;
         atomic_store_explicit(&c->sleeper, d->bell + 1, memory_order_relaxed);
+        if (c->use_board) atomic_store_explicit(mdl_board_asleep(&c->board, c->board.me), 1, memory_order_relaxed);
         for (int t = 0; t < c->ntransports; t++) {
             int fd = -1;
             if (!c->transport[t].used) continue;
@@ -298,6 +301,17 @@ static bool arm(struct mdl_driver *d)
     }
     if (!idle) disarm(d);
     return idle;
+}
+
+/* Who publishes a line looks for sleepers without a fence (wake_all in lines.c), and his look may have been before the
+ * arming although his line comes after the turn that followed it: by as long as a processor holds back a store, much less
+ * than this. If it ever took longer, the sleep would still end after SLEEP_MS_MAX. */
+static void settle(struct mdl_driver *d)
+{
+    uint64_t until = mdl_now_ns() + SETTLE_NS;
+
+    while (mdl_now_ns() < until) mdl_relax();
+    d->settled = true;
 }
 
 static void sleep_armed(struct mdl_driver *d)
@@ -371,6 +385,9 @@ static void idle(struct mdl_driver *d)
         give_way(d);
     } else if (!d->armed) {
         arm(d); /* one more turn follows: what came before the arming is seen in it */
+        d->settled = false;
+    } else if (!d->settled && d->n) {
+        settle(d); /* and one more */
     } else {
         sleep_armed(d);
         look_at_clock(d);

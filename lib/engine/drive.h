@@ -43,7 +43,7 @@ struct mdl_driver {
     struct mdl_batch **batches;
     int n, cap;
     uint64_t turns, quiet_since_ns, quiet_ns; /* without an event; how long, as far as it was measured */
-    bool armed;
+    bool armed, settled; /* settled: has waited for late stores since */
     struct pollfd *fds;
     int nfds, fdcap, bell; /* bell: this thread's while it is armed, -1: it got none */
     struct mdl_batch *few[MDL_DRIVER_FEW]; /* so that a plain call allocates nothing */
