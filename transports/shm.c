@@ -57,6 +57,7 @@ static void close_shm(void *ctx)
     if (s->home) mdl_shm_home_end(s->home, MDL_SHM_CLOSED);
     mdl_shm_peers_close(s);
     if (s->door) mdl_door_put(s->door);
+    if (s->home && s->home->segment && *s->args.abort_word) s->home->segment->orphaned = true;
     if (s->home) mdl_shm_home_put(s->home);
     free(s->peers);
     pthread_cond_destroy(&s->answered);

@@ -92,6 +92,7 @@ void mdl_comm_free(struct mdl_comm *c)
         free(s);
     }
     mdl_program_cache_fini(&c->cache);
+    if (c->board.own) c->board.own->orphaned = mdl_comm_failed(c);
     mdl_board_destroy(&c->board);
     mdl_team_free(c->team);
     if (c->holds_bells) mdl_bells_release();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See arena.h. What the owner left while others used it is kept in a list, for those among them that never leave. */
+/* See arena.h. What the owner left while some of its users had died is kept in a list. */
 #include "config.h"
 #include "lib/mem/arena.h"
 #include "lib/base/clock.h"
@@ -154,7 +154,7 @@ bool mdl_arena_cut(size_t len, uint64_t *id, struct mdl_arena_view *v)
     return good;
 }
 
-void mdl_arena_return(struct mdl_arena_view *v)
+void mdl_arena_return(struct mdl_arena_view *v, bool orphans)
 {
     uint64_t place = v->place, bytes = page_bytes() + v->len;
     bool last = leave_users(v);
@@ -163,7 +163,7 @@ void mdl_arena_return(struct mdl_arena_view *v)
     if (arena.pid == getpid()) {
         if (last)
             punch(v->fd, place, bytes);
-        else
+        else if (orphans)
             remember_left(place, bytes);
         drop_piece();
     }

@@ -5,8 +5,9 @@
  *
  * A piece is a page with the count of its users, and then the payload. The owner and each process that maps it are
  * users; the last one to leave gives the pages back to the kernel. Places are never used again, so that a late user of
- * a piece disturbs nobody: the file is as large as any number of pieces. Users that died never leave; their piece's
- * pages are given back a minute after the owner has left. The arena is there while a piece of it is. [any thread]
+ * a piece disturbs nobody: the file is as large as any number of pieces. Users that died never leave: where the
+ * owner knows that some may have, and so that nobody needs the piece any more, its pages are given back a minute after
+ * the owner has left. The arena is there while a piece of it is. [any thread]
  */
 #ifndef MDL_MEM_ARENA_H_
 #define MDL_MEM_ARENA_H_
@@ -29,7 +30,7 @@ enum { MDL_ARENA_RANKS = 1024 }; /* communicators with more ranks have segments 
 /* A new piece of `len` zero bytes, backed when touched. false: there is no arena, because there is no memfd or no room
  * for another mapping. *arena: its random id. */
 bool mdl_arena_cut(size_t len, uint64_t *arena, struct mdl_arena_view *v);
-void mdl_arena_return(struct mdl_arena_view *v); /* the owner leaves */
+void mdl_arena_return(struct mdl_arena_view *v, bool orphans); /* the owner leaves; orphans: users may have died */
 
 /* The descriptor of this process's arena, which is there while the caller has a piece of it; -1: it has another id. */
 int mdl_arena_fd(uint64_t arena);

@@ -20,6 +20,7 @@ struct mdl_segment {
     bool withdrawn; /* not any more, or */
     uint64_t arena; /* not 0: it is a piece of the process's arena, which others map by its place */
     struct mdl_arena_view piece;
+    bool orphaned; /* others that map it may have died, and nobody needs it any more */
 };
 
 /* Zeroed, page-aligned. `sparse`: pages are backed when touched (else reserved now, so that a full file system is an
@@ -29,6 +30,7 @@ medleyResult_t mdl_segment_create(size_t len, bool sparse, bool huge, struct mdl
 medleyResult_t mdl_segment_create_cut(size_t len, int nranks, struct mdl_segment **segment) MDL_MUST_USE;
 /* The same, but nobody can share it: what is left when every place is too small. */
 medleyResult_t mdl_segment_create_private(size_t len, struct mdl_segment **segment) MDL_MUST_USE;
+/* `orphaned`, set before: its pages go even if others never say that they have left. */
 void mdl_segment_destroy(struct mdl_segment *segment);
 /* Everybody who is to map it has done so: gives its descriptor back. It goes on to exist. */
 void mdl_segment_withdraw(struct mdl_segment *segment);

@@ -251,7 +251,7 @@ static medleyResult_t take_memory(size_t len, bool sparse, bool huge, struct mdl
 static void give_back(struct mdl_segment *segment)
 {
     if (segment->arena)
-        mdl_arena_return(&segment->piece);
+        mdl_arena_return(&segment->piece, segment->orphaned);
     else
         munmap(segment->base, segment->len);
     if (segment->fd >= 0) close(segment->fd);

@@ -41,9 +41,9 @@ START_TEST(pieces_are_apart)
     memset(a.base, 1, LEN);
     for (int i = 0; i < LEN; i++) ck_assert_int_eq(((char *)b.base)[i], 0);
     ck_assert_int_eq(fcntl(a.fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
-    mdl_arena_return(&a);
+    mdl_arena_return(&a, true);
     ck_assert_int_eq(mdl_arena_fd(arena), b.fd);
-    mdl_arena_return(&b);
+    mdl_arena_return(&b, true);
     ck_assert_int_eq(mdl_arena_fd(arena), -1);
 }
 END_TEST
@@ -57,7 +57,7 @@ START_TEST(the_last_user_gives_back)
     memset(own.base, 7, LEN);
     ck_assert_int_eq(((char *)peer.base)[LEN - 1], 7);
     uint64_t place = own.place, len = own.len;
-    mdl_arena_return(&own);
+    mdl_arena_return(&own, true);
     /* Its peer may still read. */
     ck_assert_int_eq(((char *)peer.base)[LEN - 1], 7);
     ck_assert_int_ge(backed(keep.fd), before + LEN);
@@ -65,7 +65,7 @@ START_TEST(the_last_user_gives_back)
     ck_assert_int_lt(backed(keep.fd), before);
     mdl_arena_leave(&peer); /* nothing */
     ck_assert(!mdl_arena_join(keep.fd, place, len, len, &late));
-    mdl_arena_return(&keep);
+    mdl_arena_return(&keep, true);
 }
 END_TEST
 
@@ -90,14 +90,14 @@ START_TEST(another_process_gives_back)
     }
     close(gone[0]);
     ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-    mdl_arena_return(&own);
+    mdl_arena_return(&own, true);
     ck_assert_int_ge(backed(keep.fd), before + LEN);
     close(gone[1]);
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_int_eq(status, 0);
     ck_assert_int_lt(backed(keep.fd), before);
-    mdl_arena_return(&keep);
+    mdl_arena_return(&keep, true);
 }
 END_TEST
 
@@ -122,7 +122,7 @@ START_TEST(bad_places)
     ck_assert(!mdl_arena_join(-1, own.place, LEN, LEN, &v));
     ck_assert(!mdl_arena_join(fd, own.place + 16 * LEN, LEN, LEN, &v)); /* no piece: nobody uses it */
     ck_assert_ptr_null(v.base);
-    mdl_arena_return(&own);
+    mdl_arena_return(&own, true);
 }
 END_TEST
 
@@ -179,7 +179,7 @@ static void *come_and_go(void *arg)
         if (!mdl_arena_join(mdl_arena_fd(arena), own.place, own.len, own.len, &peer)) return "join";
         if (*(int *)peer.base != i) return "other memory";
         if (i % 2) mdl_arena_leave(&peer);
-        mdl_arena_return(&own);
+        mdl_arena_return(&own, true);
         if (!(i % 2)) peer.fd = -1, mdl_arena_leave(&peer); /* the arena may be gone */
     }
     return NULL;
