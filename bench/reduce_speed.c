@@ -61,7 +61,7 @@ static void meet(struct bench *b)
 static struct mdl_reduce entry_at(int i)
 {
     const medleyRedOp_t op = (medleyRedOp_t)(i / medleyNumTypes);
-    if (i == ENTRIES - 1) return (struct mdl_reduce){.dtype = medleyFloat32, .op = medleySum, .stream = true};
+    if (i == ENTRIES - 1) return (struct mdl_reduce){.dtype = medleyFloat32, .op = medleySum, .stream = 1};
     return (struct mdl_reduce){.dtype = (medleyDataType_t)(i % medleyNumTypes),
                                .op = op,
                                .finalize = op == medleyAvg ? MDL_FINAL_AVG : MDL_FINAL_NONE,

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * variants [-n ranks] [-c collective] [-b min:max] [-r rounds] [-m] [-t type] "NAME=VALUE ..." ...: the same calls on
- * communicators that were made under different environments, in turns, so that settings can be compared on a noisy
- * machine. An empty string is the default. Prints per size the median of each variant in us, each round the slowest
- * rank's mean, and its ratio to the first. -m: buffers of medleyMemAlloc. Ranks are processes, bound to cores in turn.
+ * variants [-n ranks] [-c collective] [-b min:max] [-r rounds] [-m] [-t type] [-s hosts] "NAME=VALUE ..." ...: the same
+ * calls on communicators that were made under different environments, in turns, so that settings can be compared on a
+ * noisy machine. An empty string is the default. Prints per size the median of each variant in us, each round the
+ * slowest rank's mean, and its ratio to the first. -m: buffers of medleyMemAlloc. Ranks are processes, bound to cores in
+ * turn. -s node1,node2: they live in these network namespaces, the first half of them in the first
+ * (bench/peers/hosts.sh makes two).
  *
  *   make bench/variants
  *   bench/variants "" "MEDLEY_ALGO=staged" "MEDLEY_CMA=0"
  */
 #include "config.h"
 
+#include <fcntl.h>
 #include <medley.h>
 #include <sched.h>
 #include <stdio.h>
@@ -33,6 +36,7 @@ static const char *coll = "allreduce";
 static size_t least = 8, most = 64 << 20;
 static medleyDataType_t type = medleyFloat32;
 static char **variants;
+static char *hosts;
 static medleyComm_t comms[MOST_VARIANTS];
 static char *in, *out;
 
@@ -142,11 +146,29 @@ static void run_size(int rank, size_t bytes)
     fflush(stdout);
 }
 
+static void enter_host(int rank)
+{
+    char path[256], *name = NULL, *save = NULL;
+    int nhosts = 1, fd;
+
+    for (const char *c = hosts; *c; c++) nhosts += *c == ',';
+    name = strtok_r(hosts, ",", &save);
+    for (int i = 0; i < rank * nhosts / nranks && name; i++) name = strtok_r(NULL, ",", &save);
+    snprintf(path, sizeof(path), "/run/netns/%s", name ? name : "");
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || setns(fd, CLONE_NEWNET)) {
+        perror(path);
+        exit(1);
+    }
+    close(fd);
+}
+
 static int rank_main(int rank)
 {
     cpu_set_t set;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
+    if (hosts) enter_host(rank);
     CPU_ZERO(&set);
     CPU_SET((unsigned)(rank % cores), &set);
     if (nranks <= cores) sched_setaffinity(0, sizeof(set), &set);
@@ -170,13 +192,14 @@ static void read_options(int argc, char **argv)
 {
     int o;
 
-    while ((o = getopt(argc, argv, "n:c:b:r:mt:")) != -1) {
+    while ((o = getopt(argc, argv, "n:c:b:r:mt:s:")) != -1) {
         if (o == 'n') nranks = atoi(optarg);
         if (o == 'c') coll = optarg;
         if (o == 'b' && sscanf(optarg, "%zu:%zu", &least, &most) != 2) exit(2);
         if (o == 'r') rounds = atoi(optarg);
         if (o == 'm') mapped = 1;
         if (o == 't') type = (medleyDataType_t)atoi(optarg);
+        if (o == 's') hosts = optarg;
         if (o == '?') exit(2);
     }
     if (type == medleyInt8 || type == medleyUint8 || type >= medleyFloat8e4m3) width = 1;
@@ -185,7 +208,7 @@ static void read_options(int argc, char **argv)
     nvariants = argc - optind;
     variants = argv + optind;
     if (nvariants < 1 || nvariants > MOST_VARIANTS || rounds < 1 || rounds > MOST_ROUNDS || nranks > MOST_RANKS) {
-        fprintf(stderr, "usage: variants [-n ranks] [-c collective] [-b min:max] [-r rounds] [-m] [-t type] SETTINGS...\n");
+        fprintf(stderr, "usage: variants [-n ranks] [-c collective] [-b min:max] [-r rounds] [-m] [-t type] [-s hosts] SETTINGS...\n");
         exit(2);
     }
 }

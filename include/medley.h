@@ -19,9 +19,15 @@
  * call); zero-count Send and Recv do match each other. Buffers of zero elements may be NULL.
  *
  * Order. The operations of one communicator run in the order in which they were issued, and all ranks must issue the
- * same collectives in the same order. One thread may use a communicator at a time; different communicators may be used
- * by different threads at the same time. medleyCommAbort, medleyCommRevoke, medleyCommGetAsyncError, medleyGetLastError
- * and medleyCommGetStats may be called from any thread at any time.
+ * same collectives in the same order. A collective is no barrier, but for medleyBarrier: it returns when this rank's
+ * part is done, which may be before other ranks have called, as for the root of a small broadcast. Calls that do not
+ * match (another collective, count, type, operation or root) are medleyInvalidUsage on all ranks, and no rank gets data
+ * of a call that is not its own; a rank that needed nothing of the others may have the error from one of its next calls
+ * or from medleyCommGetAsyncError.
+ *
+ * One thread may use a communicator at a time; different communicators may be used by different threads at the same
+ * time. medleyCommAbort, medleyCommRevoke, medleyCommGetAsyncError, medleyGetLastError and medleyCommGetStats may be
+ * called from any thread at any time.
  *
  * Non-blocking communicators (blocking = 0 in their configuration) never keep the caller waiting for other ranks. What
  * would returns medleyInProgress and goes on in the background; medleyCommGetAsyncError says medleyInProgress until it
@@ -497,7 +503,7 @@ typedef enum {
 typedef struct {
     uint64_t calls;   /* operations finished */
     uint64_t bytes;   /* bytes of payload: the larger of this rank's send and receive buffer */
-    uint64_t time_ns; /* from issue to completion, summed */
+    uint64_t time_ns; /* from issue to completion, summed; of small calls one in eight stands for all */
 } medleyCollStats_t;
 
 typedef struct {

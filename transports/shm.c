@@ -20,7 +20,9 @@ enum { INLINE_MOST = 16384 }; /* larger messages are quicker through the bulk ri
 
 static medleyResult_t probe(const struct mdl_config *config, char *why, size_t why_bytes)
 {
+    static atomic_bool worked; /* once is enough. Relaxed: it says nothing but itself */
     struct mdl_segment *segment;
+    if (atomic_load_explicit(&worked, memory_order_relaxed)) return medleySuccess;
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (fd < 0) {
         snprintf(why, why_bytes, "no eventfd: %s", strerror(errno));
@@ -34,6 +36,7 @@ static medleyResult_t probe(const struct mdl_config *config, char *why, size_t w
     }
     bool shareable = segment->fd >= 0;
     mdl_segment_destroy(segment);
+    atomic_store_explicit(&worked, shareable, memory_order_relaxed);
     if (shareable) return medleySuccess;
     snprintf(why, why_bytes, "no memory that can be shared: memfd_create is refused, and so are /dev/shm and $TMPDIR");
     return medleySystemError;
@@ -54,6 +57,7 @@ static void close_shm(void *ctx)
     if (s->home) mdl_shm_home_end(s->home, MDL_SHM_CLOSED);
     mdl_shm_peers_close(s);
     if (s->door) mdl_door_put(s->door);
+    if (s->home && s->home->segment && *s->args.abort_word) s->home->segment->orphaned = true;
     if (s->home) mdl_shm_home_put(s->home);
     free(s->peers);
     pthread_cond_destroy(&s->answered);
@@ -123,7 +127,14 @@ static medleyResult_t address(void *ctx, uint8_t *bytes, size_t *len)
         .pid = (uint32_t)getpid(),
         .uid = (uint32_t)getuid(),
         .page = (uint32_t)sysconf(_SC_PAGESIZE),
+        .ring_bytes = s->home->layout.ring_bytes,
+        .bulk_slots = s->home->layout.bulk_slots,
+        .bulk_bytes = s->home->layout.bulk_bytes,
     };
+    if (s->home->segment && s->home->segment->arena) {
+        a.arena = s->home->segment->arena;
+        a.rings = s->home->segment->piece.place;
+    }
     const struct mdl_addr *door = mdl_door_unix(s->door);
     if (door) a.door = *door;
     struct mdl_writer w = {.p = bytes, .cap = *len};
@@ -158,7 +169,7 @@ static medleyResult_t arm(void *ctx, int *fd)
     s->bell = mdl_bell_take();
     if (s->bell < 0) return medleyInProgress; /* nothing to sleep on */
     atomic_store_explicit(&s->home->front->sleeping, (uint32_t)s->bell + 1, memory_order_relaxed);
-    mdl_shm_fence(); /* pairs with mdl_shm_wake */
+    mdl_fence(); /* pairs with mdl_shm_wake */
     if (mdl_guard_is_shut(&s->guard) || mdl_shm_has_work(s)) {
         disarm(ctx);
         return medleyInProgress;
@@ -189,6 +200,7 @@ static void close_rings(struct mdl_task *task)
 static void settle(void *ctx)
 {
     struct mdl_shm *s = ctx;
+    if (s->home->fd < 0) return;
     s->settle_task.fn = close_rings;
     mdl_reactor_post(mdl_door_reactor(s->door), &s->settle_task);
 }

@@ -5,6 +5,7 @@
  *   shm.c          operations table, open, close, address, sleeping, abort
  *   shm_home.c     what a rank offers: ring segment, probe word; the homes of this process
  *   shm_bells.c    waking, and the bells of other processes
+ *   shm_yard.c     the arenas of other processes, out of which their ranks' memory is cut
  *   shm_wire.c     bytes of the handover; shm_link.c its asker, shm_guest.c the owner that answers
  *   shm_connect.c  connect_all: dialling and handover; shm_peer.c a peer and the watch for its end
  *   shm_read.c     single copy through process_vm_readv; shm_yama.c the permission for it
@@ -20,6 +21,7 @@
 #define MDL_TRANSPORTS_SHM_H_
 
 #include "lib/base/config.h"
+#include "lib/base/fence.h"
 #include "lib/base/list.h"
 #include "lib/mem/mem.h"
 #include "lib/net/bell.h"
@@ -60,6 +62,8 @@ struct mdl_shm_home {
     int *region_of; /* [nranks] or -1 */
 };
 medleyResult_t mdl_shm_home_open(int rank, int nranks, struct mdl_shm_home **home) MDL_MUST_USE;
+/* Number of the region of `rank` in the rings of `owner`, where those are cut out of an arena. */
+static inline int mdl_shm_region_index(int owner, int rank) { return rank < owner ? rank : rank - 1; }
 struct mdl_shm_home *mdl_shm_home_find(uint64_t nonce); /* of this process, held; or NULL */
 void mdl_shm_home_put(struct mdl_shm_home *home);
 void mdl_shm_home_hide(bool hide); /* tests: treat ranks of one process like ranks of two */
@@ -85,12 +89,32 @@ void mdl_shm_wake_home(struct mdl_shm_home *home); /* this process's; [any threa
 /* The bells that came over a connection, counted; takes the descriptors over. NULL without memory. */
 struct mdl_shm_bells;
 struct mdl_shm_bells *mdl_shm_bells_get(const void *connection, uint64_t number, const int *fds);
+void mdl_shm_bells_hold(struct mdl_shm_bells *b);
 void mdl_shm_bells_put(struct mdl_shm_bells *b); /* NULL: nothing */
+void mdl_shm_ring_there(struct mdl_shm_peer *p); /* monitor's thread: has its monitor ring what is noted */
 
 /* Tells the owner that some peer is gone. [any thread] */
 void mdl_shm_home_departed(struct mdl_shm_home *home);
 
 /* ---- handover messages (shm_link.c) ---- */
+
+/* ---- arenas of other processes (shm_yard.c) ---- */
+
+/* What came with the first handover from a process, and serves for all further communicators with it. */
+struct mdl_shm_yard {
+    struct mdl_list link;
+    int refs;
+    const void *connection; /* on which it came */
+    struct mdl_addr door;   /* to which that leads */
+    uint64_t arena;
+    int fd;
+    struct mdl_shm_bells *bells;
+};
+struct mdl_shm_yard *mdl_shm_yard_find(const struct mdl_addr *door, uint64_t arena); /* held; or NULL */
+/* Held. Takes the descriptor over, and holds the bells. NULL without memory. */
+struct mdl_shm_yard *mdl_shm_yard_add(const void *connection, const struct mdl_addr *door, uint64_t arena, int fd,
+                                      struct mdl_shm_bells *bells);
+void mdl_shm_yard_put(struct mdl_shm_yard *y); /* NULL: nothing */
 
 enum mdl_shm_ask { MDL_SHM_ASK_HELLO = 1, MDL_SHM_ASK_SEGMENT = 2, MDL_SHM_ASK_RING = 3 };
 enum mdl_shm_status { MDL_SHM_OK = 0, MDL_SHM_NO_ROOM = 1, MDL_SHM_NO_SEGMENT = 2, MDL_SHM_BAD = 3 };
@@ -124,6 +148,8 @@ struct mdl_shm_address {
     struct mdl_addr door; /* len 0: none */
     uint64_t nonce, host_id, probe;
     uint32_t pid, uid, page;
+    uint64_t arena, rings; /* of the process; where its front page and rings are. 0: in a segment of their own */
+    uint32_t ring_bytes, bulk_slots, bulk_bytes;
 };
 void mdl_shm_address_write(const struct mdl_shm_address *a, struct mdl_writer *w);
 bool mdl_shm_address_read(const uint8_t *bytes, size_t len, struct mdl_shm_address *a);
@@ -163,6 +189,9 @@ struct mdl_shm_peer {
     uint64_t nonce, probe;
 
     struct mdl_shm_home *home; /* of a peer in this process, held */
+    struct mdl_shm_yard *yard; /* of a peer in another process whose memory is cut out of an arena, held */
+    struct mdl_arena_view front_view, board;
+    uint64_t board_segment; /* whose mapping `board` is */
     struct mdl_shm_front *front;
     struct mdl_shm_bells *bells; /* of a peer in another process */
     _Atomic uint64_t rings[MDL_SHM_RING_WORDS]; /* those that its monitor is to ring, as bits: ring_task */
@@ -172,6 +201,10 @@ struct mdl_shm_peer {
     struct mdl_shm_layout out_layout;
     struct mdl_channel *channel; /* to it: monitor's thread, with `watched`: its end counts */
     bool watched;
+    /* Monitor's thread. quiet: the channel only tells the end; the first question opens one. */
+    bool quiet, has_stash;
+    struct mdl_dial *dial;
+    struct mdl_shm_query stash;
     struct { /* under ctx->lock: the answer to question `seq`, and whether any more can come */
         bool there, ended;
         uint64_t seq;
@@ -208,6 +241,7 @@ struct mdl_shm_request {
 
 enum mdl_shm_note { MDL_SHM_NOTE_READV = 1, MDL_SHM_NOTE_PIDFD = 2, MDL_SHM_NOTE_YAMA = 4, MDL_SHM_NOTE_APART = 8 };
 
+struct batch;
 struct mdl_shm {
     struct mdl_transport_open args;
     struct mdl_guard guard;
@@ -222,6 +256,7 @@ struct mdl_shm {
     struct mdl_list guests;                /* monitor's thread: channels on which peers ask */
     pthread_mutex_t lock;                  /* the peers' answers */
     pthread_cond_t answered;
+    const struct batch *awaited;           /* under lock: the answers that are waited for together */
     _Atomic(struct mdl_shm_peer *) *peers; /* [nranks]; NULL: not reached. Complete after connect_all */
     int npeers;
     struct mdl_list tx_active, rx_active, pulls, bulk_out_active, bulk_in_active;
@@ -260,6 +295,8 @@ medleyResult_t mdl_shm_hear(struct mdl_shm_peer *p, uint64_t deadline_ns, struct
 void mdl_shm_wait_answers(struct mdl_shm *s); /* under s->lock: for something new, a moment */
 /* Monitor's thread: takes the channel over, for questions to `p`; asks the first one. */
 void mdl_shm_link_begin(struct mdl_shm_peer *p, struct mdl_channel *channel, const struct mdl_shm_query *first);
+/* The same for a peer that is known from another communicator: without a question. false: it is not any more. */
+bool mdl_shm_link_quiet(struct mdl_shm_peer *p);
 void mdl_shm_link_end(struct mdl_shm_peer *p);                 /* monitor's thread */
 void mdl_shm_link_ring(struct mdl_shm_peer *p, uint32_t bell); /* monitor's thread: has the peer ring its bell */
 bool mdl_shm_segment_gone(struct mdl_shm *s, uint64_t segment); /* is it no segment of this process (any more)? */
@@ -268,6 +305,7 @@ void mdl_shm_on_link(void *ctx, const struct mdl_link *link);
 void mdl_shm_drop_guests(struct mdl_shm *s);
 
 /* shm_connect.c */
+void mdl_shm_tell_answered(struct mdl_shm *s); /* under s->lock: something has come */
 medleyResult_t mdl_shm_connect_all(void *ctx, const struct mdl_peer *peers, uint64_t deadline_ns, uint32_t *reach);
 
 /* shm_peer.c */
@@ -299,6 +337,8 @@ medleyResult_t mdl_shm_map(void *ctx, int peer, uint64_t segment, void **addr, s
 void mdl_shm_unmap(void *ctx, int peer, uint64_t segment);
 const char *mdl_shm_map_find(struct mdl_shm_peer *p, uint64_t segment, uint64_t offset, size_t len); /* or NULL */
 void mdl_shm_unmap_all(struct mdl_shm_peer *p);
+/* The peer's segment is the piece of `len` bytes at `place` of the arena in fd, which stays: maps it. */
+bool mdl_shm_map_piece(struct mdl_shm_peer *p, int fd, uint64_t segment, uint64_t place, size_t len) MDL_MUST_USE;
 medleyResult_t mdl_shm_map_keep(struct mdl_shm_peer *p, uint64_t segment, int fd, size_t len) MDL_MUST_USE;
 
 /* shm_send.c, shm_recv.c: context's thread, inside the guard where they touch payload. The steps add what they did to

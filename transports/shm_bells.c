@@ -53,6 +53,13 @@ struct mdl_shm_bells *mdl_shm_bells_get(const void *connection, uint64_t number,
     return b;
 }
 
+void mdl_shm_bells_hold(struct mdl_shm_bells *b)
+{
+    pthread_mutex_lock(&lock);
+    b->refs++;
+    pthread_mutex_unlock(&lock);
+}
+
 void mdl_shm_bells_put(struct mdl_shm_bells *b)
 {
     if (!b) return;
@@ -70,7 +77,7 @@ void mdl_shm_bells_put(struct mdl_shm_bells *b)
 /* The bell of the owner of `front`, who does not sleep from now on; -1: it does not. */
 static int who_sleeps(struct mdl_shm_front *front)
 {
-    mdl_shm_fence(); /* between the caller's store and this load; pairs with the fence in arm */
+    mdl_fence(); /* between the caller's store and this load; pairs with the fence in arm */
     if (atomic_load_explicit(&front->sleeping, memory_order_relaxed) == 0) return -1;
     uint32_t word = atomic_exchange_explicit(&front->sleeping, 0, memory_order_acq_rel);
     return word <= MDL_BELLS_MAX ? (int)word - 1 : -1;
@@ -82,14 +89,17 @@ void mdl_shm_wake_home(struct mdl_shm_home *home)
     if (bell >= 0) mdl_bell_ring(bell);
 }
 
-/* Monitor's thread. */
-static void ring_there(struct mdl_task *task)
+void mdl_shm_ring_there(struct mdl_shm_peer *p)
 {
-    struct mdl_shm_peer *p = mdl_container_of(task, struct mdl_shm_peer, ring_task);
     for (uint32_t i = 0; i < MDL_SHM_RING_WORDS; i++) {
         uint64_t word = atomic_exchange_explicit(&p->rings[i], 0, memory_order_acquire); /* pairs with ask_to_ring */
         for (; word; word &= word - 1) mdl_shm_link_ring(p, i * 64 + (uint32_t)__builtin_ctzll(word));
     }
+}
+
+static void ring_there(struct mdl_task *task)
+{
+    mdl_shm_ring_there(mdl_container_of(task, struct mdl_shm_peer, ring_task));
 }
 
 static void ask_to_ring(struct mdl_shm_peer *p, uint32_t bell)

@@ -22,6 +22,8 @@ struct attempt {
     struct mdl_shm_address address;
     int rank;
     uint64_t segment; /* that will be mapped first, or 0 */
+    uint64_t place, segment_len; /* where that is in the arena */
+    struct mdl_shm_yard *yard; /* the arena is known: nothing is asked */
     bool dialled, failed; /* failed, peer: under ctx->lock until the dial is cancelled */
     struct mdl_dial *dial;
     struct mdl_shm_peer *peer;
@@ -59,6 +61,29 @@ static bool map_peer(struct mdl_shm_peer *p, const struct mdl_shm_reply *r, int 
     return atomic_load_explicit(&p->front->nonce, memory_order_acquire) == p->nonce;
 }
 
+/* The same from the places that its address tells. */
+static bool map_pieces(struct attempt *a, int fd)
+{
+    struct mdl_shm_peer *p = a->peer;
+    struct mdl_shm *s = p->ctx;
+    struct mdl_shm_layout *l = &p->out_layout;
+    const struct mdl_shm_address *at = &a->address;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    *l = (struct mdl_shm_layout){
+        .ring_bytes = at->ring_bytes, .bulk_slots = at->bulk_slots, .bulk_bytes = at->bulk_bytes};
+    if (!mdl_shm_layout_fill(l, page)) return false;
+    size_t len = l->front_bytes + (size_t)(s->args.nranks - 1) * l->region_bytes;
+    if (!mdl_arena_join(fd, at->rings, len, l->front_bytes, &p->front_view)) return false;
+    p->front = p->front_view.base;
+    if (atomic_load_explicit(&p->front->nonce, memory_order_acquire) != p->nonce) return false;
+    uint64_t region = (uint64_t)mdl_shm_region_index(a->rank, s->args.rank) * l->region_bytes;
+    void *out = mmap(NULL, l->region_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                     (off_t)(at->rings + page + l->front_bytes + region));
+    if (out == MAP_FAILED) return false;
+    p->out = out;
+    return !a->segment || !a->place || mdl_shm_map_piece(p, fd, a->segment, a->place, a->segment_len);
+}
+
 static const char *status_text(int status)
 {
     switch (status) {
@@ -93,6 +118,30 @@ static void close_bells(const int *fds)
         if (fds[i] >= 0) close(fds[i]);
 }
 
+/* The arena came with the first answer of its process. Takes fd over. */
+static bool enter_yard(struct attempt *a, uint64_t arena, int fd)
+{
+    struct mdl_shm_peer *p = a->peer;
+    if (arena != a->address.arena) {
+        close(fd);
+        return false;
+    }
+    p->yard = mdl_shm_yard_add(p->connection, &a->address.door, arena, fd, p->bells);
+    return p->yard && map_pieces(a, p->yard->fd);
+}
+
+/* A peer whose process's arena and bells are known from another communicator. */
+static bool enter_known(struct attempt *a)
+{
+    struct mdl_shm_peer *p = a->peer;
+    p->bells = p->yard->bells;
+    mdl_shm_bells_hold(p->bells);
+    bool good = map_pieces(a, p->yard->fd);
+    if (!good) not_reached(a, "its ring segment cannot be mapped or is not as it was told");
+    if (good && !(good = mdl_shm_peer_publish(p))) not_reached(a, "this rank has no room for another peer");
+    return good;
+}
+
 static bool take_hello(struct attempt *a)
 {
     struct mdl_shm_peer *p = a->peer;
@@ -107,7 +156,13 @@ static bool take_hello(struct attempt *a)
         close_bells(fds);
     if (!good) not_reached(a, status_text(r.status));
     if (good && !(good = p->bells != NULL)) no_memory(a->batch->ctx);
-    if (good && !(good = map_peer(p, &r, fds[0])))
+    if (good && a->address.arena) {
+        good = enter_yard(a, r.region, fds[0]);
+        fds[0] = -1;
+    } else if (good) {
+        good = map_peer(p, &r, fds[0]);
+    }
+    if (r.status == MDL_SHM_OK && p->bells && !good)
         not_reached(a, "its ring segment cannot be mapped or is not as it was told");
     if (fds[0] >= 0) close(fds[0]);
     if (good && extra >= 0 && mdl_shm_map_keep(p, a->segment, extra, r.segment_len) != medleySuccess) good = false;
@@ -126,7 +181,8 @@ static struct mdl_shm_peer *say_hello(struct attempt *a, const struct mdl_link *
         return NULL;
     }
     p->pid = mdl_channel_pid(link->channel);
-    struct mdl_shm_query q = {.type = MDL_SHM_ASK_HELLO, .seq = ++p->asked, .segment = a->segment};
+    struct mdl_shm_query q = {
+        .type = MDL_SHM_ASK_HELLO, .seq = ++p->asked, .segment = a->place ? 0 : a->segment};
     mdl_shm_link_begin(p, link->channel, &q);
     return p;
 }
@@ -145,7 +201,7 @@ static void dial_done(void *ctx, medleyResult_t result, const char *why, const s
     pthread_mutex_lock(&s->lock);
     a->peer = p;
     a->failed = !p;
-    pthread_cond_broadcast(&s->answered);
+    mdl_shm_tell_answered(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -183,8 +239,16 @@ static void await_answers(struct batch *b, uint64_t deadline_ns)
 {
     struct mdl_shm *s = b->ctx;
     pthread_mutex_lock(&s->lock);
+    s->awaited = b;
     while (!all_settled(b) && !mdl_shm_told_to_stop(s) && mdl_now_ns() < deadline_ns) mdl_shm_wait_answers(s);
+    s->awaited = NULL;
     pthread_mutex_unlock(&s->lock);
+}
+
+/* Who waits for many answers is woken by the last one. */
+void mdl_shm_tell_answered(struct mdl_shm *s)
+{
+    if (!s->awaited || all_settled(s->awaited)) pthread_cond_broadcast(&s->answered);
 }
 
 static void cancel_dials(void *arg)
@@ -207,14 +271,57 @@ static void settle_peers(void *arg)
     }
 }
 
+/* Monitor's thread. A process that is not connected any more, or has not been yet, is dialled. */
+static void watch_known(void *arg)
+{
+    struct batch *b = arg;
+    for (int i = 0; i < b->n; i++) {
+        struct attempt *a = &b->attempts[i];
+        if (!a->peer || mdl_shm_link_quiet(a->peer)) continue;
+        mdl_shm_peer_free(a->peer);
+        a->peer = NULL;
+        a->yard = NULL;
+    }
+}
+
+/* Those whose process's arena is known; false: there are none. */
+static bool look_up_known(struct batch *b)
+{
+    bool any = false;
+    for (int i = 0; i < b->n; i++) {
+        struct attempt *a = &b->attempts[i];
+        if (a->address.arena) a->yard = mdl_shm_yard_find(&a->address.door, a->address.arena);
+        if (!a->yard) continue;
+        a->peer = mdl_shm_peer_new(b->ctx, a->rank, &a->address);
+        if (!a->peer) {
+            mdl_shm_yard_put(a->yard);
+            a->yard = NULL;
+            continue;
+        }
+        a->peer->yard = a->yard;
+        any = true;
+    }
+    return any;
+}
+
 static void run_batch(struct batch *b, uint64_t deadline_ns)
 {
     struct mdl_reactor *r = mdl_door_reactor(b->ctx->door);
-    for (int i = 0; i < b->n; i++) dial(&b->attempts[i], deadline_ns);
-    await_answers(b, deadline_ns);
-    mdl_reactor_call(r, cancel_dials, b);
+    bool dialled = false;
+    if (look_up_known(b)) mdl_reactor_call(r, watch_known, b);
+    for (int i = 0; i < b->n; i++) {
+        if (b->attempts[i].yard) continue;
+        dial(&b->attempts[i], deadline_ns);
+        dialled = true;
+    }
     for (int i = 0; i < b->n; i++)
-        if (b->attempts[i].peer) b->attempts[i].failed = !take_hello(&b->attempts[i]);
+        if (b->attempts[i].yard) b->attempts[i].failed = !enter_known(&b->attempts[i]);
+    if (dialled) {
+        await_answers(b, deadline_ns);
+        mdl_reactor_call(r, cancel_dials, b);
+    }
+    for (int i = 0; i < b->n; i++)
+        if (b->attempts[i].peer && !b->attempts[i].yard) b->attempts[i].failed = !take_hello(&b->attempts[i]);
     mdl_reactor_call(r, settle_peers, b);
     b->n = 0;
 }
@@ -222,9 +329,10 @@ static void run_batch(struct batch *b, uint64_t deadline_ns)
 /* ---- connect_all ---- */
 
 /* A rank of this process. */
-static medleyResult_t connect_here(struct mdl_shm *s, int rank, const struct mdl_shm_address *a,
+static medleyResult_t connect_here(struct mdl_shm *s, const struct mdl_peer *peer, const struct mdl_shm_address *a,
                                    struct mdl_shm_home *home)
 {
+    int rank = peer->rank;
     struct mdl_shm_peer *p = mdl_shm_peer_new(s, rank, a);
     if (!p) {
         mdl_shm_home_put(home);
@@ -237,7 +345,10 @@ static medleyResult_t connect_here(struct mdl_shm *s, int rank, const struct mdl
     p->out_layout = home->layout;
     uint64_t region = mdl_shm_home_region(home, s->args.rank);
     p->out = (char *)home->base + region;
-    if (region == 0 || !mdl_shm_peer_publish(p)) mdl_shm_peer_free(p);
+    bool good = region != 0;
+    if (good && peer->segment && peer->segment_place)
+        good = mdl_shm_map_piece(p, mdl_arena_fd(a->arena), peer->segment, peer->segment_place, peer->segment_len);
+    if (!good || !mdl_shm_peer_publish(p)) mdl_shm_peer_free(p);
     return medleySuccess;
 }
 
@@ -258,9 +369,14 @@ static medleyResult_t consider(struct mdl_shm *s, struct batch *b, int rank, con
     struct mdl_shm_address a;
     if (rank == s->args.rank || !is_candidate(s, peer, &a)) return medleySuccess;
     struct mdl_shm_home *here = mdl_shm_home_find(a.nonce);
-    if (here) return connect_here(s, rank, &a, here);
+    if (here) return connect_here(s, peer, &a, here);
     if (a.door.len == 0 || !s->door) return medleySuccess;
-    b->attempts[b->n++] = (struct attempt){.batch = b, .rank = rank, .address = a, .segment = peer->segment};
+    b->attempts[b->n++] = (struct attempt){.batch = b,
+                                           .rank = rank,
+                                           .address = a,
+                                           .segment = peer->segment,
+                                           .place = a.arena ? peer->segment_place : 0,
+                                           .segment_len = peer->segment_len};
     if (b->n == BATCH) run_batch(b, deadline_ns);
     return medleySuccess;
 }

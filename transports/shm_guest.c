@@ -63,11 +63,19 @@ static bool answer_hello(struct guest *g, uint64_t seq, uint64_t segment)
 {
     struct mdl_shm_home *h = g->ctx->home;
     struct mdl_shm_reply r = {.type = MDL_SHM_ASK_HELLO, .seq = seq, .nonce = h->nonce};
-    r.status = h->fd < 0 ? MDL_SHM_NO_SEGMENT : MDL_SHM_OK;
+    int rings = h->fd;
+    if (h->segment && h->segment->arena) { /* all communicators' memory is in it: only for who could read that anyway */
+        rings = mdl_channel_same_user(g->channel) ? mdl_arena_fd(h->segment->arena) : -1;
+        if (rings < 0)
+            MDL_INFO(MDL_SHM, "rank %d: rank %d runs as another user: no shared memory with it", g->ctx->args.rank,
+                     g->rank);
+    }
+    r.status = rings < 0 ? MDL_SHM_NO_SEGMENT : MDL_SHM_OK;
     if (r.status == MDL_SHM_OK && (r.region = mdl_shm_home_region(h, g->rank)) == 0) r.status = MDL_SHM_NO_ROOM;
     if (r.status != MDL_SHM_OK) return answer(g, &r, NULL);
     mdl_shm_yama_allow(g->ctx, mdl_channel_pid(g->channel)); /* before it tries */
-    int fds[MDL_SHM_REPLY_FDS] = {h->fd};
+    int fds[MDL_SHM_REPLY_FDS] = {rings};
+    if (h->segment && h->segment->arena) r.region = h->segment->arena;
     r.bells = mdl_bells_shared(fds + 1);
     r.nfds = 1 + MDL_BELLS_SHARED;
     int extra = add_segment(g, segment, &r);

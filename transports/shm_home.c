@@ -67,7 +67,10 @@ static medleyResult_t segment_open(struct mdl_shm_home *h, const struct mdl_shm_
         return mdl_error(medleyInternalError, "the shared-memory transport does not support pages of %ld bytes",
                          sysconf(_SC_PAGESIZE));
     h->len = h->layout.front_bytes + (uint64_t)h->nregions * h->layout.region_bytes;
-    MDL_TRY(mdl_segment_create(h->len, true, false, &h->segment));
+    if (layout == &roomy)
+        MDL_TRY(mdl_segment_create_cut(h->len, h->nranks, &h->segment));
+    else
+        MDL_TRY(mdl_segment_create(h->len, true, false, &h->segment));
     h->base = h->segment->base;
     h->fd = h->segment->fd;
     return medleySuccess;
@@ -85,10 +88,19 @@ static medleyResult_t private_open(struct mdl_shm_home *h, int rank)
     return mdl_system_error(errno, "rank %d: no memory for message rings", rank);
 }
 
+/* In an arena everybody knows its region without a question: they are in the order of the ranks. */
+static void assign_regions(struct mdl_shm_home *h, int rank)
+{
+    for (int r = 0; r < h->nranks; r++)
+        if (r != rank) h->region_of[r] = mdl_shm_region_index(rank, r);
+    h->next_region = h->nregions;
+}
+
 /* The ring segment, and the way in which its pages are had: see the head of the file. */
 static medleyResult_t rings_open(struct mdl_shm_home *h, int rank)
 {
     MDL_TRY(segment_open(h, &roomy));
+    if (h->segment->arena) assign_regions(h, rank);
     if (is_limited(h->fd)) {
         mdl_segment_destroy(h->segment);
         h->segment = NULL;

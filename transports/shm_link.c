@@ -32,7 +32,7 @@ static void store(struct mdl_shm_peer *p, const struct mdl_shm_reply *r, const i
         p->answer.reply = *r;
         p->answer.there = true;
         for (int i = 0; i < MDL_SHM_REPLY_FDS; i++) p->answer.fds[i] = i < kept ? fds[i] : -1;
-        pthread_cond_broadcast(&p->ctx->answered);
+        mdl_shm_tell_answered(p->ctx);
     }
     pthread_mutex_unlock(&p->ctx->lock);
     close_fds(fds + kept, nfds - kept);
@@ -59,17 +59,89 @@ static void on_data(void *ctx, const uint8_t *bytes, size_t len, int *fds, int n
     on_end(p, 0, "");
 }
 
+static void want_link(struct mdl_shm_peer *p);
+
 static void send_query(struct mdl_shm_peer *p, const struct mdl_shm_query *q)
 {
+    if (p->quiet) {
+        p->stash = *q;
+        p->has_stash = true;
+        want_link(p);
+        return;
+    }
     uint8_t bytes[MDL_SHM_QUERY_BYTES];
     mdl_shm_query_write(q, bytes);
     if (p->channel)
         mdl_channel_send(p->channel, &(struct mdl_channel_message){.head = bytes, .head_len = sizeof(bytes)});
 }
 
+static const struct mdl_channel_use use = {on_data, on_end};
+
+/* The channel that was wanted is there: what waited for it is sent. */
+static void take_link(struct mdl_shm_peer *p, struct mdl_channel *channel)
+{
+    struct mdl_channel *quiet = p->channel;
+    p->channel = channel;
+    p->quiet = false;
+    mdl_channel_use(channel, &use, p);
+    mdl_channel_close(quiet);
+    if (p->has_stash) send_query(p, &p->stash);
+    p->has_stash = false;
+    mdl_shm_ring_there(p);
+}
+
+/* No more questions; the quiet channel still tells the end. */
+static void refuse_questions(struct mdl_shm_peer *p)
+{
+    pthread_mutex_lock(&p->ctx->lock);
+    p->answer.ended = true;
+    mdl_shm_tell_answered(p->ctx);
+    pthread_mutex_unlock(&p->ctx->lock);
+}
+
+static void on_linked(void *ctx, medleyResult_t result, const char *why, const struct mdl_link *link)
+{
+    struct mdl_shm_peer *p = ctx;
+    mdl_dial_cancel(p->dial);
+    p->dial = NULL;
+    if (result == medleySuccess && link->channel) {
+        take_link(p, link->channel);
+        return;
+    }
+    if (result == medleySuccess) mdl_link_close(link);
+    MDL_INFO(MDL_SHM, "rank %d: no question to rank %d (pid %u) is possible: %s", p->ctx->args.rank, p->rank,
+             p->told_pid, result == medleySuccess ? "it shares no connection" : why);
+    refuse_questions(p);
+}
+
+static void want_link(struct mdl_shm_peer *p)
+{
+    struct mdl_shm *s = p->ctx;
+    struct mdl_dial_args args = {
+        .door = s->door,
+        .secret = &s->secret,
+        .purpose = MDL_PURPOSE_SHM,
+        .rank = s->args.rank,
+        .expect_rank = p->rank,
+        .addrs = &p->yard->door,
+        .naddrs = 1,
+        .deadline_ns = mdl_now_ns() + (uint64_t)s->args.config->dead_after * MDL_NS_PER_MS,
+        .share = true,
+    };
+    if (!p->dial && mdl_dial_start(&args, on_linked, p, &p->dial) != medleySuccess) refuse_questions(p);
+}
+
+bool mdl_shm_link_quiet(struct mdl_shm_peer *p)
+{
+    p->connection = p->yard->connection;
+    p->channel = mdl_channel_quiet(p->ctx->door, &p->yard->door, p->connection, &use, p);
+    p->quiet = p->channel != NULL;
+    if (p->quiet) p->pid = mdl_channel_pid(p->channel);
+    return p->quiet;
+}
+
 void mdl_shm_link_begin(struct mdl_shm_peer *p, struct mdl_channel *channel, const struct mdl_shm_query *first)
 {
-    static const struct mdl_channel_use use = {on_data, on_end};
     p->channel = channel;
     p->connection = mdl_channel_connection(channel);
     p->answer.seq = first->seq; /* nobody waits yet */
@@ -79,17 +151,25 @@ void mdl_shm_link_begin(struct mdl_shm_peer *p, struct mdl_channel *channel, con
 
 void mdl_shm_link_ring(struct mdl_shm_peer *p, uint32_t bell)
 {
+    if (p->quiet) { /* later */
+        atomic_fetch_or_explicit(&p->rings[bell / 64], 1ull << bell % 64, memory_order_relaxed);
+        want_link(p);
+        return;
+    }
     send_query(p, &(struct mdl_shm_query){.type = MDL_SHM_ASK_RING, .segment = bell});
 }
 
 void mdl_shm_link_end(struct mdl_shm_peer *p)
 {
     mdl_reactor_unpost(mdl_door_reactor(p->ctx->door), &p->ring_task);
+    mdl_dial_cancel(p->dial);
+    p->dial = NULL;
     mdl_channel_close(p->channel);
     p->channel = NULL;
+    p->quiet = p->has_stash = false;
     pthread_mutex_lock(&p->ctx->lock);
     p->answer.ended = true;
-    pthread_cond_broadcast(&p->ctx->answered);
+    mdl_shm_tell_answered(p->ctx);
     pthread_mutex_unlock(&p->ctx->lock);
 }
 

@@ -69,6 +69,22 @@ medleyResult_t mdl_shm_map_keep(struct mdl_shm_peer *p, uint64_t segment, int fd
     return keep(p, segment, fd, len, &m);
 }
 
+/* Those out of an arena are not asked about, nor asked for: the first is had when the peer is connected. */
+bool mdl_shm_map_piece(struct mdl_shm_peer *p, int fd, uint64_t segment, uint64_t place, size_t len)
+{
+    if (!mdl_arena_join(fd, place, len, len, &p->board)) return false;
+    p->board_segment = segment;
+    atomic_fetch_add_explicit(&p->nmaps, 1, memory_order_relaxed);
+    return true;
+}
+
+static void drop_piece(struct mdl_shm_peer *p)
+{
+    if (!p->board.base) return;
+    mdl_arena_leave(&p->board);
+    atomic_fetch_sub_explicit(&p->nmaps, 1, memory_order_relaxed);
+}
+
 static medleyResult_t no_segment(struct mdl_shm_peer *p, uint64_t segment)
 {
     return mdl_error(medleyRemoteError,
@@ -176,6 +192,11 @@ medleyResult_t mdl_shm_map(void *ctx, int rank, uint64_t segment, void **addr, s
     struct mdl_shm_peer *p = mdl_shm_peer(s, rank);
     if (!p) return mdl_error(medleyInvalidUsage, "rank %d shares no memory with rank %d", s->args.rank, rank);
     if (mdl_shm_told_to_stop(s)) return mdl_guard_refuse();
+    if (p->board.base && segment == p->board_segment) {
+        *addr = p->board.base;
+        *len = p->board.mapped;
+        return medleySuccess;
+    }
     struct map *m = find(p, segment);
     if (m)
         use(p, m);
@@ -191,10 +212,13 @@ void mdl_shm_unmap(void *ctx, int rank, uint64_t segment)
     struct mdl_shm_peer *p = mdl_shm_peer(ctx, rank);
     struct map *m = p ? find(p, segment) : NULL;
     if (m) drop(p, m);
+    if (p && segment == p->board_segment) drop_piece(p);
 }
 
 const char *mdl_shm_map_find(struct mdl_shm_peer *p, uint64_t segment, uint64_t offset, size_t len)
 {
+    if (p->board.base && segment == p->board_segment)
+        return offset > p->board.mapped || len > p->board.mapped - offset ? NULL : (char *)p->board.base + offset;
     struct map *m = segment != 0 ? find(p, segment) : NULL;
     if (!m || offset > m->len || len > m->len - offset) return NULL;
     return m->addr + offset;
@@ -203,4 +227,5 @@ const char *mdl_shm_map_find(struct mdl_shm_peer *p, uint64_t segment, uint64_t 
 void mdl_shm_unmap_all(struct mdl_shm_peer *p)
 {
     mdl_list_each (it, &p->maps) drop(p, mdl_container_of(it, struct map, link));
+    drop_piece(p);
 }

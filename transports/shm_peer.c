@@ -43,10 +43,12 @@ void mdl_shm_peer_free(struct mdl_shm_peer *p)
     if (p->home) {
         mdl_shm_home_put(p->home);
     } else {
-        if (p->front) munmap(p->front, p->out_layout.front_bytes);
         if (p->out) munmap(p->out, p->out_layout.region_bytes);
+        if (p->front && !p->front_view.base) munmap(p->front, p->out_layout.front_bytes);
+        mdl_arena_leave(&p->front_view);
         mdl_shm_bells_put(p->bells);
     }
+    mdl_shm_yard_put(p->yard);
     for (int i = 0; p->answer.there && i < MDL_SHM_REPLY_FDS; i++)
         if (p->answer.fds[i] >= 0) close(p->answer.fds[i]);
     free(p);
@@ -102,12 +104,21 @@ void mdl_shm_peer_watch(struct mdl_shm_peer *p)
     }
 }
 
+/* To a rank of another process, whose channel may stay open for other communicators. */
+static void tell_closed(struct mdl_shm_peer *p)
+{
+    atomic_fetch_add_explicit(&p->front->departures, 1, memory_order_release); /* pairs with count_departures */
+    mdl_shm_wake(p);
+}
+
 static void end_watches(void *arg)
 {
     struct mdl_shm *s = arg;
     for (int r = 0; r < s->args.nranks; r++) {
         struct mdl_shm_peer *p = mdl_shm_peer(s, r);
-        if (p && !p->same_process) mdl_shm_link_end(p);
+        if (!p || p->same_process) continue;
+        mdl_shm_ring_there(p); /* before the link goes */
+        mdl_shm_link_end(p);
     }
     mdl_shm_drop_guests(s);
     mdl_reactor_unpost(mdl_door_reactor(s->door), &s->settle_task);
@@ -115,6 +126,10 @@ static void end_watches(void *arg)
 
 void mdl_shm_peers_close(struct mdl_shm *s)
 {
+    for (int r = 0; s->peers && r < s->args.nranks; r++) {
+        struct mdl_shm_peer *p = mdl_shm_peer(s, r);
+        if (p && !p->same_process) tell_closed(p);
+    }
     if (s->door) mdl_reactor_call(mdl_door_reactor(s->door), end_watches, s);
     for (int r = 0; s->peers && r < s->args.nranks; r++) {
         struct mdl_shm_peer *p = mdl_shm_peer(s, r);

@@ -14,9 +14,16 @@ enum { SHARE = 64 * 1024 }; /* of a call's payload for one peer's bulk ring befo
 
 bool mdl_shm_is_gone(struct mdl_shm_peer *p)
 {
-    if (p->same_process) /* pairs with mdl_shm_home_end */
-        return atomic_load_explicit(&p->front->state, memory_order_acquire) == MDL_SHM_CLOSED;
-    return atomic_load_explicit(&p->fate, memory_order_acquire) != MDL_SHM_HERE; /* pairs with peer_ended */
+    /* The one pairs with mdl_shm_home_end, the other with peer_ended. */
+    return atomic_load_explicit(&p->front->state, memory_order_acquire) == MDL_SHM_CLOSED ||
+           atomic_load_explicit(&p->fate, memory_order_acquire) != MDL_SHM_HERE;
+}
+
+/* Ranks that are gone: those that the monitor or a rank of this process tells of, and those that told it themselves. */
+static uint32_t count_departures(const struct mdl_shm *s)
+{
+    return atomic_load_explicit(&s->home->departures, memory_order_acquire) + /* pairs with mdl_shm_home_departed, */
+           atomic_load_explicit(&s->home->front->departures, memory_order_acquire); /* and with tell_closed */
 }
 
 medleyResult_t mdl_shm_broken(struct mdl_shm_peer *p, const char *what)
@@ -184,8 +191,7 @@ medleyResult_t mdl_shm_progress(void *ctx, int *events)
 {
     struct mdl_shm *s = ctx;
     if (!mdl_guard_enter(&s->guard)) return mdl_guard_refuse();
-    /* Before the rings are looked at; pairs with mdl_shm_home_departed. */
-    uint32_t departures = atomic_load_explicit(&s->home->departures, memory_order_acquire);
+    uint32_t departures = count_departures(s); /* before the rings are looked at */
     medleyResult_t result = step_channels(s, events);
     if (result == medleySuccess) step_pulls(s, events);
     if (result == medleySuccess) result = step_bulk(s, events);
@@ -200,7 +206,7 @@ medleyResult_t mdl_shm_progress(void *ctx, int *events)
 bool mdl_shm_has_work(struct mdl_shm *s)
 {
     if (!mdl_list_empty(&s->pulls)) return true;
-    if (atomic_load_explicit(&s->home->departures, memory_order_acquire) != s->departures) return true;
+    if (count_departures(s) != s->departures) return true;
     mdl_list_each (a, &s->tx_active)
         if (mdl_shm_tx_ready(mdl_container_of(a, struct mdl_shm_tx, active))) return true;
     mdl_list_each (b, &s->rx_active)

@@ -76,7 +76,7 @@ medleyResult_t mdl_shm_read_tile(struct mdl_shm_peer *p, uint64_t remote, void *
 
 medleyResult_t mdl_shm_check_open(struct mdl_shm_peer *p)
 {
-    mdl_shm_fence(); /* the reads before; pairs with mdl_shm_home_end, which comes before the owner's memory is reused
+    mdl_fence(); /* the reads before; pairs with mdl_shm_home_end, which comes before the owner's memory is reused
                       */
     bool open = atomic_load_explicit(&p->front->state, memory_order_acquire) == MDL_SHM_OPEN;
     return check_nonce(p, open ? p->nonce : 0);

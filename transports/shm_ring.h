@@ -35,6 +35,7 @@ struct mdl_shm_front {
     _Alignas(MDL_SHM_LINE) _Atomic uint64_t nonce;    /* the owner's, constant */
     _Alignas(MDL_SHM_LINE) _Atomic uint32_t state;    /* enum mdl_shm_state; written by the owner */
     _Alignas(MDL_SHM_LINE) _Atomic uint32_t sleeping; /* its bell + 1: set by the owner, cleared by whoever wakes it */
+    _Alignas(MDL_SHM_LINE) _Atomic uint32_t departures; /* raised by each other process's rank that has closed */
 };
 
 /* Answers of the receiver, per channel. */
@@ -141,28 +142,6 @@ static inline struct mdl_shm_bulk *mdl_shm_bulk(const struct mdl_shm_layout *l, 
 static inline void *mdl_shm_bulk_data(const struct mdl_shm_layout *l, void *region, uint64_t piece)
 {
     return (char *)region + l->bulks + piece % l->bulk_slots * l->bulk_bytes;
-}
-
-#if defined(__SANITIZE_THREAD__)
-#define MDL_SHM_NO_FENCE 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define MDL_SHM_NO_FENCE 1
-#endif
-#endif
-#ifndef MDL_SHM_NO_FENCE
-#define MDL_SHM_NO_FENCE 0
-#endif
-
-/* A full fence. The thread sanitizer does not know fences, and both sides' accesses are atomic anyway. */
-static inline void mdl_shm_fence(void)
-{
-#if MDL_SHM_NO_FENCE
-    static _Atomic int word;
-    atomic_fetch_add_explicit(&word, 1, memory_order_seq_cst);
-#else
-    atomic_thread_fence(memory_order_seq_cst);
-#endif
 }
 
 #endif

@@ -3,7 +3,7 @@
 #include "config.h"
 #include "transports/shm.h"
 
-enum { MAGIC = 0x4d48534d, HANDOVER_VERSION = 1 }; /* "MSHM" */
+enum { MAGIC = 0x4d48534d, HANDOVER_VERSION = 2 }; /* "MSHM" */
 
 static void write_head(struct mdl_writer *w, uint16_t type)
 {
@@ -88,6 +88,11 @@ void mdl_shm_address_write(const struct mdl_shm_address *a, struct mdl_writer *w
     mdl_write_u32(w, a->pid);
     mdl_write_u32(w, a->uid);
     mdl_write_u32(w, a->page);
+    mdl_write_u64(w, a->arena);
+    mdl_write_u64(w, a->rings);
+    mdl_write_u32(w, a->ring_bytes);
+    mdl_write_u32(w, a->bulk_slots);
+    mdl_write_u32(w, a->bulk_bytes);
     if (a->door.len > 0)
         mdl_addr_write(w, &a->door);
     else
@@ -106,6 +111,11 @@ bool mdl_shm_address_read(const uint8_t *bytes, size_t len, struct mdl_shm_addre
     a->pid = mdl_read_u32(&r);
     a->uid = mdl_read_u32(&r);
     a->page = mdl_read_u32(&r);
+    a->arena = mdl_read_u64(&r);
+    a->rings = mdl_read_u64(&r);
+    a->ring_bytes = mdl_read_u32(&r);
+    a->bulk_slots = mdl_read_u32(&r);
+    a->bulk_bytes = mdl_read_u32(&r);
     if (r.bad || r.left < MDL_ADDR_WIRE_BYTES) return false;
     bool none = r.p[0] == 0;
     return none || mdl_addr_read(&r, &a->door) == medleySuccess;

@@ -16,9 +16,7 @@
 
 static medleyResult_t tcp_probe(const struct mdl_config *config, char *why, size_t why_bytes)
 {
-    struct mdl_addr list[MDL_MAX_ADDRS];
-    int n;
-    medleyResult_t rc = mdl_addr_interfaces(config, list, MDL_MAX_ADDRS, &n);
+    medleyResult_t rc = mdl_addr_interfaces_check(config);
     if (rc != medleySuccess && why_bytes) snprintf(why, why_bytes, "%s", mdl_error_text());
     return rc;
 }

@@ -6,13 +6,18 @@
 enum {
     FIRST_CHUNK = 64 * 1024, /* of a lane whose speed is unknown */
     LEAST_CHUNK = 16 * 1024,
-    WINDOW_CHUNKS = 2, /* a lane's window, at first and when it is slow */
+    WINDOW_CHUNKS = 2,         /* a lane's window, at first and when it is slow */
+    LEAST_WINDOW = 256 * 1024, /* it is not limited further for being slow */
+    WHILE_BYTES = 256 * 1024,
     MAX_WINDOW_CHUNKS = 8,
     PIECE_US = 500,            /* how long a piece may take */
     UNTOLD_BYTES = 256 * 1024, /* an acknowledgement is due after so much ... */
     UNTOLD_FRAMES = 16,        /* ... or so many */
 };
-#define SLOW_NS (20 * 1000000ull) /* a lane quicker than this is never called slow */
+#define SLOW_NS  (20 * 1000000ull)    /* a lane quicker than this is never called slow */
+#define WHILE_NS (4 * 1000000ull)     /* over which speed is measured */
+#define QUEUE_NS 1000000ull           /* what is under way beyond two round trips is delivered in such a time */
+#define LEAST_NS (10 * 1000000000ull) /* so long the shortest time of an answer holds */
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -175,19 +180,69 @@ static void learn_rate(struct mdl_tcp_path *p, const struct mdl_tcp_frame *frame
     if (!p->rate) p->rate = 1;
 }
 
-/* Pieces are as long as the lane's speed makes them short in time, so that no message waits long for the slowest lane.
- * A lane that is slow beside the others gets little at a time; any other lane gets more as long as it asks for more. */
-static void path_adapt(struct mdl_tcp_flow *f, struct mdl_tcp_path *p, uint64_t rtt)
+/* Pieces are as long as the speed makes them short in time, so that no message waits long for the slowest lane. */
+static void fit_chunk(const struct mdl_tcp_flow *f, struct mdl_tcp_path *p)
 {
-    p->rtt_ns = p->rtt_ns ? (7 * p->rtt_ns + rtt) / 8 : rtt;
-    uint64_t best = p->rtt_ns > SLOW_NS ? quickest(f, p) : 0;
     size_t chunk = smaller(p->rate * PIECE_US / 1000, f->chunk), least = smaller(LEAST_CHUNK, f->chunk);
     p->chunk = chunk > least ? chunk : least;
+}
+
+/* The shortest time of an answer, when there was no queue. The network may change, so now and then the queue is let run
+ * dry to see. */
+static void learn_least(struct mdl_tcp_path *p, uint64_t rtt, uint64_t now)
+{
+    bool old = now - p->least_at_ns > LEAST_NS;
+    if (p->least_ns && rtt >= p->least_ns && !old) return;
+    if (p->least_ns && rtt >= p->least_ns && p->window > LEAST_WINDOW) p->window = LEAST_WINDOW;
+    p->least_ns = rtt;
+    p->least_at_ns = now;
+}
+
+/* How much is delivered in a while in which something was under way. Over shorter times it cannot be told: links let
+ * bursts pass, and answers come in clumps. */
+static void learn_speed(struct mdl_tcp_path *p, const struct mdl_tcp_frame *frame, uint64_t now)
+{
+    uint64_t ns = now - p->since_ns;
+    p->bulk -= frame->length;
+    p->since_bytes += frame->length;
+    if (ns >= WHILE_NS && p->since_bytes >= WHILE_BYTES) {
+        uint64_t speed = p->since_bytes * 1000000 / ns;
+        p->speed = p->speed ? (p->speed + speed + 1) / 2 : speed + 1;
+        p->since_ns = now;
+        p->since_bytes = 0;
+    }
+    if (!p->bulk) p->idle_ns = now;
+}
+
+/* What is under way beyond two round trips, and beyond what a peer misses that computes for a while, waits in front of
+ * the link and holds up what is needed sooner, on the way back the acknowledgements too. */
+static size_t most_window(const struct mdl_tcp_flow *f, const struct mdl_tcp_path *p)
+{
+    size_t most = MAX_WINDOW_CHUNKS * f->chunk;
+    uint64_t bytes = p->speed * ((QUEUE_NS + 2 * p->least_ns) / 1000) / 1000;
+    if (!p->speed || bytes > most) return most;
+    return bytes < LEAST_WINDOW ? smaller(LEAST_WINDOW, most) : (size_t)bytes;
+}
+
+/* A lane that is slow beside the others gets little at a time; any other lane gets more as long as it asks for more. */
+static void fit_window(struct mdl_tcp_flow *f, struct mdl_tcp_path *p)
+{
+    uint64_t best = p->rtt_ns > SLOW_NS ? quickest(f, p) : 0;
     if (best && p->rtt_ns > 4 * best)
         p->window = WINDOW_CHUNKS * p->chunk;
-    else if (p->limited)
-        p->window = smaller(2 * p->window, MAX_WINDOW_CHUNKS * f->chunk);
+    else
+        p->window = smaller(p->limited ? 2 * p->window : p->window, most_window(f, p));
     p->limited = false;
+}
+
+static void path_adapt(struct mdl_tcp_flow *f, struct mdl_tcp_path *p, const struct mdl_tcp_frame *frame, uint64_t now)
+{
+    uint64_t rtt = now - frame->sent_ns;
+    learn_rate(p, frame, rtt);
+    p->rtt_ns = p->rtt_ns ? (7 * p->rtt_ns + rtt) / 8 : rtt;
+    fit_chunk(f, p);
+    learn_least(p, rtt, now);
+    fit_window(f, p);
 }
 
 static void unqueue(struct mdl_tcp_flow *f, const struct mdl_tcp_frame *frame)
@@ -218,10 +273,8 @@ static void settle(struct mdl_tcp_flow *f, struct mdl_tcp_frame *frame, uint64_t
         p->unacked -= MDL_TCP_HEADER_BYTES + frame->length;
         p->delivered += MDL_TCP_HEADER_BYTES + frame->length;
         p->heard_ns = now;
-        if (frame->type == MDL_TCP_CHUNK && !frame->again) {
-            learn_rate(p, frame, now - frame->sent_ns);
-            path_adapt(f, p, now - frame->sent_ns);
-        }
+        if (frame->type == MDL_TCP_CHUNK) learn_speed(p, frame, now);
+        if (frame->type == MDL_TCP_CHUNK && !frame->again) path_adapt(f, p, frame, now);
         if (frame->sent_ns > f->acked_sent_ns && !frame->again) f->acked_sent_ns = frame->sent_ns;
     }
     frame->state = MDL_TCP_ACKED;

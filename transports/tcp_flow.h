@@ -89,14 +89,20 @@ struct mdl_tcp_frame {
 /* What a lane has on the way, and how much it may have. */
 struct mdl_tcp_path {
     bool up;
-    bool limited;       /* wanted more than its window since the last acknowledgement */
-    size_t unacked;     /* bytes of frames not acknowledged */
-    size_t chunk;       /* bytes of the pieces that it gets */
-    size_t window;      /* unacknowledged bytes that it may have */
-    uint64_t rtt_ns;    /* smoothed: from taking a chunk to its acknowledgement; 0: unknown */
-    uint64_t heard_ns;  /* when something on it was acknowledged last; 0: never */
-    uint64_t delivered; /* bytes acknowledged */
-    uint64_t rate;      /* smoothed: bytes acknowledged per ms while there were any; 0: unknown */
+    bool limited;      /* wanted more than its window since the last acknowledgement */
+    size_t unacked;    /* bytes of frames not acknowledged */
+    size_t chunk;      /* bytes of the pieces that it gets */
+    size_t window;     /* unacknowledged bytes that it may have */
+    uint64_t rtt_ns;   /* smoothed: from taking a chunk to its acknowledgement; 0: unknown */
+    uint64_t least_ns; /* the shortest such time lately; 0: unknown */
+    uint64_t least_at_ns;
+    uint64_t heard_ns;              /* when something on it was acknowledged last; 0: never */
+    uint64_t delivered;             /* bytes acknowledged */
+    uint64_t rate;                  /* smoothed: bytes acknowledged per ms while there were any; 0: unknown */
+    uint64_t speed;                 /* the same of chunks, over a longer time; 0: unknown */
+    size_t bulk;                    /* bytes of chunks not acknowledged */
+    uint64_t idle_ns;               /* none since then, if there are none */
+    uint64_t since_ns, since_bytes; /* when the measurement of speed began, and what was acknowledged since */
 };
 
 /* The frame that a lane is reading. The lane owns it. */

@@ -131,6 +131,13 @@ bool mdl_tcp_flow_room(struct mdl_tcp_flow *f, int lane)
     return false;
 }
 
+/* Time in which nothing was under way does not count. */
+static void start_bulk(struct mdl_tcp_path *p, size_t bytes, uint64_t now)
+{
+    if (!p->bulk) p->since_ns += now - p->idle_ns;
+    p->bulk += bytes;
+}
+
 /* Puts a frame on a lane: fills `t` and counts its bytes. */
 static void take(struct mdl_tcp_flow *f, uint64_t seq, int lane, uint64_t now, struct mdl_tcp_take *t)
 {
@@ -140,6 +147,7 @@ static void take(struct mdl_tcp_flow *f, uint64_t seq, int lane, uint64_t now, s
     frame->sent_ns = now;
     frame->delivered = f->paths[lane].delivered;
     f->paths[lane].unacked += MDL_TCP_HEADER_BYTES + frame->length;
+    if (frame->type == MDL_TCP_CHUNK) start_bulk(&f->paths[lane], frame->length, now);
     t->h = (struct mdl_tcp_header){.type = frame->type,
                                    .channel = frame->channel,
                                    .length = frame->length,

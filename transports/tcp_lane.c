@@ -248,7 +248,10 @@ int mdl_tcp_lane_read(struct mdl_tcp_lane *lane, size_t budget, uint8_t *scratch
     lane->got = 0;
     while (!drained && lane->got < budget) {
         int rc = read_once(lane, scratch, scratch_bytes, &lane->got, &drained);
-        if (lane->got) lane->heard_ns = now;
+        if (lane->got) {
+            lane->heard_ns = now;
+            lane->heard_bytes = lane->got;
+        }
         if (!rc) rc = use_stage(lane, now);
         if (rc) return rc;
     }

@@ -41,7 +41,8 @@ struct mdl_tcp_lane {
     struct mdl_addr local, remote;
     const char *bad;
     medleyResult_t fatal;
-    size_t got;                   /* bytes of the last reading */
+    size_t got;                   /* bytes of the last reading ... */
+    size_t heard_bytes;           /* ... that had any */
     uint64_t bytes_in, bytes_out; /* payload; collected by the owner */
 
     /* frames to write: a ring of which out_at is the first, out_done bytes of it are gone */

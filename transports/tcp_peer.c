@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { READ_BUDGET = 1 << 20, MAX_VIOLATIONS = 8, CHECK_MS = 50 };
+enum { READ_BUDGET = 1 << 20, MAX_VIOLATIONS = 8, CHECK_MS = 50, NEAR_US = 2000 };
 
 /* ---- making ---- */
 
@@ -95,12 +95,37 @@ void mdl_tcp_peer_free(struct mdl_tcp_peer *p)
 
 /* ---- lanes come and go ---- */
 
-static void tune(int fd, uint64_t buffer)
+/* Is the other end near, and the kernel's congestion control one that does not suit that? They take the delay of two
+ * computers that take turns on their processors for a queue in the network, and let too little under way: bbr about 240
+ * KiB where the round trip is some tens of microseconds, cubic leaves its slow start early. The other computers of a
+ * cluster are mostly this near; over such round trips reno recovers as quickly as they do. */
+static bool suits_reno(int fd)
+{
+    char name[16] = "";
+    struct tcp_info info = {0};
+    socklen_t name_len = sizeof name - 1, len = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &name_len) < 0) return false;
+    if (strcmp(name, "bbr") != 0 && strcmp(name, "cubic") != 0) return false;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_rtt && info.tcpi_rtt < NEAR_US;
+}
+
+static void set_congestion(const struct mdl_tcp *t, int fd)
+{
+    const char *name = t->cfg->tcp_congestion.s;
+    bool chosen = strcmp(name, "auto") != 0;
+    if (!chosen) name = suits_reno(fd) ? "reno" : "";
+    if (!name[0] || setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0 || !chosen) return;
+    MDL_WARN(MDL_NET, "rank %d: MEDLEY_TCP_CONGESTION=%s: %s; see net.ipv4.tcp_allowed_congestion_control", t->rank,
+             name, strerror(errno));
+}
+
+static void tune(const struct mdl_tcp *t, int fd)
 {
     /* A peer that computes for long does not read: that is no reason to break the connection. tcp_watch.c sees to
      * networks that are silent. */
-    int off = 0, bytes = (int)buffer;
+    int off = 0, bytes = (int)t->cfg->socket_buffer;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &off, sizeof off);
+    set_congestion(t, fd);
     if (!bytes) return;
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
@@ -138,7 +163,7 @@ medleyResult_t mdl_tcp_peer_adopt(struct mdl_tcp_peer *p, const struct mdl_link 
     lane->local = link->local;
     lane->remote = link->remote;
     if (!lane->local.ifname[0]) mdl_addr_interface_of(link->fd, lane->local.ifname, sizeof lane->local.ifname);
-    tune(link->fd, t->cfg->socket_buffer);
+    tune(t, link->fd);
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = lane};
     if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, link->fd, &e) < 0) {
         medleyResult_t rc = mdl_system_error(errno, "rank %d: epoll_ctl for a connection to rank %d", t->rank, p->rank);

@@ -73,14 +73,14 @@ void mdl_tcp_abort(void *ctx)
 
 /* ---- a turn ---- */
 
-/* A lane that has just brought a small message is likely to bring the next one: the others are looked at when it has
- * nothing, when it has much, and now and then. */
+/* A lane that brought a small message last is likely to bring the next one: the others are looked at when it has much,
+ * and now and then. */
 static medleyResult_t poll_peer(struct mdl_tcp_peer *p)
 {
     struct mdl_tcp_lane *first = p->heard;
     if (first) {
         MDL_TRY(mdl_tcp_peer_read(p, first));
-        if (p->heard == first && first->got && first->got < QUICK_BYTES && ++p->quick_turns % QUICK_TURNS)
+        if (p->heard == first && first->heard_bytes < QUICK_BYTES && ++p->quick_turns % QUICK_TURNS)
             return medleySuccess;
     }
     for (int i = 0; i < p->nslots; i++)

@@ -22,7 +22,7 @@ enum {
 #define PATIENCE_NS (2 * 1000000ull)
 #define FRESH_NS    (100 * 1000000ull)
 #define LONG_NS     (5 * 1000000ull)
-#define FAST_RATE   2500000 /* bytes per ms */
+#define FAST_SPEED  2500000 /* bytes per ms */
 
 struct way {
     size_t unacked;
@@ -73,7 +73,7 @@ static struct way look_at(const struct mdl_tcp_peer *p, int first)
 /* The lane is full: may the next one of its way be used? */
 static bool may_pass(const struct mdl_tcp_peer *p, const struct mdl_tcp_path *path)
 {
-    return !path->rate || path->rate > FAST_RATE || path->rtt_ns > LONG_NS ||
+    return !path->rate || path->speed > FAST_SPEED || path->least_ns > LONG_NS ||
            !is_alive(p, path->heard_ns, path->rtt_ns);
 }
 

@@ -102,6 +102,7 @@ struct mdl_peer {
     const uint8_t *address; /* what that rank's `address` gave; NULL: it does not have this transport */
     size_t address_len;
     uint64_t segment; /* will be mapped next, or 0: the transport may fetch it with the first handover */
+    uint64_t segment_place, segment_len; /* where the segment is in its process's arena; 0: in none */
 };
 
 /* One message. Matching is FIFO per (peer, channel): the k-th send on a channel meets the k-th recv. `tag` and `len`

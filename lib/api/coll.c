@@ -10,6 +10,10 @@
 
 #include <stdlib.h>
 
+struct tables {
+    const size_t *in_counts, *in_displs, *out_counts, *out_displs;
+};
+
 /* A call's arguments as the user gave them. */
 struct args {
     const char *name;
@@ -20,8 +24,8 @@ struct args {
     size_t count;
     medleyDataType_t dtype;
     medleyRedOp_t op;
-    int root;                                                      /* -1: none; the peer of Send and Recv */
-    const size_t *in_counts, *in_displs, *out_counts, *out_displs; /* V collectives */
+    int root;               /* -1: none; the peer of Send and Recv */
+    const struct tables *v; /* V collectives */
     medleyComm_t comm;
     void *stream;
 };
@@ -56,31 +60,34 @@ static medleyResult_t check_op(const struct args *a, const struct mdl_comm *c)
     return medleySuccess;
 }
 
-/* How many times `count` IN and OUT hold, and whether this rank uses them. */
+/* How many times `count` IN and OUT hold, and whether this rank uses them: a bit each. */
+enum { IN = 1, IN_ALL = 2, IN_ROOT = 4, OUT = 8, OUT_ALL = 16, OUT_ROOT = 32 };
+static const uint8_t shapes[medleyNumColls] = {
+    [medleyCollAllReduce] = IN | OUT,
+    [medleyCollReduce] = IN | OUT | OUT_ROOT,
+    [medleyCollBroadcast] = IN | IN_ROOT | OUT,
+    [medleyCollAllGather] = IN | OUT | OUT_ALL,
+    [medleyCollReduceScatter] = IN | IN_ALL | OUT,
+    [medleyCollAlltoAll] = IN | IN_ALL | OUT | OUT_ALL,
+    [medleyCollGather] = IN | OUT | OUT_ALL | OUT_ROOT,
+    [medleyCollScatter] = IN | IN_ALL | IN_ROOT | OUT,
+    [medleyCollSend] = IN,
+    [medleyCollRecv] = OUT,
+};
+
 static void shape(const struct args *a, const struct mdl_comm *c, size_t *in, size_t *out)
 {
     size_t n = (size_t)c->nranks;
-    bool root = a->root == c->rank;
+    bool other = a->root != c->rank;
+    unsigned s = shapes[a->coll];
 
-    *in = *out = 1;
-    switch (a->coll) {
-    case medleyCollReduce: *out = root; break;
-    case medleyCollBroadcast: *in = root; break;
-    case medleyCollAllGather: *out = n; break;
-    case medleyCollReduceScatter: *in = n; break;
-    case medleyCollAlltoAll: *in = *out = n; break;
-    case medleyCollGather: *out = root ? n : 0; break;
-    case medleyCollScatter: *in = root ? n : 0; break;
-    case medleyCollBarrier: *in = *out = 0; break;
-    case medleyCollSend: *out = 0; break;
-    case medleyCollRecv: *in = 0; break;
-    default: break;
-    }
+    *in = !(s & IN) || ((s & IN_ROOT) && other) ? 0 : s & IN_ALL ? n : 1;
+    *out = !(s & OUT) || ((s & OUT_ROOT) && other) ? 0 : s & OUT_ALL ? n : 1;
 }
 
-static medleyResult_t check_buffer(const struct args *a, const char *which, const void *p, size_t slots, size_t elem)
+static medleyResult_t refuse_buffer(const struct args *a, const char *which, const void *p, size_t slots, size_t elem)
 {
-    if (slots == 0 || a->count == 0) return medleySuccess;
+    if (a->buffer) which = a->buffer;
     if (a->count > SIZE_MAX / 2 / elem / slots)
         return mdl_error(medleyInvalidArgument, "%s: %zu elements of %zu bytes, %zu times, do not fit into memory",
                          a->name, a->count, elem, slots);
@@ -89,6 +96,15 @@ static medleyResult_t check_buffer(const struct args *a, const char *which, cons
         return mdl_error(medleyInvalidArgument, "%s: %s = %p is not aligned to its %zu-byte elements", a->name, which,
                          p, elem);
     return medleySuccess;
+}
+
+/* Divides for large counts only: that takes time. Sizes of elements are powers of two. */
+static inline medleyResult_t check_buffer(const struct args *a, const char *which, const void *p, size_t slots,
+                                          size_t elem)
+{
+    if (slots == 0 || a->count == 0) return medleySuccess;
+    if (p && ((uintptr_t)p & (elem - 1)) == 0 && (a->count | slots) >> 28 == 0) return medleySuccess;
+    return refuse_buffer(a, which, p, slots, elem);
 }
 
 /* A buffer and the table of its slots. */
@@ -135,33 +151,35 @@ static size_t span(const size_t *counts, const size_t *displs, int n, size_t ele
 static medleyResult_t check_apart(const struct args *a, const struct mdl_comm *c, size_t elem)
 {
     uintptr_t in = (uintptr_t)a->in, out = (uintptr_t)a->out;
-    size_t sends = span(a->in_counts, a->in_displs, c->nranks, elem),
-           recvs = span(a->out_counts, a->out_displs, c->nranks, elem);
+    size_t sends = span(a->v->in_counts, a->v->in_displs, c->nranks, elem),
+           recvs = span(a->v->out_counts, a->v->out_displs, c->nranks, elem);
 
     if (c->nranks == 1 || !sends || !recvs || in + sends <= out || out + recvs <= in) return medleySuccess;
-    return mdl_error(medleyInvalidArgument,
-                     "%s: sendbuff (%zu bytes from %p) and recvbuff (%zu bytes from %p) overlap: it has no in-place form",
-                     a->name, sends, a->in, recvs, a->out);
+    return mdl_error(
+        medleyInvalidArgument,
+        "%s: sendbuff (%zu bytes from %p) and recvbuff (%zu bytes from %p) overlap: it has no in-place form", a->name,
+        sends, a->in, recvs, a->out);
 }
 
 static medleyResult_t check_tables(const struct args *a, const struct mdl_comm *c, size_t elem)
 {
-    const void *in = a->coll == medleyCollAllGatherV && a->out_counts && a->out_counts[c->rank] == 0 ? "" : a->in;
+    const void *in = a->coll == medleyCollAllGatherV && a->v->out_counts && a->v->out_counts[c->rank] == 0 ? "" : a->in;
     const char *sends = a->coll == medleyCollAlltoAllV ? "sendcounts" : "recvcounts";
 
     if (a->coll != medleyCollAllGatherV)
-        MDL_TRY(check_table(a, (struct table){"sendbuff", sends, a->in, a->in_counts, a->in_displs}, c->nranks, elem));
+        MDL_TRY(check_table(a, (struct table){"sendbuff", sends, a->in, a->v->in_counts, a->v->in_displs}, c->nranks,
+                            elem));
     if (a->coll != medleyCollReduceScatterV)
-        MDL_TRY(check_table(a, (struct table){"recvbuff", "recvcounts", a->out, a->out_counts, a->out_displs},
+        MDL_TRY(check_table(a, (struct table){"recvbuff", "recvcounts", a->out, a->v->out_counts, a->v->out_displs},
                             c->nranks, elem));
-    if (a->coll == medleyCollAllGatherV && a->count != a->out_counts[c->rank])
+    if (a->coll == medleyCollAllGatherV && a->count != a->v->out_counts[c->rank])
         return mdl_error(medleyInvalidArgument, "%s: sendcount %zu differs from recvcounts[%d] = %zu", a->name,
-                         a->count, c->rank, a->out_counts[c->rank]);
+                         a->count, c->rank, a->v->out_counts[c->rank]);
     if (a->coll == medleyCollAlltoAllV) return check_apart(a, c, elem);
     if (a->coll == medleyCollAllGatherV) return check_buffer(a, "sendbuff", in, 1, elem);
-    if (a->coll == medleyCollReduceScatterV && a->in_counts[c->rank]) {
+    if (a->coll == medleyCollReduceScatterV && a->v->in_counts[c->rank]) {
         struct args out = *a;
-        out.count = a->in_counts[c->rank];
+        out.count = a->v->in_counts[c->rank];
         return check_buffer(&out, "recvbuff", a->out, 1, elem);
     }
     return medleySuccess;
@@ -186,8 +204,8 @@ static medleyResult_t check(const struct args *a, const struct mdl_comm *c)
                          a->name, a->stream, c->cfg.device.s);
     if (is_v(a->coll)) return check_tables(a, c, elem);
     shape(a, c, &in, &out);
-    MDL_TRY(check_buffer(a, a->buffer ? a->buffer : "sendbuff", a->in, in, elem));
-    return check_buffer(a, a->buffer ? a->buffer : "recvbuff", a->out, out, elem);
+    MDL_TRY(check_buffer(a, "sendbuff", a->in, in, elem));
+    return check_buffer(a, "recvbuff", a->out, out, elem);
 }
 
 static void fill_table(size_t *counts, size_t *displs, const size_t *c, const size_t *d, int n)
@@ -205,12 +223,13 @@ static void fill_table(size_t *counts, size_t *displs, const size_t *c, const si
 static medleyResult_t copy_tables(struct mdl_op *op, const struct args *a)
 {
     size_t n = (size_t)op->comm->nranks;
-    const size_t *ic = a->in_counts ? a->in_counts : a->out_counts, *oc = a->out_counts ? a->out_counts : a->in_counts;
+    const size_t *ic = a->v->in_counts ? a->v->in_counts : a->v->out_counts,
+                 *oc = a->v->out_counts ? a->v->out_counts : a->v->in_counts;
 
     op->tables = malloc(4 * n * sizeof(size_t));
     if (!op->tables) return mdl_error(medleySystemError, "out of memory for count tables");
-    fill_table(op->tables, op->tables + n, ic, a->in_displs, (int)n);
-    fill_table(op->tables + 2 * n, op->tables + 3 * n, oc, a->out_displs, (int)n);
+    fill_table(op->tables, op->tables + n, ic, a->v->in_displs, (int)n);
+    fill_table(op->tables + 2 * n, op->tables + 3 * n, oc, a->v->out_displs, (int)n);
     op->call.count = 0; /* what all ranks know: all elements together */
     for (size_t r = 0; r < n && a->coll != medleyCollAlltoAllV; r++) op->call.count += ic[r];
     /* AlltoAllV: every rank has its own row, so nothing can be compared */
@@ -448,8 +467,7 @@ medleyResult_t medleyAllGatherV(const void *sendbuff, size_t sendcount, void *re
                                 .in = sendbuff,
                                 .out = recvbuff,
                                 .count = sendcount,
-                                .out_counts = recvcounts,
-                                .out_displs = displs,
+                                .v = &(struct tables){.out_counts = recvcounts, .out_displs = displs},
                                 .dtype = datatype,
                                 .root = -1,
                                 .comm = comm,
@@ -464,8 +482,7 @@ medleyResult_t medleyReduceScatterV(const void *sendbuff, void *recvbuff, const 
                                 .coll = medleyCollReduceScatterV,
                                 .in = sendbuff,
                                 .out = recvbuff,
-                                .in_counts = recvcounts,
-                                .in_displs = displs,
+                                .v = &(struct tables){.in_counts = recvcounts, .in_displs = displs},
                                 .dtype = datatype,
                                 .op = op,
                                 .root = -1,
@@ -481,10 +498,7 @@ medleyResult_t medleyAlltoAllV(const void *sendbuff, const size_t *sendcounts, c
                                 .coll = medleyCollAlltoAllV,
                                 .in = sendbuff,
                                 .out = recvbuff,
-                                .in_counts = sendcounts,
-                                .in_displs = sdispls,
-                                .out_counts = recvcounts,
-                                .out_displs = rdispls,
+                                .v = &(struct tables){sendcounts, sdispls, recvcounts, rdispls},
                                 .dtype = datatype,
                                 .root = -1,
                                 .comm = comm,

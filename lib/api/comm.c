@@ -223,8 +223,7 @@ static void fill_stats(const struct mdl_comm *c, medleyCommStats_t *s, int npeer
     for (int k = 0; k < medleyNumColls; k++) {
         s->coll[k].calls = atomic_load_explicit(&c->colls[k].calls, memory_order_relaxed);
         s->coll[k].bytes = atomic_load_explicit(&c->colls[k].bytes, memory_order_relaxed);
-        s->coll[k].time_ns = atomic_load_explicit(&c->colls[k].time_ns, memory_order_relaxed) +
-                             mdl_ticks_ns(atomic_load_explicit(&c->colls[k].ticks, memory_order_relaxed));
+        s->coll[k].time_ns = mdl_ticks_ns(atomic_load_explicit(&c->colls[k].ticks, memory_order_relaxed));
     }
     s->fallbacks = atomic_load_explicit(&c->fallbacks, memory_order_relaxed);
     s->plans_built = atomic_load_explicit(&c->cache.built, memory_order_relaxed);

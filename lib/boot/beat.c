@@ -88,8 +88,8 @@ static void on_exit_of(struct mdl_watch *watch, uint32_t events)
     mdl_beat_unwatch_process(p);
     /* A goodbye may still be in the sockets. */
     while (p->out && !mdl_wire_read_now(p->out)) {}
+    while (p->fresh && !mdl_wire_read_now(p->fresh)) {} /* may become `in` */
     while (p->in && !mdl_wire_read_now(p->in)) {}
-    while (p->fresh && !mdl_wire_read_now(p->fresh)) {}
     if (!mdl_peer_gone(p)) mdl_peer_lost(p, why);
 }
 

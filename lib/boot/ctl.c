@@ -78,16 +78,18 @@ enum mdl_ctl_ended mdl_ctl_wait(struct mdl_ctl *ctl, struct mdl_ctl_outcome *o, 
     return ended;
 }
 
+/* On the reactor's thread, so the plane is there until it returns: who wakes cannot close it before. */
 void mdl_ctl_finish(struct mdl_ctl *ctl, struct mdl_ctl_outcome *o, medleyResult_t result, const char *text)
 {
     pthread_mutex_lock(&ctl->lock);
-    if (!o->done) {
+    bool news = !o->done;
+    if (news) {
         o->result = result;
         snprintf(o->text, sizeof(o->text), "%s", text ? text : "");
         o->done = true;
-        pthread_cond_broadcast(&ctl->changed);
     }
     pthread_mutex_unlock(&ctl->lock);
+    if (news) pthread_cond_broadcast(&ctl->changed);
 }
 
 /* ---- receiving ---- */
@@ -126,7 +128,7 @@ void mdl_ctl_dispatch(struct mdl_ctl *ctl, int src, const struct mdl_frame *fram
         if (frame->length >= 8) mdl_resume_acked(p, mdl_get_u64(payload));
         if (frame->flags & MDL_FRAME_ANSWER) mdl_peer_beat(p, 0);
         break;
-    case MDL_FRAME_GOODBYE: mdl_peer_goodbye(p); break;
+    case MDL_FRAME_GOODBYE: mdl_peer_goodbye(p, frame->length >= 8 ? mdl_get_u64(payload) : 0); break;
     case MDL_FRAME_GATHER_UP:
     case MDL_FRAME_GATHER_DOWN:
     case MDL_FRAME_MISSING_UP:
@@ -325,7 +327,9 @@ static void say_goodbye(void *arg)
     mdl_list_each (it, &ctl->known) {
         struct mdl_ctl_peer *p = mdl_container_of(it, struct mdl_ctl_peer, link);
         struct mdl_wire *wires[MDL_CTL_WIRES]; /* the end of any of them, without it, may look like a death */
-        for (int i = mdl_peer_wires(p, wires); i-- > 0;) mdl_wire_send(wires[i], &goodbye, NULL, 0, NULL);
+        uint8_t sent[8];
+        mdl_put_u64(sent, p->sent);
+        for (int i = mdl_peer_wires(p, wires); i-- > 0;) mdl_wire_send(wires[i], &goodbye, sent, sizeof(sent), NULL);
     }
 }
 

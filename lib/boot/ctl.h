@@ -57,7 +57,11 @@ struct mdl_ctl_peer {
     uint64_t heard_ns; /* last sign of life; 0: none yet */
     struct mdl_watch pid_watch;
     pid_t pid;
-    bool neighbour, watched, said_goodbye, goodbye_told, lost;
+    bool neighbour, watched, lost;
+    bool leaving;              /* GOODBYE came, but not all of the messages before it: */
+    uint64_t leaves_after;     /* so many in all */
+    bool missed;               /* somebody wants it meanwhile */
+    bool said_goodbye, goodbye_told;
     bool fault_sent, fault_seen, fault_detoured;
 };
 
@@ -172,7 +176,7 @@ void mdl_peer_send(struct mdl_ctl *ctl, uint32_t rank, int type, int flags, cons
 void mdl_peer_pass(struct mdl_ctl *ctl, struct mdl_ctl_message *m); /* takes it over */
 void mdl_peer_accept(void *ctl, const struct mdl_link *link);
 void mdl_peer_lost(struct mdl_ctl_peer *p, const char *why);
-void mdl_peer_goodbye(struct mdl_ctl_peer *p);
+void mdl_peer_goodbye(struct mdl_ctl_peer *p, uint64_t sent); /* after so many messages */
 void mdl_peer_wanted(struct mdl_ctl_peer *p); /* tells that it has left, once */
 void mdl_peer_destroy(struct mdl_ctl_peer *p);
 bool mdl_peer_is_wanted(const struct mdl_ctl_peer *p);                                  /* its silence matters */

@@ -116,7 +116,7 @@ bool mdl_fault_unheard(const struct mdl_ctl *ctl)
 {
     mdl_list_each (it, &ctl->known) {
         const struct mdl_ctl_peer *p = mdl_container_of(it, struct mdl_ctl_peer, link);
-        if (p->fault_sent && !p->fault_seen && !p->fault_detoured && !mdl_peer_gone(p)) return true;
+        if (p->fault_sent && !p->fault_seen && !p->fault_detoured && !mdl_peer_gone(p) && !p->leaving) return true;
     }
     return false;
 }

@@ -7,8 +7,9 @@
  * both sides dial at once both links stay: each side sends on the first that it had and receives from both. So a
  * message is never lost, overtaken, or sent twice.
  *
- * The end of a link without GOODBYE is the end of the peer, unless the network took it (resume.c). A peer that is gone
- * stays gone.
+ * The end of a link without GOODBYE is the end of the peer, unless the network took it (resume.c). GOODBYE comes over
+ * every link and says how many messages there were before it: until all have come, over whichever link, the peer is
+ * still there. A peer that is gone stays gone.
  */
 #include "config.h"
 #include "lib/base/clock.h"
@@ -123,6 +124,15 @@ static void tell_lost(struct mdl_ctl_peer *p, bool said_goodbye, const char *why
     }
 }
 
+static void depart(struct mdl_ctl_peer *p)
+{
+    p->said_goodbye = true;
+    mdl_beat_unwatch_process(p);
+    mdl_fault_gone(p);
+    mdl_gather_gone(p->ctl, p, "it has left: its communicator was destroyed, or failed there");
+    if (p->watched || p->missed) mdl_peer_wanted(p);
+}
+
 void mdl_peer_lost(struct mdl_ctl_peer *p, const char *why)
 {
     char text[MDL_ERROR_TEXT_BYTES];
@@ -131,23 +141,32 @@ void mdl_peer_lost(struct mdl_ctl_peer *p, const char *why)
     p->lost = true;
     drop_links(p);
     if (p->said_goodbye) return;
+    if (p->leaving) {
+        depart(p);
+        return;
+    }
     mdl_fault_gone(p);
     tell_lost(p, false, text);
     mdl_gather_gone(p->ctl, p, text);
 }
 
-void mdl_peer_goodbye(struct mdl_ctl_peer *p)
+/* All that it sent has come, or nothing more can: the links are at their end. */
+static void depart_if_over(struct mdl_ctl_peer *p)
 {
-    if (p->said_goodbye) return;
-    p->said_goodbye = true;
-    mdl_beat_unwatch_process(p);
-    mdl_fault_gone(p);
-    mdl_gather_gone(p->ctl, p, "it has left: its communicator was destroyed, or failed there");
-    if (p->watched) mdl_peer_wanted(p);
+    bool linked = p->out || p->in || p->fresh || p->dial || p->dialed || p->retry.set;
+    if (p->leaving && !p->said_goodbye && (p->taken >= p->leaves_after || !linked)) depart(p);
+}
+
+void mdl_peer_goodbye(struct mdl_ctl_peer *p, uint64_t sent)
+{
+    p->leaving = true;
+    p->leaves_after = sent;
+    depart_if_over(p);
 }
 
 void mdl_peer_wanted(struct mdl_ctl_peer *p)
 {
+    p->missed |= p->leaving;
     if (!p->said_goodbye || p->goodbye_told) return;
     p->goodbye_told = true;
     tell_lost(p, true, "it has left: its communicator was destroyed");
@@ -180,6 +199,7 @@ void mdl_peer_pass(struct mdl_ctl *ctl, struct mdl_ctl_message *m)
         if (p) mdl_peer_wanted(p);
         return;
     }
+    p->missed |= p->leaving;
     mdl_list_append(&p->queue, &m->link);
     if (p->out)
         mdl_peer_flush(p);
@@ -228,7 +248,11 @@ static void use_link(struct mdl_ctl_peer *p, struct mdl_wire *w)
         mdl_peer_flush(p);
     }
     mdl_fault_linked(p);
-    if (p->ctl->closing) put(p, MDL_FRAME_GOODBYE, 0, NULL, 0, false); /* say_goodbye has passed */
+    if (p->ctl->closing) { /* say_goodbye has passed */
+        uint8_t sent[8];
+        mdl_put_u64(sent, p->sent);
+        put(p, MDL_FRAME_GOODBYE, 0, sent, sizeof(sent), false);
+    }
 }
 
 static void try_again(struct mdl_ctl_peer *p, const char *why)
@@ -392,6 +416,7 @@ static void take(struct mdl_ctl_peer *p, struct mdl_wire *w, const struct mdl_fr
     }
     mdl_resume_taken(p, frame->type);
     mdl_ctl_dispatch(p->ctl, p->rank, frame, payload);
+    depart_if_over(p);
 }
 
 static void on_frame(struct mdl_wire *w, const struct mdl_frame *frame, const uint8_t *payload)
@@ -412,7 +437,7 @@ static void end_of_link(struct mdl_ctl_peer *p, struct mdl_wire *w, enum mdl_wir
     bool greeted = w != p->dialed;
     if (how == MDL_WIRE_NONSENSE) MDL_WARN(MDL_BOOT, "rank %u: rank %d: %s", p->ctl->rank, p->rank, why);
     if (greeted && mdl_resume_cut(p, w, how)) return;
-    if (greeted && !p->said_goodbye) {
+    if (greeted && !p->leaving) {
         mdl_peer_lost(p, why); /* closes the wire */
         return;
     }
@@ -432,8 +457,9 @@ static void on_end(struct mdl_wire *w, enum mdl_wire_end how, const char *why)
     struct mdl_ctl_peer *p = mdl_wire_ctx(w);
     if (w == p->out || w == p->in || w == p->dialed) {
         end_of_link(p, w, how, why);
-        return;
+    } else {
+        if (w == p->fresh) p->fresh = NULL;
+        mdl_resume_end_old(p, w);
     }
-    if (w == p->fresh) p->fresh = NULL;
-    mdl_resume_end_old(p, w);
+    depart_if_over(p);
 }

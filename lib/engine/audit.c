@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The audit of what was called, between ranks that do not share a board.
+ * The audit of what was called, between ranks that do not compare every call: those that share no board, and those whose
+ * small calls with a root need not meet (lines.h).
  *
  * A broadcast's root sends and is done: if two ranks took themselves for the root, both end well, and nothing but the
  * next call would show it. So each collective's tag also covers all collectives before it, which makes every message
@@ -70,7 +71,7 @@ static void stop_inside(void *comm)
 
 void mdl_audit_start(struct mdl_comm *c)
 {
-    if (c->nranks == 1 || (c->use_board && c->team->nhosts == 1)) return; /* every call is compared */
+    if (c->nranks == 1 || (c->use_board && c->team->nhosts == 1 && !c->quick)) return; /* every call is compared */
     c->audit.timer.fn = on_timer;
     mdl_reactor_call(reactor_of(c), start_inside, c);
     c->audit.on = true;

@@ -29,8 +29,9 @@ struct mdl_rank_facts {
     uint64_t cpus[MDL_FACTS_CPU_WORDS]; /* processors that the process may use, as bits; above 767 none is told */
     char host[MEDLEY_NAME_BYTES], arch[MEDLEY_NAME_BYTES], agreed[256];
     char device[MEDLEY_NAME_BYTES]; /* "cuda:0", or "host" for none */
+    uint64_t machine; /* a hash of what its kernel calls this boot, the same in all containers; 0: unknown */
     uint32_t pid, cores, net_mbps, rails;
-    uint64_t board_segment, board_bytes;
+    uint64_t board_segment, board_bytes, board_place;
 };
 
 struct mdl_transport_use {
@@ -46,8 +47,8 @@ struct mdl_peer_counters {
     _Atomic uint64_t wait_ns, sent, received;
 };
 struct mdl_coll_counters {
-    _Atomic uint64_t calls, bytes, time_ns;
-    _Atomic uint64_t ticks; /* more time, of calls that went the quick way */
+    _Atomic uint64_t calls, bytes, ticks;
+    uint64_t untimed; /* quick calls since the last whose time was taken, which stands for them too */
 };
 
 struct mdl_redop {
@@ -93,8 +94,8 @@ struct mdl_comm {
     struct mdl_board board;
     bool use_board;
     _Atomic bool boards_mapped; /* [any thread] all of the host's boards can be read */
-    uint32_t quick; /* bit of each collective whose small calls go through quick.h */
-    size_t quick_read; /* as long as each rank reads no more than this in all */
+    uint32_t quick;    /* bit of each collective whose small calls go through quick.h */
+    size_t quick_most; /* bytes of a payload */
     struct mdl_transport_use *map_transport;
 
     /* execution */

@@ -11,19 +11,17 @@ uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *c, uint64_t
     uint64_t number = atomic_load_explicit(&d->next, memory_order_relaxed);
     struct mdl_diary_entry *e = &d->entry[number % MDL_DIARY_ENTRIES];
     uint64_t stamp = atomic_load_explicit(&e->stamp, memory_order_relaxed);
-    const uint64_t words[MDL_DIARY_WORDS] = {
-        (uint64_t)c->coll | (uint64_t)c->dtype << 8 | (uint64_t)c->op << 16 | (uint64_t)c->flags << 24 |
-            (uint64_t)(uint32_t)c->root << 32,
-        c->count,
-        c->table,
-        seq,
-        MDL_DIARY_STARTED,
-        tag,
-    };
+    uint64_t kind = (uint64_t)c->coll | (uint64_t)c->dtype << 8 | (uint64_t)c->op << 16 | (uint64_t)c->flags << 24 |
+                    (uint64_t)(uint32_t)c->root << 32;
 
     atomic_store_explicit(&e->stamp, stamp + 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release); /* pairs with the fence in read_entry */
-    for (int w = 0; w < MDL_DIARY_WORDS; w++) atomic_store_explicit(&e->word[w], words[w], memory_order_relaxed);
+    atomic_store_explicit(&e->word[0], kind, memory_order_relaxed);
+    atomic_store_explicit(&e->word[1], c->count, memory_order_relaxed);
+    atomic_store_explicit(&e->word[2], c->table, memory_order_relaxed);
+    atomic_store_explicit(&e->word[3], seq, memory_order_relaxed);
+    atomic_store_explicit(&e->word[4], MDL_DIARY_STARTED, memory_order_relaxed);
+    atomic_store_explicit(&e->word[5], tag, memory_order_relaxed);
     atomic_store_explicit(&e->stamp, stamp + 2, memory_order_release);
     if (!is_p2p(c->coll) && seq) atomic_store_explicit(&d->coll_seq, seq, memory_order_relaxed);
     atomic_store_explicit(&d->next, number + 1, memory_order_release);

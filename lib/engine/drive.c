@@ -2,6 +2,7 @@
 /* The loop that executes batches, and how it waits. */
 #include "config.h"
 
+#include "lib/base/fence.h"
 #include "lib/engine/drive.h"
 #include "lib/engine/exec.h"
 #include "lib/engine/stage.h"
@@ -26,6 +27,7 @@ enum { CLOCK_TURNS = 64, SPIN_TURNS = 8, SLEEP_MS_MAX = 100, MAX_BLAME = 16 };
 #define CROWDED_MOST_NS  (160 * MDL_NS_PER_MS)
 #define GLANCE_LEAST_NS (20 * 1000ull)
 #define GLANCE_MOST_NS  MDL_NS_PER_MS
+#define SETTLE_NS        2000ull
 #define GONE_NS      MDL_NS_PER_S /* how long what a rank sent before its goodbye may still be under way */
 
 void mdl_batch_init(struct mdl_batch *b, struct mdl_comm *c)
@@ -297,6 +299,7 @@ static void disarm(struct mdl_driver *d)
             if (c->transport[t].used) c->transport[t].ops->disarm(c->transport[t].ctx);
         }
         atomic_store_explicit(&c->sleeper, 0, memory_order_relaxed);
+        if (c->use_board) atomic_store_explicit(mdl_board_asleep(&c->board, c->board.me), 0, memory_order_relaxed);
     }
     if (d->bell >= 0) mdl_bell_give();
     d->armed = false;
@@ -315,6 +318,7 @@ static bool arm(struct mdl_driver *d)
     for (int i = 0; i < d->n; i++) {
         struct mdl_comm *c = d->batches[i]->comm;
         atomic_store_explicit(&c->sleeper, d->bell + 1, memory_order_relaxed);
+        if (c->use_board) atomic_store_explicit(mdl_board_asleep(&c->board, c->board.me), 1, memory_order_relaxed);
         for (int t = 0; t < c->ntransports; t++) {
             int fd = -1;
             if (!c->transport[t].used) continue;
@@ -322,11 +326,11 @@ static bool arm(struct mdl_driver *d)
             add_fd(d, fd);
         }
     }
-    mdl_bell_fence(); /* pairs with mdl_comm_wake: the turn that follows sees what came before it */
+    mdl_fence(); /* pairs with mdl_comm_wake: the turn that follows sees what came before it */
     d->armed = true;
     if (d->asleep) {
         atomic_store_explicit(d->asleep, true, memory_order_relaxed);
-        atomic_thread_fence(memory_order_seq_cst); /* pairs with the one in mdl_queue_poke */
+        mdl_fence(); /* pairs with the one in mdl_queue_poke */
     }
     if (!idle) disarm(d);
     return idle;
@@ -347,6 +351,17 @@ static uint64_t glance_ns(const struct mdl_driver *d)
     uint64_t ns = d->quiet_ns / 8;
 
     return ns < GLANCE_LEAST_NS ? GLANCE_LEAST_NS : ns > GLANCE_MOST_NS ? GLANCE_MOST_NS : ns;
+}
+
+/* Who publishes a line looks for sleepers without a fence (wake_all in lines.c), and his look may have been before the
+ * arming although his line comes after the turn that followed it: by as long as a processor holds back a store, much less
+ * than this. If it ever took longer, the sleep would still end after SLEEP_MS_MAX. */
+static void settle(struct mdl_driver *d)
+{
+    uint64_t until = mdl_now_ns() + SETTLE_NS;
+
+    while (mdl_now_ns() < until) mdl_relax();
+    d->settled = true;
 }
 
 static void sleep_armed(struct mdl_driver *d)
@@ -423,6 +438,9 @@ static void idle(struct mdl_driver *d)
         give_way(d);
     } else if (!d->armed) {
         arm(d); /* one more turn follows: what came before the arming is seen in it */
+        d->settled = false;
+    } else if (!d->settled && d->n) {
+        settle(d); /* and one more */
     } else {
         sleep_armed(d);
         look_at_clock(d);
@@ -475,7 +493,9 @@ int mdl_driver_turn(struct mdl_driver *d)
         struct mdl_batch *b = d->batches[i];
         int events = 0;
 
-        progress_transports(b->comm, &events);
+        /* What was just issued goes out before anybody looks for what came in. */
+        if (b->begun) progress_transports(b->comm, &events);
+        b->begun = true;
         b->finished = step_batch(b, &events) && all_finished(b);
         if (events) moved(b);
         total += events + b->finished;

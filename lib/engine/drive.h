@@ -21,6 +21,7 @@ struct mdl_batch {
     int nops;
     medleyResult_t result; /* the first error */
     bool started, finished;
+    bool begun; /* has had a turn */
     struct mdl_item *tickets; /* asynchronous: places in streams (queue.c) */
     /* waiting */
     uint64_t idle_since_ns, next_ask_ns;
@@ -43,7 +44,7 @@ struct mdl_driver {
     struct mdl_batch **batches;
     int n, cap;
     uint64_t turns, quiet_since_ns, quiet_ns; /* without an event; how long, as far as it was measured */
-    bool armed;
+    bool armed, settled; /* settled: has waited for late stores since */
     struct pollfd *fds;
     int nfds, fdcap, bell; /* bell: this thread's while it is armed, -1: it got none */
     struct mdl_batch *few[MDL_DRIVER_FEW]; /* so that a plain call allocates nothing */

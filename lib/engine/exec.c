@@ -184,16 +184,29 @@ static medleyResult_t check_message(struct mdl_run *run, uint32_t i)
     return req->result == medleySuccess ? medleyInternalError : req->result;
 }
 
-static medleyResult_t poll_flight(struct mdl_run *run, int *events)
+/* Has the peer of a WAIT signalled? If this run has nothing else to do it is worth a few looks before the driver looks
+ * after everything else. */
+static bool hear(const struct mdl_run *run, const struct mdl_inst *in)
 {
     struct mdl_comm *c = run->op->comm;
+    bool alone = run->nflight == 1 && run->ready_head == run->ready_tail && run->work_head == run->work_tail;
+    int looks = alone && c->spin_ns ? MDL_LOOKS : 1;
 
+    for (;;) {
+        if (mdl_board_consume(&c->board, c->team->local[in->peer], channel_of(run, in))) return true;
+        if (--looks == 0) return false;
+        mdl_relax();
+    }
+}
+
+static medleyResult_t poll_flight(struct mdl_run *run, int *events)
+{
     for (uint32_t f = 0; f < run->nflight;) {
         uint32_t i = run->flight[f];
         const struct mdl_inst *in = &run->prog->plan->insts[i];
 
         if (in->op == MDL_OP_WAIT) {
-            if (!mdl_board_consume(&c->board, c->team->local[in->peer], channel_of(run, in))) {
+            if (!hear(run, in)) {
                 f++;
                 continue;
             }

@@ -6,6 +6,8 @@
 
 #include "lib/engine/op.h"
 
+enum { MDL_LOOKS = 16 }; /* for what is awaited, before the driver has its turn; see MEDLEY_SPIN */
+
 struct mdl_run {
     struct mdl_run *next;
     struct mdl_op *op;

@@ -9,7 +9,9 @@
 #include "lib/net/addr.h"
 
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -23,6 +25,54 @@ static void processors(struct mdl_rank_facts *f)
     for (int i = 0; i < MDL_FACTS_CPU_WORDS * 64 && i < CPU_SETSIZE; i++) {
         if (CPU_ISSET(i, &set)) f->cpus[i / 64] |= 1ull << (i % 64);
     }
+}
+
+/* FNV-1a of the kernel's name for this boot. */
+static uint64_t read_machine(void)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+    int c, n = 0;
+
+    if (!f) return 0;
+    for (; (c = fgetc(f)) != EOF && c != '\n'; n++) h = (h ^ (uint64_t)c) * 0x100000001b3u;
+    fclose(f);
+    return n >= 32 ? h | 1 : 0;
+}
+
+static uint64_t machine(void)
+{
+    static _Atomic uint64_t known; /* relaxed: everybody who reads it anew reads the same */
+    uint64_t m = atomic_load_explicit(&known, memory_order_relaxed);
+
+    if (m) return m;
+    m = read_machine();
+    atomic_store_explicit(&known, m, memory_order_relaxed);
+    return m;
+}
+
+/* Host names tell apart only where the kernel cannot be asked: containers of one machine have names of their own. */
+static bool share_machine(const struct mdl_rank_facts *a, const struct mdl_rank_facts *b)
+{
+    if (a->machine && b->machine) return a->machine == b->machine;
+    return strcmp(a->host, b->host) == 0;
+}
+
+/* Ranks that do not share memory, since MEDLEY_TRANSPORT, MEDLEY_HOST_ID or their containers keep them apart, share the
+ * processors all the same. */
+bool mdl_facts_crowded(const struct mdl_rank_facts *all, int nranks, int rank)
+{
+    const struct mdl_rank_facts *own = &all[rank];
+    uint64_t cpus[MDL_FACTS_CPU_WORDS] = {0};
+    uint32_t here = 0, cores = 0;
+
+    for (int r = 0; r < nranks; r++) {
+        if (!share_machine(&all[r], own)) continue;
+        here++;
+        for (int w = 0; w < MDL_FACTS_CPU_WORDS; w++) cpus[w] |= all[r].cpus[w];
+    }
+    for (int w = 0; w < MDL_FACTS_CPU_WORDS; w++) cores += (uint32_t)__builtin_popcountll(cpus[w]);
+    return here > (cores > own->cores ? cores : own->cores);
 }
 
 static void network(const struct mdl_comm *c, struct mdl_rank_facts *f)
@@ -44,7 +94,7 @@ void mdl_facts_own(const struct mdl_comm *c, struct mdl_rank_facts *f)
 {
     struct utsname u;
 
-    *f = (struct mdl_rank_facts){.pid = (uint32_t)getpid()};
+    *f = (struct mdl_rank_facts){.pid = (uint32_t)getpid(), .machine = machine()};
     processors(f);
     if (uname(&u) == 0) {
         snprintf(f->host, sizeof(f->host), "%.63s", u.nodename);
@@ -72,6 +122,8 @@ void mdl_facts_write(struct mdl_writer *w, const struct mdl_rank_facts *f)
     mdl_write_u64(w, f->board_segment);
     mdl_write_u64(w, f->board_bytes);
     for (int i = 0; i < MDL_FACTS_CPU_WORDS; i++) mdl_write_u64(w, f->cpus[i]);
+    mdl_write_u64(w, f->machine);
+    mdl_write_u64(w, f->board_place);
 }
 
 medleyResult_t mdl_facts_read(struct mdl_reader *r, struct mdl_rank_facts *f)
@@ -88,6 +140,8 @@ medleyResult_t mdl_facts_read(struct mdl_reader *r, struct mdl_rank_facts *f)
     f->board_segment = mdl_read_u64(r);
     f->board_bytes = mdl_read_u64(r);
     for (int i = 0; i < MDL_FACTS_CPU_WORDS; i++) f->cpus[i] = mdl_read_u64(r);
+    f->machine = mdl_read_u64(r);
+    f->board_place = mdl_read_u64(r);
     if (r->bad) return mdl_error(medleyRemoteError, "a rank's description is too short");
     return medleySuccess;
 }

@@ -6,10 +6,13 @@
 
 #include "lib/engine/comm.h"
 
-enum { MDL_FACTS_WIRE_BYTES = 576 };
+enum { MDL_FACTS_WIRE_BYTES = 592 };
 
 void mdl_facts_own(const struct mdl_comm *c, struct mdl_rank_facts *f); /* of this process, without the board */
 void mdl_facts_write(struct mdl_writer *w, const struct mdl_rank_facts *f);
 medleyResult_t mdl_facts_read(struct mdl_reader *r, struct mdl_rank_facts *f) MDL_MUST_USE;
+
+/* Do the ranks of rank's machine outnumber the processors that they may use together? */
+bool mdl_facts_crowded(const struct mdl_rank_facts *all, int nranks, int rank);
 
 #endif

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "lib/engine/job.h"
+#include "lib/base/fence.h"
 #include "lib/net/bell.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@ void mdl_comm_wake(struct mdl_comm *c)
 {
     int bell;
 
-    mdl_bell_fence(); /* between what shall be seen and this look; pairs with the one in arm (drive.c) */
+    mdl_fence(); /* between what shall be seen and this look; pairs with the one in arm (drive.c) */
     bell = atomic_exchange_explicit(&c->sleeper, 0, memory_order_acq_rel);
     if (bell) mdl_bell_ring(bell - 1);
 }

@@ -94,6 +94,7 @@ void mdl_comm_free(struct mdl_comm *c)
         free(s);
     }
     mdl_program_cache_fini(&c->cache);
+    if (c->board.own) c->board.own->orphaned = mdl_comm_failed(c);
     mdl_board_destroy(&c->board);
     mdl_team_free(c->team);
     if (c->holds_bells) mdl_bells_release();
@@ -177,6 +178,8 @@ static medleyResult_t connect_transport(struct mdl_comm *c, int t, const uint8_t
             .address = len && len <= MDL_ADDRESS_BYTES ? at + 2 : NULL,
             .address_len = len,
             .segment = c->facts[r].board_segment,
+            .segment_place = c->facts[r].board_place,
+            .segment_len = c->facts[r].board_bytes,
         };
     }
     res = use->ctx ? use->ops->connect_all(use->ctx, peers, deadline_ns, use->reach) : medleySuccess;
@@ -360,23 +363,6 @@ static medleyResult_t make_board(struct mdl_comm *c)
     return mdl_error(res, "rank %d (host %s) has no memory for its board: %s", c->rank, c->facts[c->rank].host, why);
 }
 
-/* Do the ranks of this machine outnumber the processors that they may use together? Ranks that do not share memory,
- * since MEDLEY_TRANSPORT or MEDLEY_HOST_ID keeps them apart, share the processors all the same. */
-static bool is_crowded(const struct mdl_comm *c)
-{
-    const struct mdl_rank_facts *own = &c->facts[c->rank];
-    uint64_t cpus[MDL_FACTS_CPU_WORDS] = {0};
-    uint32_t here = 0, cores = 0;
-
-    for (int r = 0; r < c->nranks; r++) {
-        if (strcmp(c->facts[r].host, own->host) != 0) continue;
-        here++;
-        for (int w = 0; w < MDL_FACTS_CPU_WORDS; w++) cpus[w] |= c->facts[r].cpus[w];
-    }
-    for (int w = 0; w < MDL_FACTS_CPU_WORDS; w++) cores += (uint32_t)__builtin_popcountll(cpus[w]);
-    return here > (cores > own->cores ? cores : own->cores);
-}
-
 /* The error of one rank is what the others are told. */
 static medleyResult_t open_device(struct mdl_comm *c)
 {
@@ -388,7 +374,7 @@ static medleyResult_t open_device(struct mdl_comm *c)
 
 static void set_limits(struct mdl_comm *c)
 {
-    bool crowded = is_crowded(c), devices = false;
+    bool crowded = mdl_facts_crowded(c->facts, c->nranks, c->rank), devices = false;
 
     for (int r = 0; r < c->nranks; r++) devices |= has_device(c, r);
     c->limits = (struct mdl_choose_limits){
@@ -446,7 +432,8 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
     if (res == medleySuccess && (!mine || !all))
         res = mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
     if (res == medleySuccess) {
-        c->facts[c->rank].board_segment = c->board.own->fd >= 0 ? c->board.own->id : 0;
+        c->facts[c->rank].board_segment = c->board.own->fd >= 0 || c->board.own->arena ? c->board.own->id : 0;
+        c->facts[c->rank].board_place = c->board.own->piece.place;
         c->facts[c->rank].board_bytes = c->board.own->len;
         res = write_blob(c, mine);
     }

@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 4096, TILE_BYTES = 128 * 1024, TILE_BYTES_MIN = 16 * 1024, TILE_BYTES_ALL = 512 * 1024, RESULT_TILE = 64 * 1024 };
+enum { PAGE = 4096, TILE_BYTES = 128 * 1024, TILE_BYTES_MIN = 16 * 1024, TILE_BYTES_ALL = 512 * 1024 };
+
+_Static_assert(1 + (int)MDL_ALONG_MOST <= (int)MDL_REDUCE_MAX_DST, "a REDUCE and its copies are one reduction");
 
 static bool is_v(uint8_t coll) { return coll >= medleyCollAllGatherV && coll <= medleyCollAlltoAllV; }
 
@@ -154,31 +156,21 @@ static medleyResult_t copy_remote(struct mdl_op *op, const struct mdl_place *dst
 
 enum { SHARE_BYTES = 256 * 1024 }; /* below it a worker costs more than it brings */
 
-struct shared_work {
+struct shared_copy {
     int pieces;
-    size_t count, dst_size;
+    size_t bytes;
     char *dst;
-    const void *const *srcs;
-    size_t src_size[MDL_REDUCE_MAX_SRC];
-    uint64_t acc;
-    int nsrc;
-    struct mdl_reduce reduce; /* nsrc == 0: a copy of dst_size = 1 */
+    const char *src;
     bool stream;
 };
 
-static void do_piece(void *arg, int piece)
+static void copy_piece(void *arg, int piece)
 {
-    const struct shared_work *w = arg;
-    size_t from = mdl_plan_part(w->count, (uint32_t)w->pieces, (uint32_t)piece);
-    size_t n = mdl_plan_part(w->count, (uint32_t)w->pieces, (uint32_t)piece + 1) - from;
-    const void *srcs[MDL_REDUCE_MAX_SRC];
+    const struct shared_copy *w = arg;
+    size_t from = mdl_plan_part(w->bytes, (uint32_t)w->pieces, (uint32_t)piece);
+    size_t n = mdl_plan_part(w->bytes, (uint32_t)w->pieces, (uint32_t)piece + 1) - from;
 
-    if (w->nsrc == 0) {
-        (w->stream ? mdl_copy_stream : mdl_copy)(w->dst + from, (const char *)w->srcs[0] + from, n);
-        return;
-    }
-    for (int s = 0; s < w->nsrc; s++) srcs[s] = (const char *)w->srcs[s] + from * w->src_size[s];
-    mdl_reduce(&w->reduce, w->dst + from * w->dst_size, srcs, w->acc, w->nsrc, n);
+    (w->stream ? mdl_copy_stream : mdl_copy)(w->dst + from, w->src + from, n);
 }
 
 static int pieces_for(const struct mdl_comm *c, size_t bytes) { return bytes < SHARE_BYTES ? 1 : c->cfg.threads + 1; }
@@ -186,38 +178,52 @@ static int pieces_for(const struct mdl_comm *c, size_t bytes) { return bytes < S
 /* stream: past the caches. */
 static void copy_bytes(const struct mdl_comm *c, void *dst, const void *src, size_t bytes, bool stream)
 {
-    int pieces = pieces_for(c, bytes);
-    struct shared_work w;
+    struct shared_copy w = {.pieces = pieces_for(c, bytes), .bytes = bytes, .dst = dst, .src = src, .stream = stream};
 
-    if (pieces == 1) {
-        (stream ? mdl_copy_stream : mdl_copy)(dst, src, bytes);
-        return;
-    }
-    w = (struct shared_work){
-        .pieces = pieces, .count = bytes, .dst_size = 1, .dst = dst, .srcs = &src, .stream = stream};
-    mdl_workers_run(do_piece, &w, pieces);
+    if (w.pieces == 1)
+        copy_piece(&w, 0);
+    else
+        mdl_workers_run(copy_piece, &w, w.pieces);
 }
 
-static void reduce_all(struct mdl_run *run, const struct mdl_reduce *r, const struct mdl_place *dst,
-                       const void *const *srcs, uint64_t acc, int nsrc)
-{
-    size_t elem = run->op->elem, partial = mdl_dtype_acc_size(run->op->call.dtype);
-    struct shared_work w;
+/* One reduction with where its results go: the destination of the REDUCE, then those of the copies along with it. */
+struct reduction {
+    struct mdl_reduce r;
+    void *dst[1 + MDL_ALONG_MOST];
+    int ndst, nsrc, pieces;
+    size_t count, dst_size, bytes; /* bytes: of a destination */
+    const void *src[MDL_REDUCE_MAX_SRC];
+    size_t src_size[MDL_REDUCE_MAX_SRC];
+    uint64_t src_acc;
+};
 
-    if (pieces_for(run->op->comm, dst->bytes) == 1) {
-        mdl_reduce(r, dst->ptr, srcs, acc, nsrc, dst->count);
-        return;
-    }
-    w = (struct shared_work){.pieces = pieces_for(run->op->comm, dst->bytes),
-                             .count = dst->count,
-                             .dst_size = dst->bytes / dst->count,
-                             .dst = dst->ptr,
-                             .srcs = srcs,
-                             .acc = acc,
-                             .nsrc = nsrc,
-                             .reduce = *r};
-    for (int s = 0; s < nsrc; s++) w.src_size[s] = (acc >> s & 1) ? partial : elem;
-    mdl_workers_run(do_piece, &w, w.pieces);
+/* Elements [from, from + n), of sources that lie somewhere else if `srcs` is given. */
+static void reduce_elements(const struct reduction *d, const void *const *srcs, size_t from, size_t n)
+{
+    const void *src[MDL_REDUCE_MAX_SRC];
+    void *dst[1 + MDL_ALONG_MOST];
+
+    for (int s = 0; s < d->nsrc && !srcs; s++) src[s] = (const char *)d->src[s] + from * d->src_size[s];
+    for (int k = 0; k < d->ndst; k++) dst[k] = (char *)d->dst[k] + from * d->dst_size;
+    mdl_reduce_to(&d->r, dst, d->ndst, srcs ? srcs : src, d->src_acc, d->nsrc, n);
+}
+
+static void reduce_piece(void *arg, int piece)
+{
+    const struct reduction *d = arg;
+    size_t from = mdl_plan_part(d->count, (uint32_t)d->pieces, (uint32_t)piece);
+    size_t to = mdl_plan_part(d->count, (uint32_t)d->pieces, (uint32_t)piece + 1);
+
+    reduce_elements(d, NULL, from, to - from);
+}
+
+static void reduce_all(const struct mdl_comm *c, struct reduction *d)
+{
+    d->pieces = pieces_for(c, d->bytes);
+    if (d->pieces == 1)
+        mdl_reduce_to(&d->r, d->dst, d->ndst, d->src, d->src_acc, d->nsrc, d->count);
+    else
+        mdl_workers_run(reduce_piece, d, d->pieces);
 }
 
 static struct mdl_reduce reduce_of(const struct mdl_run *run, const struct mdl_inst *in)
@@ -272,90 +278,53 @@ medleyResult_t mdl_place_copy(struct mdl_run *run, const struct mdl_inst *in)
 
 /* Reduces sources of which `nget` must be fetched: tile by tile, so that what was fetched is still in the cache when it
  * is added. */
-static medleyResult_t reduce_fetching(struct mdl_run *run, const struct mdl_inst *in, const struct mdl_place *dst,
-                                      const struct mdl_place *places, uint64_t acc, int nget)
+static medleyResult_t reduce_fetching(struct mdl_op *op, const struct reduction *d, const struct mdl_place *places,
+                                      int nget)
 {
-    struct mdl_comm *c = run->op->comm;
-    struct mdl_reduce r = reduce_of(run, in);
-    size_t in_size = run->op->elem, out_size = dst->bytes / dst->count,
-           acc_size = mdl_dtype_acc_size(run->op->call.dtype);
+    struct mdl_comm *c = op->comm;
     size_t tile = TILE_BYTES_ALL / (size_t)nget, elems;
     const void *srcs[MDL_REDUCE_MAX_SRC];
 
     tile = tile > TILE_BYTES ? TILE_BYTES : tile < TILE_BYTES_MIN ? TILE_BYTES_MIN : tile;
-    elems = tile / acc_size;
+    elems = tile / mdl_dtype_acc_size(op->call.dtype);
     MDL_TRY(need_stage(c, (size_t)nget * (tile + PAGE)));
-    for (size_t at = 0; at < dst->count; at += elems) {
-        size_t n = dst->count - at < elems ? dst->count - at : elems;
+    for (size_t at = 0; at < d->count; at += elems) {
+        size_t n = d->count - at < elems ? d->count - at : elems;
         char *stage = c->stage;
 
         if (mdl_comm_failed(c)) return mdl_comm_fault(c);
-        for (uint32_t s = 0; s < in->nsrc; s++) {
-            size_t size = (acc >> s & 1) ? acc_size : in_size;
-            char *to = beside(stage, places[s].remote + at * size);
-            srcs[s] = places[s].ptr ? (char *)places[s].ptr + at * size : to;
-            if (places[s].ptr) continue;
-            MDL_TRY(get(run->op, &places[s], at * size, to, n * size));
+        for (int s = 0; s < d->nsrc; s++) {
+            char *to = beside(stage, places[s].remote + at * d->src_size[s]);
+            srcs[s] = d->src[s] ? (const char *)d->src[s] + at * d->src_size[s] : to;
+            if (d->src[s]) continue;
+            MDL_TRY(get(op, &places[s], at * d->src_size[s], to, n * d->src_size[s]));
             stage += tile + PAGE;
         }
-        mdl_reduce(&r, (char *)dst->ptr + at * out_size, srcs, acc, (int)in->nsrc, n);
+        reduce_elements(d, srcs, at, n);
     }
     return medleySuccess;
 }
 
-/* ---- results that are written tile by tile ---- */
-
-/* Where a result goes: the destination of the REDUCE, then those of the copies along with it. */
-struct results {
-    int n;
-    struct mdl_place dst[1 + MDL_ALONG_MOST];
-    bool past[1 + MDL_ALONG_MOST]; /* the caches */
-};
-
-static medleyResult_t resolve_results(const struct mdl_run *run, uint32_t i, struct results *to)
+static medleyResult_t resolve_results(const struct mdl_run *run, uint32_t i, struct reduction *d)
 {
     const struct mdl_program *p = run->prog;
 
-    to->n = 0;
-    for (; i != MDL_NO_DEP; i = p->next[i]) {
+    for (d->ndst = 0; i != MDL_NO_DEP; i = p->next[i], d->ndst++) {
         const struct mdl_inst *in = &p->plan->insts[i];
-        MDL_TRY(mdl_place_resolve(run, &in->dst, &to->dst[to->n]));
-        if (to->dst[to->n].count != to->dst[0].count)
-            return mdl_error(medleyInternalError, "plan %s copies %zu elements to %zu", p->plan->algo,
-                             to->dst[0].count, to->dst[to->n].count);
-        if (to->dst[0].count && !to->dst[to->n].ptr)
-            return mdl_error(medleyInternalError, "plan %s writes unmapped memory", p->plan->algo);
-        to->past[to->n++] = run->op->stream && in->dst.buf == MDL_OUT;
+        struct mdl_place to;
+        MDL_TRY(mdl_place_resolve(run, &in->dst, &to));
+        if (d->ndst == 0) {
+            d->count = to.count;
+            d->bytes = to.bytes;
+            d->dst_size = in->dst.acc ? mdl_dtype_acc_size(run->op->call.dtype) : run->op->elem;
+        }
+        if (to.count != d->count)
+            return mdl_error(medleyInternalError, "plan %s copies %zu elements to %zu", p->plan->algo, d->count,
+                             to.count);
+        if (to.count && !to.ptr) return mdl_error(medleyInternalError, "plan %s writes unmapped memory", p->plan->algo);
+        if (d->ndst < 64) d->r.stream |= (uint64_t)(run->op->stream && in->dst.buf == MDL_OUT) << d->ndst;
+        d->dst[d->ndst] = to.ptr;
     }
-    return medleySuccess;
-}
-
-/* Reduces tiles that fit the first-level cache, each at once to wherever it shall go. */
-static medleyResult_t reduce_tiles(struct mdl_run *run, const struct mdl_reduce *r, const struct results *to,
-                                   const void *const *srcs, uint64_t acc, int nsrc)
-{
-    struct mdl_comm *c = run->op->comm;
-    size_t elem = run->op->elem, acc_size = mdl_dtype_acc_size(run->op->call.dtype);
-    size_t count = to->dst[0].count, out = to->dst[0].bytes / count, step = RESULT_TILE / acc_size;
-    const void *at[MDL_REDUCE_MAX_SRC];
-
-    if (to->past[0]) MDL_TRY(need_stage(c, RESULT_TILE));
-    for (size_t first = 0; first < count; first += step) {
-        size_t n = count - first < step ? count - first : step;
-        char *result = to->past[0] ? c->stage : (char *)to->dst[0].ptr + first * out;
-        for (int s = 0; s < nsrc; s++) at[s] = (const char *)srcs[s] + first * ((acc >> s & 1) ? acc_size : elem);
-        mdl_reduce(r, result, at, acc, nsrc, n);
-        for (int d = to->past[0] ? 0 : 1; d < to->n; d++)
-            (to->past[d] ? mdl_copy_stream : mdl_copy)((char *)to->dst[d].ptr + first * out, result, n * out);
-    }
-    return medleySuccess;
-}
-
-/* For workers, or of sources that are fetched: first the result, then the copies. */
-static medleyResult_t copy_results(const struct mdl_run *run, const struct results *to)
-{
-    for (int d = 1; d < to->n; d++)
-        copy_bytes(run->op->comm, to->dst[d].ptr, to->dst[0].ptr, to->dst[0].bytes, to->past[d]);
     return medleySuccess;
 }
 
@@ -363,33 +332,29 @@ medleyResult_t mdl_place_reduce(struct mdl_run *run, uint32_t i)
 {
     const struct mdl_inst *in = &run->prog->plan->insts[i];
     struct mdl_place places[MDL_REDUCE_MAX_SRC];
-    const void *srcs[MDL_REDUCE_MAX_SRC];
-    struct mdl_reduce r = reduce_of(run, in);
-    struct results to;
-    uint64_t acc = 0;
+    struct reduction d;
     int nget = 0;
 
     if (in->nsrc > MDL_REDUCE_MAX_SRC)
         return mdl_error(medleyInternalError, "plan %s reduces %u sources at once", run->prog->plan->algo, in->nsrc);
-    MDL_TRY(resolve_results(run, i, &to));
-    if (to.dst[0].count == 0) return medleySuccess;
+    d.r = reduce_of(run, in);
+    d.nsrc = (int)in->nsrc;
+    d.src_acc = 0;
+    MDL_TRY(resolve_results(run, i, &d));
+    if (d.count == 0) return medleySuccess;
     for (uint32_t s = 0; s < in->nsrc; s++) {
         const struct mdl_ref *ref = &run->prog->plan->refs[in->src + s];
         MDL_TRY(mdl_place_resolve(run, ref, &places[s]));
-        if (places[s].count != to.dst[0].count)
+        if (places[s].count != d.count)
             return mdl_error(medleyInternalError, "plan %s reduces %zu elements to %zu", run->prog->plan->algo,
-                             places[s].count, to.dst[0].count);
-        acc |= (uint64_t)ref->acc << s;
-        srcs[s] = places[s].ptr;
+                             places[s].count, d.count);
+        d.src_acc |= (uint64_t)ref->acc << s;
+        d.src_size[s] = ref->acc ? mdl_dtype_acc_size(run->op->call.dtype) : run->op->elem;
+        d.src[s] = places[s].ptr;
         nget += !places[s].ptr;
         count_read(run->op, &places[s]);
     }
-    if (!nget && to.n > 1 && pieces_for(run->op->comm, to.dst[0].bytes) == 1)
-        return reduce_tiles(run, &r, &to, srcs, acc, (int)in->nsrc);
-    r.stream = to.n == 1 && to.past[0];
-    if (nget)
-        MDL_TRY(reduce_fetching(run, in, &to.dst[0], places, acc, nget));
-    else
-        reduce_all(run, &r, &to.dst[0], srcs, acc, (int)in->nsrc);
-    return copy_results(run, &to);
+    if (nget) return reduce_fetching(run->op, &d, places, nget);
+    reduce_all(run->op->comm, &d);
+    return medleySuccess;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The state machine of an operation. A collective publishes its line, waits for the lines of the ranks of its host,
- * compares signatures, and only then picks its program: from facts that all of them have read. Windows of the program
- * then run, up to `depth` at a time.
+ * compares signatures (lines.c), and only then picks its program: from facts that all of them have read. Windows of the
+ * program then run, up to `depth` at a time.
  */
 #include "config.h"
 
 #include "lib/engine/exec.h"
+#include "lib/engine/lines.h"
 #include "lib/engine/quick.h"
 #include "lib/engine/stage.h"
 #include "lib/engine/transports.h"
@@ -33,102 +34,6 @@ bool mdl_op_is_v(const struct mdl_op *op)
     return op->call.coll >= medleyCollAllGatherV && op->call.coll <= medleyCollAlltoAllV;
 }
 
-void mdl_op_init(struct mdl_op *op, struct mdl_comm *c, medleyColl_t coll, const void *in, void *out, size_t count,
-                 medleyDataType_t dtype, medleyRedOp_t rop, int root)
-{
-    *op =
-        (struct mdl_op){.comm = c, .in = in, .out = out, .count = count, .elem = mdl_dtype_size(dtype), .suspect = -1};
-    mdl_list_init(&op->link);
-    op->call = (struct mdl_call){
-        .coll = (uint8_t)coll, .dtype = (uint8_t)dtype, .op = (uint8_t)rop, .root = root, .count = count};
-}
-
-/* ---- what is published ---- */
-
-static size_t table_span(const struct mdl_op *op, int counts)
-{
-    const size_t *n = op->tables + (size_t)counts * (size_t)op->comm->nranks, *d = n + op->comm->nranks;
-    size_t end = 0;
-
-    for (int r = 0; r < op->comm->nranks; r++) {
-        if (n[r] && d[r] + n[r] > end) end = d[r] + n[r];
-    }
-    return end;
-}
-
-void mdl_op_buffer_bytes(const struct mdl_op *op, size_t *in, size_t *out)
-{
-    size_t n = (size_t)op->comm->nranks, bytes = op->count * op->elem;
-    bool root = op->call.root == op->comm->rank;
-
-    *in = *out = bytes;
-    switch (op->call.coll) {
-    case medleyCollAllGather: *out = n * bytes; break;
-    case medleyCollReduceScatter: *in = n * bytes; break;
-    case medleyCollAlltoAll: *in = *out = n * bytes; break;
-    case medleyCollReduce: *out = root ? bytes : 0; break;
-    case medleyCollBroadcast: *in = root ? bytes : 0; break;
-    case medleyCollGather: *out = root ? n * bytes : 0; break;
-    case medleyCollScatter: *in = root ? n * bytes : 0; break;
-    case medleyCollBarrier: *in = *out = 0; break;
-    case medleyCollAllGatherV:
-        *in = op->tables[op->comm->rank] * op->elem;
-        *out = table_span(op, 2) * op->elem;
-        break;
-    case medleyCollReduceScatterV:
-        *in = table_span(op, 0) * op->elem;
-        *out = op->tables[op->comm->rank] * op->elem;
-        break;
-    case medleyCollAlltoAllV:
-        *in = table_span(op, 0) * op->elem;
-        *out = table_span(op, 2) * op->elem;
-        break;
-    case medleyCollSend: *out = 0; break;
-    case medleyCollRecv: *in = 0; break;
-    default: break;
-    }
-}
-
-/* Where IN would be if the call is in place. */
-static const void *in_place_address(const struct mdl_op *op)
-{
-    size_t at = 0, rank = (size_t)op->comm->rank, slot = rank * op->count * op->elem, n = (size_t)op->comm->nranks;
-
-    switch (op->call.coll) {
-    case medleyCollAllGather:
-    case medleyCollGather: at = slot; break;
-    case medleyCollAllGatherV: at = op->tables[3 * n + rank] * op->elem; break;
-    case medleyCollReduceScatter:
-    case medleyCollScatter: return (const char *)op->out - slot;
-    case medleyCollReduceScatterV: return (const char *)op->out - op->tables[n + rank] * op->elem;
-    default: break;
-    }
-    return (const char *)op->out + at;
-}
-
-static void describe(const void *ptr, size_t bytes, uint64_t *segment, uint64_t *addr, uint8_t *flags, uint8_t mapped)
-{
-    struct mdl_mem mem = {0};
-
-    if (bytes) mdl_mem_describe(ptr, bytes, &mem);
-    *segment = mem.segment;
-    *addr = mem.segment ? mem.offset : (uint64_t)(uintptr_t)ptr;
-    if (mem.segment || !bytes) *flags |= mapped;
-}
-
-static void describe_buffers(struct mdl_op *op)
-{
-    struct mdl_call *call = &op->call;
-    uintptr_t in = (uintptr_t)op->in, out = (uintptr_t)op->out;
-    size_t in_bytes, out_bytes;
-
-    mdl_op_buffer_bytes(op, &in_bytes, &out_bytes);
-    describe(op->in, in_bytes, &call->in_segment, &call->in_addr, &call->flags, MDL_LINE_IN_MAPPED);
-    describe(op->out, out_bytes, &call->out_segment, &call->out_addr, &call->flags, MDL_LINE_OUT_MAPPED);
-    if (in_bytes && out_bytes && op->in == in_place_address(op)) call->flags |= MDL_LINE_IN_PLACE;
-    if (!in_bytes || !out_bytes || in + in_bytes <= out || out + out_bytes <= in) call->flags |= MDL_LINE_APART;
-}
-
 /* ---- collectives ---- */
 
 static bool nothing_to_do(const struct mdl_op *op)
@@ -150,6 +55,22 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
+/* To read the counter twice takes longer than much of the rest of a quick call: the first ones have their time taken,
+ * then one in eight. */
+static bool takes_time(const struct mdl_coll_counters *s)
+{
+    return s->untimed >= 7 || atomic_load_explicit(&s->calls, memory_order_relaxed) < 16;
+}
+
+static void count_ticks(const struct mdl_op *op, struct mdl_coll_counters *s)
+{
+    if (op->issued_ticks) add(&s->ticks, (mdl_ticks() - op->issued_ticks) * (op->sampled ? s->untimed + 1 : 1));
+    if (op->sampled)
+        s->untimed = 0;
+    else if (!op->issued_ticks)
+        s->untimed++;
+}
+
 static void finish(struct mdl_op *op, medleyResult_t res)
 {
     struct mdl_comm *c = op->comm;
@@ -159,72 +80,11 @@ static void finish(struct mdl_op *op, medleyResult_t res)
     op->state = MDL_STATE_FINISHED;
     op->result = res;
     if (res != medleySuccess) return;
-    mdl_op_buffer_bytes(op, &in, &out);
+    mdl_lines_bytes(op, &in, &out);
     add(&s->calls, 1);
     add(&s->bytes, in > out ? in : out);
-    if (op->issued_ns)
-        add(&s->time_ns, mdl_now_ns() - op->issued_ns);
-    else
-        add(&s->ticks, mdl_ticks() - op->issued_ticks);
+    count_ticks(op, s);
     mdl_diary_done(&c->diary, op->diary);
-}
-
-static void notify_all(struct mdl_comm *c)
-{
-    const int *members = c->team->members[c->team->host[c->rank]];
-
-    for (int i = 0; i < c->board.nlocal; i++)
-        if (i != c->board.me) c->map_transport->ops->notify(c->map_transport->ctx, members[i]);
-}
-
-static void publish(struct mdl_op *op)
-{
-    struct mdl_comm *c = op->comm;
-
-    op->seq = ++c->coll_seq;
-    op->quick = op->quick || mdl_quick_fits(op);
-    /* The tag is for ranks that do not see each other's lines. Those of a quick call do, and compare all of it. */
-    if (!op->quick) op->tag = c->history = mdl_call_tag(&op->call, op->seq, c->history);
-    op->lines_seen = 0;
-    op->state = MDL_STATE_LINES;
-    if (op->quick) {
-        mdl_quick_put(op);
-        mdl_board_publish_short(&c->board, op->seq, &op->call);
-        notify_all(c);
-        /* while the line is on its way */
-        op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag);
-        return;
-    }
-    op->diary = mdl_diary_start(&c->diary, &op->call, op->seq, op->tag);
-    if (!c->use_board) return;
-    describe_buffers(op);
-    memset(c->mapped, 0, (size_t)c->board.nlocal * sizeof(*c->mapped));
-    mdl_board_publish(&c->board, op->seq, &op->call);
-    notify_all(c);
-}
-
-/* Reads the lines in order of local rank; Success when all are there and agree. */
-static medleyResult_t read_lines(struct mdl_op *op, int *events)
-{
-    struct mdl_comm *c = op->comm;
-    const int *members = c->team->members[c->team->host[c->rank]];
-
-    for (; op->lines_seen < c->board.nlocal; op->lines_seen++) {
-        int i = op->lines_seen;
-        medleyResult_t res = mdl_board_look(&c->board, i, op->seq, &c->calls[i]);
-
-        if (res == medleyInProgress) return res;
-        if (res != medleySuccess) { /* it went on without us: it called something else as this collective */
-            op->suspect = members[i];
-            return medleyInvalidUsage;
-        }
-        if (!mdl_call_same(&c->calls[i], &op->call)) {
-            mdl_diag_mismatch(c, op->seq, c->rank, &op->call, members[i], &c->calls[i]);
-            return mdl_comm_fault(c);
-        }
-        (*events)++;
-    }
-    return medleySuccess;
 }
 
 static struct mdl_facts gather_facts(const struct mdl_comm *c)
@@ -258,7 +118,7 @@ static size_t touched_bytes(const struct mdl_op *op)
 {
     size_t in, out;
 
-    mdl_op_buffer_bytes(op, &in, &out);
+    mdl_lines_bytes(op, &in, &out);
     return (in + out) * (size_t)op->comm->team->host_size[op->comm->team->host[op->comm->rank]];
 }
 
@@ -323,8 +183,8 @@ static medleyResult_t run_windows(struct mdl_op *op, int *events)
         MDL_TRY(mdl_run_start(op, op->next_window, &op->runs[op->next_window % depth]));
         op->next_window++;
     }
-    /* The oldest works first, and the next one only while it waits: so the memory that is in use, and with it the part of
-     * the caches, is as small as the peers' pace allows. */
+    /* The oldest works first, and the next one only while it waits: so the memory that is in use, and with it the part
+     * of the caches, is as small as the peers' pace allows. */
     for (size_t w = op->next_window > depth ? op->next_window - depth : 0; w < op->next_window; w++) {
         struct mdl_run **run = &op->runs[w % depth];
         medleyResult_t res;
@@ -342,6 +202,8 @@ static medleyResult_t run_windows(struct mdl_op *op, int *events)
     return op->windows_left ? medleyInProgress : medleySuccess;
 }
 
+static void note(struct mdl_op *op) { op->diary = mdl_diary_start(&op->comm->diary, &op->call, op->seq, op->tag); }
+
 static medleyResult_t start_collective(struct mdl_op *op)
 {
     if (nothing_to_do(op)) {
@@ -351,21 +213,10 @@ static medleyResult_t start_collective(struct mdl_op *op)
         finish(op, medleySuccess);
         return medleySuccess;
     }
-    publish(op);
+    mdl_lines_begin(op);
+    note(op); /* before any wait, so that who asks is told */
     if (!op->comm->use_board) return choose(op);
     return medleyInProgress;
-}
-
-static medleyResult_t finish_quick(struct mdl_op *op)
-{
-    struct mdl_comm *c = op->comm;
-    const struct mdl_team *t = c->team;
-    uint64_t bytes = (uint64_t)op->count * op->elem * (uint64_t)c->nranks;
-
-    mdl_quick_take(op);
-    atomic_store_explicit(&c->last_algo, "oneshot", memory_order_relaxed);
-    atomic_store_explicit(&c->last_predicted_ns, t->local_alpha + bytes * t->copy_beta / 1000, memory_order_relaxed);
-    return medleySuccess;
 }
 
 static medleyResult_t step_collective(struct mdl_op *op, int *events)
@@ -377,46 +228,65 @@ static medleyResult_t step_collective(struct mdl_op *op, int *events)
         (*events)++;
         if (op->state == MDL_STATE_FINISHED || (res != medleySuccess && res != medleyInProgress)) return res;
     }
+    if (op->state == MDL_STATE_ROOM) {
+        MDL_TRY(mdl_lines_make_room(op, events));
+        mdl_lines_publish(op);
+        (*events)++;
+    }
     if (op->state == MDL_STATE_LINES) {
-        MDL_TRY(read_lines(op, events));
-        if (op->quick) return finish_quick(op);
+        MDL_TRY(mdl_lines_read(op, events));
+        if (op->rooms) {
+            mdl_quick_finish(op);
+            return medleySuccess;
+        }
         MDL_TRY(choose(op));
     }
     if (op->state == MDL_STATE_RUN) res = run_windows(op, events);
     return res;
 }
 
-/* Are the lines of all there, with the same call? Looks on where it has stopped. */
-static bool all_agree(struct mdl_op *op)
+/* Between two looks of the quick way; false: that is enough. */
+static bool look_again(const struct mdl_op *op, int *turns)
 {
-    const struct mdl_board *b = &op->comm->board;
+    if (--*turns == 0 || mdl_comm_failed(op->comm)) return false;
+    if (op->comm->spin_ns)
+        mdl_relax();
+    else
+        sched_yield(); /* the others may need this processor */
+    return true;
+}
 
-    while (op->lines_seen < b->nlocal && mdl_board_is_same(b, op->lines_seen, op->seq, &op->call)) op->lines_seen++;
-    return op->lines_seen == b->nlocal;
+/* Its time is taken in any case, and stands for none but itself. */
+static bool leave_to_driver(struct mdl_op *op)
+{
+    if (!op->issued_ticks) op->issued_ticks = mdl_ticks();
+    op->sampled = false;
+    return false;
 }
 
 /* Everything that is not as usual is left to mdl_op_step, which looks again and finds out. */
 bool mdl_op_run_quick(struct mdl_op *op)
 {
-    struct mdl_comm *c = op->comm;
+    const struct mdl_comm *c = op->comm;
     int turns = c->spin_ns ? QUICK_TURNS : c->yield_ns ? QUICK_YIELDS : 1;
+    bool noted = false;
 
     if (op->scalar_at || (op->count == 0 && op->call.coll != medleyCollBarrier)) return false;
-    op->quick = mdl_quick_fits(op);
-    if (!op->quick) return false;
-    op->issued_ticks = mdl_ticks();
-    publish(op);
-    while (!all_agree(op)) {
-        if (--turns == 0 || mdl_comm_failed(c)) {
-            op->issued_ns = mdl_now_ns() - mdl_ticks_ns(mdl_ticks() - op->issued_ticks);
-            return false;
-        }
-        if (c->spin_ns)
-            mdl_relax();
-        else
-            sched_yield(); /* the others may need this processor */
+    if (!mdl_quick_take_on(op)) return false;
+    op->sampled = takes_time(&c->colls[op->call.coll]);
+    if (op->sampled) op->issued_ticks = mdl_ticks();
+    mdl_lines_begin(op);
+    while (!mdl_lines_has_room(op)) {
+        if (!noted) note(op);
+        noted = true;
+        if (!look_again(op, &turns)) return leave_to_driver(op);
     }
-    finish(op, finish_quick(op));
+    mdl_lines_publish(op);
+    if (!noted) note(op); /* while the line is on its way */
+    while (!mdl_lines_agree(op))
+        if (!look_again(op, &turns)) return leave_to_driver(op);
+    mdl_quick_finish(op);
+    finish(op, medleySuccess);
     return true;
 }
 
@@ -636,7 +506,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
     if (mdl_comm_failed(c)) return fail(op);
     if (op->state == MDL_STATE_NEW && !is_reached(op)) return medleyInProgress;
     if (op->state == MDL_STATE_NEW) {
-        op->issued_ns = op->issued_ns ? op->issued_ns : mdl_now_ns();
+        op->issued_ticks = op->issued_ticks ? op->issued_ticks : mdl_ticks();
         if (op->scalar_at) memcpy(&op->scalar, op->scalar_at, op->elem);
         op->scalar_at = NULL;
     }
@@ -661,7 +531,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
 
 void mdl_op_fini(struct mdl_op *op)
 {
-    for (int d = 0; d < MDL_MAX_DEPTH; d++) {
+    for (int d = 0; d < MDL_MAX_DEPTH && !is_p2p(op); d++) {
         if (op->runs[d]) mdl_run_stop(op->runs[d]);
         op->runs[d] = NULL;
     }
@@ -685,7 +555,6 @@ static uint64_t message_bytes_left(const struct mdl_op *op)
 
 int mdl_op_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstanding)
 {
-    struct mdl_comm *c = op->comm;
     int n = 0;
 
     if (op->state == MDL_STATE_FINISHED || cap < 1) return 0;
@@ -694,13 +563,7 @@ int mdl_op_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstan
         *outstanding += message_bytes_left(op);
         return n;
     }
-    if (op->state == MDL_STATE_LINES) {
-        struct mdl_call unused;
-        for (int i = op->lines_seen; i < c->board.nlocal && n < cap; i++) {
-            if (mdl_board_look(&c->board, i, op->seq, &unused) == medleyInProgress)
-                peers[n++] = c->team->members[c->team->host[c->rank]][i];
-        }
-    }
+    if (op->state == MDL_STATE_ROOM || op->state == MDL_STATE_LINES) n = mdl_lines_blame(op, peers, cap);
     for (int d = 0; d < MDL_MAX_DEPTH; d++) {
         if (op->runs[d]) n = mdl_run_blame(op->runs[d], peers, n, cap, outstanding);
     }

@@ -8,6 +8,7 @@
 
 #include "lib/algo/spec.h"
 #include "lib/base/log.h"
+#include "lib/engine/choices.h"
 #include "lib/engine/program.h"
 #include "lib/plan/text.h"
 
@@ -18,6 +19,7 @@ void mdl_program_cache_init(struct mdl_program_cache *cache, size_t budget)
 {
     *cache = (struct mdl_program_cache){.budget = budget};
     mdl_list_init(&cache->lru);
+    mdl_choices_hold();
 }
 
 void mdl_program_cache_fini(struct mdl_program_cache *cache)
@@ -26,6 +28,7 @@ void mdl_program_cache_fini(struct mdl_program_cache *cache)
         mdl_list_remove(it);
         mdl_program_free(mdl_container_of(it, struct mdl_program, lru));
     }
+    mdl_choices_release();
 }
 
 /* The largest count of the size class that `count` is in. */
@@ -82,7 +85,7 @@ static medleyResult_t build(const struct mdl_program_args *args, const struct md
     struct mdl_choice choice;
     struct mdl_plan *plan;
 
-    MDL_TRY(mdl_algo_choose(args->team, c, args->spec, args->limits, &choice));
+    MDL_TRY(mdl_choices_get(args->team, c, args->spec, args->limits, &choice));
     if (args->rank == 0 && !choice.overridden && mdl_spec_speaks(args->spec, c->coll))
         MDL_WARN(MDL_COLL, "MEDLEY_ALGO=%s admits nothing that works for this %s: %s is used instead", args->spec,
                  mdl_coll_name(c->coll), choice.algo->name);

@@ -2,6 +2,7 @@
 /* The progress thread and the queues of communicators. */
 #include "config.h"
 
+#include "lib/base/fence.h"
 #include "lib/engine/queue.h"
 #include "lib/base/thread.h"
 #include "lib/net/cpus.h"
@@ -69,7 +70,7 @@ void mdl_queue_poke(void)
     const uint64_t one = 1;
 
     atomic_store_explicit(&q.dirty, true, memory_order_release); /* pairs with the exchange in look_for_work */
-    atomic_thread_fence(memory_order_seq_cst);                   /* pairs with the one in the driver's arm */
+    mdl_fence();                                                 /* pairs with the one in the driver's arm */
     if (q.wake_fd < 0 || !atomic_load_explicit(&q.asleep, memory_order_relaxed)) return;
     if (atomic_exchange_explicit(&q.rung, true, memory_order_acq_rel)) return;
     if (write(q.wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN) return;

@@ -19,14 +19,27 @@ static const uint32_t quick_colls = 1u << medleyCollAllReduce | 1u << medleyColl
 
 void mdl_quick_init(struct mdl_comm *c)
 {
+    size_t most;
+
     c->quick = 0;
     if (!c->use_board || c->team->nhosts > 1 || c->nranks > MDL_REDUCE_MAX_SRC) return;
     /* of the team, not of this rank: all must decide alike */
-    c->quick_read = c->nranks > (int)c->team->cores ? MOST_READ_CROWDED : MOST_READ;
+    most = (c->nranks > (int)c->team->cores ? MOST_READ_CROWDED : MOST_READ) / (size_t)c->nranks;
+    if (most > MDL_BOARD_PAYLOAD_BYTES) most = MDL_BOARD_PAYLOAD_BYTES;
+    c->quick_most = most < c->cfg.oneshot ? most : c->cfg.oneshot;
     for (medleyColl_t coll = 0; coll < medleyNumColls; coll++) {
         if ((quick_colls >> coll & 1) && mdl_spec_admits(c->cfg.algo.s, coll, "oneshot")) c->quick |= 1u << coll;
     }
 }
+
+/* How a collective that has a root moves data; those without are neither. split: IN holds a part for each rank. */
+static const struct shape {
+    bool split, from_root, to_root;
+} shapes[medleyNumColls] = {
+    [medleyCollReduceScatter] = {.split = true}, [medleyCollAlltoAll] = {.split = true},
+    [medleyCollBroadcast] = {.from_root = true}, [medleyCollScatter] = {.split = true, .from_root = true},
+    [medleyCollReduce] = {.to_root = true},      [medleyCollGather] = {.to_root = true},
+};
 
 /* Bytes of an element in the payload: PreMulSum sends products, unrounded. */
 static size_t payload_elem(const struct mdl_op *op)
@@ -34,16 +47,9 @@ static size_t payload_elem(const struct mdl_op *op)
     return op->premul ? mdl_dtype_acc_size(op->call.dtype) : op->elem;
 }
 
-/* Does IN hold a part for each rank? */
-static bool is_split(const struct mdl_op *op)
-{
-    return op->call.coll == medleyCollReduceScatter || op->call.coll == medleyCollAlltoAll ||
-           op->call.coll == medleyCollScatter;
-}
-
 static size_t payload_count(const struct mdl_op *op)
 {
-    return op->count * (is_split(op) ? (size_t)op->comm->nranks : 1);
+    return op->count * (shapes[op->call.coll].split ? (size_t)op->comm->nranks : 1);
 }
 
 /* A stage brings its buffers block by block, and this way takes them at once. The same on all ranks. */
@@ -57,33 +63,47 @@ static bool is_one_block(const struct mdl_op *op)
     return op->count <= mdl_choose_block(&op->comm->limits, in > out ? in : out, op->elem);
 }
 
-bool mdl_quick_fits(const struct mdl_op *op)
+bool mdl_quick_take_on(struct mdl_op *op)
 {
     const struct mdl_comm *c = op->comm;
+    const struct shape shape = shapes[op->call.coll];
+    int root = op->call.root;
+    bool is_root = root == c->rank;
     size_t bytes;
 
     if (!(c->quick >> op->call.coll & 1) || op->count > MDL_BOARD_PAYLOAD_BYTES || !is_one_block(op)) return false;
     bytes = payload_count(op) * payload_elem(op);
-    return bytes <= MDL_BOARD_PAYLOAD_BYTES && bytes <= c->cfg.oneshot && bytes * (size_t)c->nranks <= c->quick_read;
+    if (bytes > c->quick_most) return false;
+    op->rooms = mdl_board_rooms(bytes, root < 0);
+    /* A gather's root takes its own part from where it is; a reduction's needs it as the others' are. */
+    op->puts = shape.from_root ? is_root : op->call.coll != medleyCollGather || !is_root;
+    op->lines_first = 0;
+    op->lines_end = c->nranks; /* in one host the local numbers are the ranks */
+    if (shape.from_root && !is_root) {
+        op->lines_first = root;
+        op->lines_end = root + 1;
+    } else if (shape.from_root || (shape.to_root && !is_root)) {
+        op->lines_end = 0; /* nobody has anything for this rank */
+    }
+    return true;
 }
 
-static bool has_input(const struct mdl_op *op)
-{
-    bool from_root = op->call.coll == medleyCollBroadcast || op->call.coll == medleyCollScatter;
-
-    return op->call.coll != medleyCollBarrier && (!from_root || op->call.root == op->comm->rank);
-}
-
-void mdl_quick_put(const struct mdl_op *op)
+static inline void put(const struct mdl_op *op)
 {
     const struct mdl_board *b = &op->comm->board;
-    void *payload = mdl_board_payload(b, b->me, op->seq);
+    void *payload = mdl_board_payload(b, b->me, op->seq, op->rooms);
 
-    if (!has_input(op)) return;
     if (op->premul)
         mdl_premul(op->call.dtype, payload, op->in, &op->scalar, payload_count(op));
     else
         memcpy(payload, op->in, payload_count(op) * op->elem);
+}
+
+void mdl_quick_publish(struct mdl_op *op)
+{
+    if (op->puts) put(op);
+    mdl_board_publish_short(&op->comm->board, op->seq, &op->call);
+    if (op->call.root >= 0) __builtin_prefetch(mdl_board_line(&op->comm->board, op->comm->board.me, op->seq + 2), 1);
 }
 
 /* Where rank `rank` put its part number `part`. In one host the local numbers are the ranks. */
@@ -92,7 +112,7 @@ static const char *take_part(const struct mdl_op *op, int rank, int part)
     const struct mdl_comm *c = op->comm;
 
     if (rank != c->rank) mdl_board_count_read(&c->board, rank, op->count * op->elem);
-    return (const char *)mdl_board_payload(&op->comm->board, rank, op->seq) +
+    return (const char *)mdl_board_payload(&c->board, rank, op->seq, op->rooms) +
            (size_t)part * op->count * payload_elem(op);
 }
 
@@ -106,7 +126,7 @@ static void fold(const struct mdl_op *op, int part)
         .op = avg ? medleySum : op->call.op,
         .tree = c->cfg.deterministic,
         .finalize = avg ? MDL_FINAL_AVG : MDL_FINAL_NONE,
-        .padded = payload_count(op) * payload_elem(op) + MDL_REDUCE_PADDING <= MDL_BOARD_PAYLOAD_BYTES,
+        .padded = true,
         .divisor = (uint32_t)c->nranks,
     };
 
@@ -122,26 +142,52 @@ static void collect(const struct mdl_op *op, int part)
         memcpy((char *)op->out + (size_t)i * bytes, take_part(op, i, part), bytes);
 }
 
-void mdl_quick_take(const struct mdl_op *op)
+/* The own part, which was not put, goes first: IN may lie in OUT. */
+static void gather(const struct mdl_op *op)
 {
-    int me = op->comm->rank, root = op->call.root;
     size_t bytes = op->count * op->elem;
+    int me = op->comm->rank;
+
+    memmove((char *)op->out + (size_t)me * bytes, op->in, bytes);
+    for (int i = 0; i < op->comm->nranks; i++)
+        if (i != me) memcpy((char *)op->out + (size_t)i * bytes, take_part(op, i, 0), bytes);
+}
+
+/* From the root, to which it came in parts. */
+static void receive(const struct mdl_op *op, int part)
+{
+    size_t bytes = op->count * op->elem;
+    int root = op->call.root;
+
+    if (root == op->comm->rank)
+        memmove(op->out, (const char *)op->in + (size_t)part * bytes, bytes);
+    else
+        memcpy(op->out, take_part(op, root, part), bytes);
+}
+
+void mdl_quick_finish(const struct mdl_op *op)
+{
+    struct mdl_comm *c = op->comm;
+    int me = c->rank;
 
     switch (op->call.coll) {
     case medleyCollAllReduce: fold(op, 0); break;
     case medleyCollReduceScatter: fold(op, me); break;
     case medleyCollAllGather: collect(op, 0); break;
     case medleyCollAlltoAll: collect(op, me); break;
-    case medleyCollScatter: memcpy(op->out, take_part(op, root, me), bytes); break;
+    case medleyCollScatter: receive(op, me); break;
+    case medleyCollBroadcast: receive(op, 0); break;
     case medleyCollReduce:
-        if (root == me) fold(op, 0);
+        if (op->call.root == me) fold(op, 0);
         break;
     case medleyCollGather:
-        if (root == me) collect(op, 0);
-        break;
-    case medleyCollBroadcast:
-        if (root != me || op->out != op->in) memcpy(op->out, take_part(op, root, 0), bytes);
+        if (op->call.root == me) gather(op);
         break;
     default: break; /* a barrier is over when all lines are there */
     }
+    atomic_store_explicit(&c->last_algo, "oneshot", memory_order_relaxed);
+    atomic_store_explicit(&c->last_predicted_ns,
+                          c->team->local_alpha +
+                              (uint64_t)op->count * op->elem * (uint64_t)c->nranks * c->team->copy_beta / 1000,
+                          memory_order_relaxed);
 }

@@ -12,9 +12,10 @@
 
 #include "lib/engine/op.h"
 
-void mdl_quick_init(struct mdl_comm *c);      /* once the board is mapped */
-bool mdl_quick_fits(const struct mdl_op *op); /* does this call go this way? */
-void mdl_quick_put(const struct mdl_op *op);  /* the payload of line op->seq, before it is published */
-void mdl_quick_take(const struct mdl_op *op); /* the result, when all lines op->seq were read and agree */
+void mdl_quick_init(struct mdl_comm *c); /* once the board is mapped */
+/* Does this call go this way? Then says where its payload lies and whose lines it waits for. */
+bool mdl_quick_take_on(struct mdl_op *op);
+void mdl_quick_publish(struct mdl_op *op);      /* payload and line */
+void mdl_quick_finish(const struct mdl_op *op); /* the result, when the lines were read and agree */
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "lib/engine/stage.h"
 #include "lib/engine/comm.h"
+#include "lib/engine/lines.h"
 #include "lib/engine/op.h"
 
 #include <sched.h>
@@ -226,7 +227,7 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
         return mdl_error(medleyInvalidUsage, "the stream is being captured into a graph, which is not supported");
     s = calloc(1, sizeof(*s));
     if (!s) return mdl_error(medleySystemError, "out of memory for an operation");
-    mdl_op_buffer_bytes(op, &in_bytes, &out_bytes);
+    mdl_lines_bytes(op, &in_bytes, &out_bytes);
     s->side[MDL_IN].user = in_bytes ? (char *)(uintptr_t)op->in : NULL;
     s->side[MDL_OUT].user = out_bytes ? op->out : NULL;
     *s = (struct mdl_stage){.op = op, .stream = stream, .attended = !has_words(st), .pair = -1,

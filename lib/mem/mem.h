@@ -9,6 +9,7 @@
 #define MDL_MEM_MEM_H_
 
 #include "lib/base/config.h"
+#include "lib/mem/arena.h"
 #include <medley/plugin.h>
 
 struct mdl_segment {
@@ -16,14 +17,20 @@ struct mdl_segment {
     void *base;
     size_t len;
     int fd;         /* -1: it cannot be shared, or */
-    bool withdrawn; /* not any more */
+    bool withdrawn; /* not any more, or */
+    uint64_t arena; /* not 0: it is a piece of the process's arena, which others map by its place */
+    struct mdl_arena_view piece;
+    bool orphaned; /* others that map it may have died, and nobody needs it any more */
 };
 
 /* Zeroed, page-aligned. `sparse`: pages are backed when touched (else reserved now, so that a full file system is an
  * error here and no SIGBUS later). huge: ask for huge pages. */
 medleyResult_t mdl_segment_create(size_t len, bool sparse, bool huge, struct mdl_segment **segment) MDL_MUST_USE;
+/* Sparse, a piece of the arena if there is one for communicators of so many ranks, else as above. */
+medleyResult_t mdl_segment_create_cut(size_t len, int nranks, struct mdl_segment **segment) MDL_MUST_USE;
 /* The same, but nobody can share it: what is left when every place is too small. */
 medleyResult_t mdl_segment_create_private(size_t len, struct mdl_segment **segment) MDL_MUST_USE;
+/* `orphaned`, set before: its pages go even if others never say that they have left. */
 void mdl_segment_destroy(struct mdl_segment *segment);
 /* Everybody who is to map it has done so: gives its descriptor back. It goes on to exist. */
 void mdl_segment_withdraw(struct mdl_segment *segment);
@@ -43,6 +50,9 @@ int mdl_segment_dup_fd(uint64_t id);
  */
 medleyResult_t mdl_segment_import(int fd, size_t len, void **addr) MDL_MUST_USE;
 void mdl_segment_unimport(void *addr, size_t len);
+
+/* A sparse memfd of so many bytes, whose size is sealed; -1: it cannot be had. */
+int mdl_segment_memfd(uint64_t len);
 
 /* medleyMemAlloc, medleyMemFree. 0 bytes are NULL, and NULL may be freed; anything else that was not allocated so is
  * InvalidArgument. */

@@ -250,7 +250,10 @@ static medleyResult_t take_memory(size_t len, bool sparse, bool huge, struct mdl
 
 static void give_back(struct mdl_segment *segment)
 {
-    munmap(segment->base, segment->len);
+    if (segment->arena)
+        mdl_arena_return(&segment->piece, segment->orphaned);
+    else
+        munmap(segment->base, segment->len);
     if (segment->fd >= 0) close(segment->fd);
     free(segment);
 }
@@ -291,6 +294,37 @@ free_record:
 medleyResult_t mdl_segment_create(size_t len, bool sparse, bool huge, struct mdl_segment **segment)
 {
     return create(len, sparse, huge, false, segment);
+}
+
+medleyResult_t mdl_segment_create_cut(size_t len, int nranks, struct mdl_segment **segment)
+{
+    struct mdl_segment *made = nranks > 1 && nranks <= MDL_ARENA_RANKS ? calloc(1, sizeof(*made)) : NULL;
+    if (!made || !mdl_arena_cut(len, &made->arena, &made->piece)) {
+        free(made);
+        return create(len, true, false, false, segment);
+    }
+    made->base = made->piece.base;
+    made->len = made->piece.len;
+    made->fd = -1;
+    made->withdrawn = true; /* it exists, but has no descriptor to give */
+    medleyResult_t result = mdl_registry_add(made, false);
+    if (result == medleySuccess)
+        *segment = made;
+    else
+        give_back(made);
+    return result;
+}
+
+int mdl_segment_memfd(uint64_t len)
+{
+    int fd = move_up(open_memfd(NULL));
+    if (fd < 0) return fd;
+    if (set_size(fd, len) != 0) {
+        close(fd);
+        return -1;
+    }
+    (void)fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    return fd;
 }
 
 medleyResult_t mdl_segment_create_private(size_t len, struct mdl_segment **segment)

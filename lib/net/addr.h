@@ -41,6 +41,8 @@ bool mdl_addr_same_host(const struct mdl_addr *a, const struct mdl_addr *b); /* 
  * what there is. */
 medleyResult_t mdl_addr_interfaces(const struct mdl_config *cfg, struct mdl_addr *list, int cap,
                                    int *count) MDL_MUST_USE;
+/* Does that leave any? Of what was so a moment ago it does not ask the kernel again. [any thread] */
+medleyResult_t mdl_addr_interfaces_check(const struct mdl_config *cfg) MDL_MUST_USE;
 
 /* The same choice from given addresses (the order within each kind is kept). For tests. */
 medleyResult_t mdl_addr_select(const struct mdl_config *cfg, const struct mdl_addr *found, int nfound,

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/eventfd.h>
 #include <unistd.h>

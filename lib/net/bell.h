@@ -15,7 +15,6 @@
 #define MDL_NET_BELL_H_
 
 #include "lib/base/status.h"
-#include <stdatomic.h>
 #include <stdint.h>
 
 enum { MDL_BELLS_SHARED = 2, MDL_BELLS_MAX = 1024 };
@@ -31,17 +30,5 @@ int mdl_bell_take(void); /* the calling thread's; again: the same one. -1: there
 int mdl_bell_fd(int bell);
 void mdl_bell_give(void); /* as often as it was taken */
 void mdl_bell_ring(int bell);
-
-/* Between "I sleep" and the last look, and between a store and the look at who sleeps. The thread sanitizer does not
- * know fences, and both sides' accesses are atomic anyway. */
-static inline void mdl_bell_fence(void)
-{
-#if defined(__SANITIZE_THREAD__)
-    static _Atomic int word;
-    atomic_fetch_add_explicit(&word, 1, memory_order_seq_cst);
-#else
-    atomic_thread_fence(memory_order_seq_cst);
-#endif
-}
 
 #endif

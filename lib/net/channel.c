@@ -51,6 +51,21 @@ void mdl_channel_use(struct mdl_channel *c, const struct mdl_channel_use *use, v
     c->ctx = ctx;
 }
 
+struct mdl_channel *mdl_channel_quiet(struct mdl_door *door, const struct mdl_addr *to, const void *connection,
+                                      const struct mdl_channel_use *use, void *ctx)
+{
+    struct mdl_trunk *t = mdl_trunk_find(door, to);
+    return t && t->ready && t == connection ? mdl_channel_open(t, use, ctx) : NULL;
+}
+
+bool mdl_channel_same_user(const struct mdl_channel *c)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+    int fd = c->trunk->watch.fd;
+    return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid();
+}
+
 bool mdl_channel_idle(const struct mdl_channel *c) { return !c->unsent; }
 int mdl_channel_unsent(const struct mdl_channel *c) { return c->unsent; }
 pid_t mdl_channel_pid(const struct mdl_channel *c) { return c->trunk->pid; }

@@ -23,6 +23,8 @@
 
 enum { MDL_CHANNEL_MAX = 96 * 1024, MDL_CHANNEL_FDS = 4 }; /* of one message */
 
+struct mdl_addr;
+struct mdl_door;
 struct mdl_channel;
 struct mdl_channel_use {
     /* One message, as it was sent. The descriptors become the receiver's. */
@@ -34,6 +36,11 @@ enum { MDL_CHANNEL_DIED = -2 };
 
 /* Both may close any channel, this one too. */
 void mdl_channel_use(struct mdl_channel *c, const struct mdl_channel_use *use, void *ctx);
+
+/* A channel that is never opened: it only tells the end of a connection that was dialed from here to `to` and that
+ * others use. NULL: it is not there, or is not `connection`. */
+struct mdl_channel *mdl_channel_quiet(struct mdl_door *door, const struct mdl_addr *to, const void *connection,
+                                      const struct mdl_channel_use *use, void *ctx);
 
 /* One message of two parts. `charge` (may be NULL) was raised by `len` by the caller and is lowered when the message
  * has left or was dropped. The descriptors stay the caller's. */
@@ -50,6 +57,7 @@ int mdl_channel_unsent(const struct mdl_channel *c); /* messages that have not *
 void mdl_channel_finish(struct mdl_channel *c);      /* nothing more will be sent: the other side sees the end */
 void mdl_channel_close(struct mdl_channel *c);       /* what was sent still leaves; no callback after it. NULL: nothing */
 pid_t mdl_channel_pid(const struct mdl_channel *c);  /* of the other process as seen here, 0: it is not */
+bool mdl_channel_same_user(const struct mdl_channel *c); /* does its process run as the same user? */
 const void *mdl_channel_connection(const struct mdl_channel *c); /* the same for all that share one, while any does */
 bool mdl_channel_watched(const struct mdl_channel *c); /* is there a pidfd of it? */
 

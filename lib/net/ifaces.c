@@ -10,15 +10,17 @@
  */
 #include "config.h"
 #include "lib/net/addr.h"
+#include "lib/base/clock.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAX_ITEMS = 64, MAX_FOUND = 256 };
+enum { MAX_ITEMS = 64, MAX_FOUND = 256, KNOWN_MS = 250 };
 
 struct item {
     bool exclude, exact, cidr;
@@ -272,6 +274,31 @@ medleyResult_t mdl_addr_interfaces(const struct mdl_config *cfg, struct mdl_addr
     if (result != medleySuccess) return result;
     for (int i = 0; i < n; i++) list[i].mbps = speed_of(list[i].ifname);
     *count = n;
+    return medleySuccess;
+}
+
+/* Under the lock: the last choice that left something, and when. */
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+    uint64_t until_ns;
+    char names[MDL_CONFIG_TEXT_BYTES], family[MDL_CONFIG_TEXT_BYTES];
+} known;
+
+medleyResult_t mdl_addr_interfaces_check(const struct mdl_config *cfg)
+{
+    struct mdl_addr list[MDL_MAX_ADDRS];
+    int n;
+    pthread_mutex_lock(&known_lock);
+    bool again = mdl_now_ns() < known.until_ns && !strcmp(known.names, cfg->socket_ifname.s) &&
+                 !strcmp(known.family, cfg->socket_family.s);
+    pthread_mutex_unlock(&known_lock);
+    if (again) return medleySuccess;
+    MDL_TRY(mdl_addr_interfaces(cfg, list, MDL_MAX_ADDRS, &n));
+    pthread_mutex_lock(&known_lock);
+    known.until_ns = mdl_now_ns() + KNOWN_MS * MDL_NS_PER_MS;
+    snprintf(known.names, sizeof(known.names), "%s", cfg->socket_ifname.s);
+    snprintf(known.family, sizeof(known.family), "%s", cfg->socket_family.s);
+    pthread_mutex_unlock(&known_lock);
     return medleySuccess;
 }
 

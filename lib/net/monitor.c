@@ -82,7 +82,8 @@ static medleyResult_t open_fds(struct mdl_reactor *r)
     r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (r->epoll_fd < 0) return mdl_system_error(errno, "the monitor's epoll descriptor cannot be made");
     r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = r};
+    /* Edges: each write wakes, and nobody has to read. */
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = r};
     if (r->wake_fd >= 0 && epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, r->wake_fd, &event) == 0) return medleySuccess;
     return mdl_system_error(errno, "the monitor's eventfd cannot be made");
 }

@@ -30,12 +30,6 @@ void mdl_reactor_wake(struct mdl_reactor *r)
     while (write(r->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) {}
 }
 
-static void drain(struct mdl_reactor *r)
-{
-    uint64_t count;
-    while (read(r->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR) {}
-}
-
 void mdl_reactor_post(struct mdl_reactor *r, struct mdl_task *task)
 {
     if (!mdl_reactor_mine(r)) return;
@@ -101,8 +95,8 @@ static void run_call(struct mdl_task *task)
     c->fn(c->arg);
     pthread_mutex_lock(&r->lock);
     c->done = true;
-    pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
+    pthread_cond_broadcast(&r->changed); /* after it, so that who wakes does not meet the lock */
 }
 
 void mdl_reactor_call(struct mdl_reactor *r, void (*fn)(void *), void *arg)
@@ -194,10 +188,7 @@ static void run_batch(struct mdl_reactor *r)
     for (r->batch_at = 0; r->batch_at < r->batch_len;) {
         struct epoll_event event = r->batch[r->batch_at++];
         struct mdl_watch *w = event.data.ptr;
-        if (w == (void *)r)
-            drain(r);
-        else if (w)
-            w->fn(w, event.events);
+        if (w && w != (void *)r) w->fn(w, event.events); /* of the eventfd nothing but the wake-up is wanted */
     }
     r->batch_at = r->batch_len = 0;
 }

@@ -375,7 +375,8 @@ static bool keep_batch(struct mdl_trunk *t, struct msghdr *msg)
     return false;
 }
 
-static ssize_t receive(struct mdl_trunk *t, bool *good)
+/* *all: it took what there was, as far as the kernel tells. */
+static ssize_t receive(struct mdl_trunk *t, bool *good, bool *all)
 {
     union {
         struct cmsghdr align;
@@ -386,6 +387,8 @@ static ssize_t receive(struct mdl_trunk *t, bool *good)
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
     ssize_t n = recvmsg(t->watch.fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     *good = n <= 0 || keep_batch(t, &msg);
+    /* Descriptors end a recvmsg before its room does. */
+    *all = n > 0 && (size_t)n < iov.iov_len && !CMSG_FIRSTHDR(&msg) && !(msg.msg_flags & MSG_CTRUNC);
     return n;
 }
 
@@ -393,12 +396,12 @@ static ssize_t receive(struct mdl_trunk *t, bool *good)
 static bool read_some(struct mdl_trunk *t, size_t *budget)
 {
     size_t need = MDL_TRUNK_HEAD;
-    bool good;
+    bool good, all;
     if (t->in_len >= t->in_room && !make_room(t, FIRST_ROOM)) {
         end_errno(t, ENOMEM);
         return false;
     }
-    ssize_t n = receive(t, &good);
+    ssize_t n = receive(t, &good, &all);
     if (n < 0 && errno == EINTR) return true;
     if (n < 0 && errno == EAGAIN) return false;
     if (n < 0) {
@@ -416,13 +419,14 @@ static bool read_some(struct mdl_trunk *t, size_t *budget)
     else
         nonsense(t);
     if (!t->ended && !make_room(t, need)) end_errno(t, ENOMEM);
-    return !t->ended && *budget;
+    return !t->ended && *budget && !all;
 }
 
 static void read_now(struct mdl_trunk *t)
 {
     size_t budget = READ_BUDGET;
     while (!t->ended && read_some(t, &budget)) {}
+    while (!t->ended && t->send_errno && budget && read_some(t, &budget)) {} /* to the very end */
     if (!t->ended && t->send_errno && budget) end_errno(t, t->send_errno);
 }
 

@@ -5,7 +5,7 @@
  *
  * A set of kernels holds one kernel for every datatype and operation. A block is `block_bytes` of partials: all of it
  * stays in registers while the sources are folded, and all sources of a block are read before the block is written, so
- * the destination may be one of the sources.
+ * a destination may be one of the sources.
  */
 #ifndef MDL_REDUCE_KERNELS_H_
 #define MDL_REDUCE_KERNELS_H_
@@ -16,7 +16,7 @@
 #include <xmmintrin.h>
 #endif
 
-enum { MDL_FOLD_SRC = 8, MDL_FOLD_OPS = 4, MDL_BLOCK_BYTES_MAX = MDL_REDUCE_PADDING };
+enum { MDL_FOLD_SRC = 8, MDL_FOLD_DST = 8, MDL_FOLD_OPS = 4, MDL_BLOCK_BYTES_MAX = MDL_REDUCE_PADDING };
 
 enum mdl_finish {
     MDL_FINISH_KEEP,
@@ -35,11 +35,13 @@ union mdl_value {
 
 struct mdl_fold {
     void *dst;
+    void *also[MDL_FOLD_DST - 1]; /* where the same results go in the same pass */
     const void *src[MDL_FOLD_SRC];
     uint32_t src_acc; /* bit k: src[k] holds partials */
+    uint32_t stream;  /* bit 0: dst is aligned to a cache line, it may be written past the caches; bit d: also[d - 1] */
     int nsrc;         /* 1 .. MDL_FOLD_SRC */
+    int nalso;        /* 0 .. MDL_FOLD_DST - 1 */
     bool dst_acc, tree;
-    bool stream; /* dst is aligned to a cache line; it may be written past the caches */
     enum mdl_finish finish;
     uint32_t divisor;
     struct mdl_divisor reciprocal; /* of divisor */

@@ -125,12 +125,17 @@ NARROW_MEMORY(e5m2, uint8_t, MDL_NARROW_E5M2)
     {                                                                                                                  \
         return f->src_acc >> k & 1 ? load_##acc(f->src[k], i) : load_##type(f->src[k], i);                             \
     }                                                                                                                  \
-    static inline void prefix##_result(const struct mdl_fold *f, size_t i, acc v)                                      \
+    static inline void prefix##_put(const struct mdl_fold *f, void *dst, size_t i, acc v)                              \
     {                                                                                                                  \
         if (f->dst_acc)                                                                                                \
-            store_##acc(f->dst, i, v);                                                                                 \
+            store_##acc(dst, i, v);                                                                                    \
         else                                                                                                           \
-            store_##type(f->dst, i, v);                                                                                \
+            store_##type(dst, i, v);                                                                                   \
+    }                                                                                                                  \
+    static inline void prefix##_result(const struct mdl_fold *f, size_t i, acc v)                                      \
+    {                                                                                                                  \
+        prefix##_put(f, f->dst, i, v);                                                                                 \
+        for (int d = 0; d < f->nalso; d++) prefix##_put(f, f->also[d], i, v);                                          \
     }                                                                                                                  \
     FOLD(prefix, type, acc, sum)                                                                                       \
     FOLD(prefix, type, acc, prod)                                                                                      \

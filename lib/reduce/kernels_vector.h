@@ -248,11 +248,7 @@ F8_STORE(e5m2, MDL_NARROW_E5M2)
     }                                                                                                                  \
     INLINE void prefix##_result(const struct mdl_fold *f, size_t i, b_##acc b)                                         \
     {                                                                                                                  \
-        b = finish_##acc(f, b);                                                                                        \
-        if (f->stream)                                                                                                 \
-            stream_##acc((char *)f->dst + i * sizeof b, b);                                                            \
-        else                                                                                                           \
-            store_##acc((char *)f->dst + i * sizeof b, b);                                                             \
+        give_##acc(f, i * sizeof b, finish_##acc(f, b));                                                               \
     }                                                                                                                  \
     FOLD_OPS(prefix, acc)
 
@@ -266,10 +262,13 @@ F8_STORE(e5m2, MDL_NARROW_E5M2)
     INLINE void prefix##_result(const struct mdl_fold *f, size_t i, b_float b)                                         \
     {                                                                                                                  \
         b = finish_float(f, b);                                                                                        \
-        if (f->dst_acc)                                                                                                \
-            store_float((char *)f->dst + i * sizeof b, b);                                                             \
-        else                                                                                                           \
-            prefix##_store((char *)f->dst + i * prefix##_bytes, b);                                                    \
+        if (f->dst_acc) {                                                                                              \
+            give_float(f, i * sizeof b, b);                                                                            \
+            return;                                                                                                    \
+        }                                                                                                              \
+        char *code = (char *)f->dst + i * prefix##_bytes;                                                              \
+        prefix##_store(code, b);                                                                                       \
+        for (int d = 0; d < f->nalso; d++) memcpy((char *)f->also[d] + i * prefix##_bytes, code, prefix##_bytes);      \
     }                                                                                                                  \
     FOLD_OPS(prefix, float)
 

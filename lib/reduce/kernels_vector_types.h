@@ -39,11 +39,22 @@ _Static_assert((int)BLOCK_BYTES <= (int)MDL_BLOCK_BYTES_MAX, "the driver pads bl
         EACH(j) memcpy(&b.v[j], (const char *)p + (size_t)j * VECTOR_BYTES, VECTOR_BYTES);                             \
         return b;                                                                                                      \
     }                                                                                                                  \
-    /* dst is aligned to a cache line */                                                                               \
-    INLINE void stream_##acc(void *p, b_##acc b) { EACH(j) STREAM((char *)p + (size_t)j * VECTOR_BYTES, b.v[j]); }     \
     INLINE void store_##acc(void *p, b_##acc b)                                                                        \
     {                                                                                                                  \
         EACH(j) memcpy((char *)p + (size_t)j * VECTOR_BYTES, &b.v[j], VECTOR_BYTES);                                   \
+    }                                                                                                                  \
+    /* stream: p is aligned to a cache line */                                                                         \
+    INLINE void put_##acc(void *p, b_##acc b, bool stream)                                                             \
+    {                                                                                                                  \
+        if (stream)                                                                                                    \
+            EACH(j) STREAM((char *)p + (size_t)j * VECTOR_BYTES, b.v[j]);                                              \
+        else                                                                                                           \
+            store_##acc(p, b);                                                                                         \
+    }                                                                                                                  \
+    INLINE void give_##acc(const struct mdl_fold *f, size_t at, b_##acc b)                                             \
+    {                                                                                                                  \
+        put_##acc((char *)f->dst + at, b, f->stream & 1);                                                              \
+        for (int d = 0; d < f->nalso; d++) put_##acc((char *)f->also[d] + at, b, f->stream >> (d + 1) & 1);            \
     }
 
 BLOCK(int8_t)

@@ -20,24 +20,30 @@
 
 static bool is_quick(const struct mdl_fold *f) { return f->nsrc > 1 && !f->src_acc && !f->dst_acc && !f->tree; }
 
-/* The block `at` bytes into the buffers, by the careful kernel. */
-static __attribute__((noinline, cold)) void careful_block(mdl_kernel *kernel, const struct mdl_fold *f, size_t at)
+/* Blocks `at` bytes into the buffers, by the careful kernel. */
+static __attribute__((noinline, cold)) void careful_block(mdl_kernel *kernel, const struct mdl_fold *f, size_t at,
+                                                          size_t blocks)
 {
     struct mdl_fold one = *f;
     for (int k = 0; k < f->nsrc; k++) one.src[k] = (const char *)f->src[k] + at;
     one.dst = (char *)f->dst + at;
-    kernel(&one, 1);
+    for (int d = 0; d < f->nalso; d++) one.also[d] = (char *)f->also[d] + at;
+    kernel(&one, blocks);
 }
 
 INLINE __m256i load256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
-/* stream: dst is aligned to a cache line, and written past the caches. */
-INLINE void put256(const struct mdl_fold *f, size_t at, __m256i v)
+/* stream: p is aligned to a vector at least. */
+INLINE void put256(void *p, __m256i v, bool stream)
 {
-    __m256i *to = (__m256i *)(void *)((char *)f->dst + at);
-    if (f->stream)
-        _mm256_stream_si256(to, v);
+    if (stream)
+        _mm256_stream_si256((__m256i *)p, v);
     else
-        _mm256_storeu_si256(to, v);
+        _mm256_storeu_si256((__m256i *)p, v);
+}
+INLINE void give256(const struct mdl_fold *f, size_t at, __m256i v)
+{
+    put256((char *)f->dst + at, v, f->stream & 1);
+    for (int d = 0; d < f->nalso; d++) put256((char *)f->also[d] + at, v, f->stream >> (d + 1) & 1);
 }
 
 INLINE const char *source(const struct mdl_fold *f, int k, size_t at) { return (const char *)f->src[k] + at; }
@@ -69,12 +75,13 @@ INLINE __m256i round_at(v_float v, int drop, __m256i one, __m256i half)
 
 /* ---- 8-bit floats; width: their bits without exponent's, so 4 for e4m3 (sign, mantissa), 3 for e5m2 ---- */
 
-enum { E4M3_WIDTH = 4, E5M2_WIDTH = 3 };
+enum { E4M3_WIDTH = 4, E5M2_WIDTH = 3, F8_DIVISOR_MOST = 1 << 16 };
 
 struct f8 {
     __m256i sign, below; /* of bytes; the largest magnitude that is nothing special */
     __m256i up8, mask, high;
     __m256i one, half, raise, high_byte, top;
+    __m256i odd, least; /* one and half, for upper halves */
 };
 
 /* special: the smallest magnitude that is, with the sign bit set. */
@@ -89,7 +96,9 @@ INLINE struct f8 f8_constants(int width, unsigned special)
                        .half = words((1u << (23 - width)) - 1),
                        .raise = halves(1u << width),
                        .high_byte = halves(0xff00u),
-                       .top = bytes(width == E4M3_WIDTH ? 0x7f : 0x7c)};
+                       .top = bytes(width == E4M3_WIDTH ? 0x7f : 0x7c),
+                       .odd = halves(1),
+                       .least = halves((1u << (7 - width)) - 1)};
 }
 
 /* Byte k of every word becomes the lane of vector k: fp32's sign, and the code `width` bits below it. Shifts are
@@ -106,12 +115,10 @@ INLINE b_float f8_take(const struct f8 *c, __m256i v, int width)
     return b;
 }
 
-/* What is beyond the largest code becomes infinity, or for e4m3 NaN, which has no sign. */
-INLINE __m256i f8_give(const struct f8 *c, b_float b, int width)
+/* Numbers of which each half lane of `even` and `odd` has the upper half, rounded to codes. What is beyond the largest
+ * code becomes infinity, or for e4m3 NaN, which has no sign. */
+INLINE __m256i f8_pack(const struct f8 *c, __m256i even, __m256i odd, int width)
 {
-    __m256i r[4];
-    EACH(j) r[j] = round_at(b.v[j], 24 - width, c->one, c->half);
-    const __m256i even = upper_halves(r[0], r[2]), odd = upper_halves(r[1], r[3]);
     const __m256i low_code = _mm256_srli_epi16(_mm256_mullo_epi16(even, c->raise), 8);
     const __m256i high_code = _mm256_and_si256(_mm256_mullo_epi16(odd, c->raise), c->high_byte);
     const __m256i code = _mm256_min_epu8(_mm256_or_si256(low_code, high_code), c->top);
@@ -121,11 +128,37 @@ INLINE __m256i f8_give(const struct f8 *c, b_float b, int width)
     return _mm256_or_si256(code, sign);
 }
 
-/* Whether something special is in a block. */
-INLINE bool f8_any(const struct f8 *c, const struct mdl_fold *f, int nsrc, size_t at)
+INLINE __m256i f8_give(const struct f8 *c, b_float b, int width)
 {
-    __m256i most = _mm256_or_si256(load256(source(f, 0, at)), c->sign);
-    for (int k = 1; k < nsrc; k++) most = _mm256_max_epu8(most, _mm256_or_si256(load256(source(f, k, at)), c->sign));
+    __m256i r[4];
+    EACH(j) r[j] = round_at(b.v[j], 24 - width, c->one, c->half);
+    return f8_pack(c, upper_halves(r[0], r[2]), upper_halves(r[1], r[3]), width);
+}
+
+INLINE __m256i e4m3_give_sum(const struct f8 *c, b_float b, int nsrc) { return f8_give(c, b, E4M3_WIDTH); }
+
+/* Of two sources all bits that count are in the upper half. If there are any below it, one source is less than 2^-5 of
+ * the other, too little to bring the sum near to where rounding changes. */
+INLINE __m256i e5m2_give_sum(const struct f8 *c, b_float b, int nsrc)
+{
+    if (nsrc > 2) return f8_give(c, b, E5M2_WIDTH);
+    __m256i r[2];
+    EACH_HALF(j)
+    {
+        const __m256i v = upper_halves((__m256i)b.v[j], (__m256i)b.v[j + 2]);
+        const __m256i odd = _mm256_and_si256(_mm256_srli_epi16(v, 8 - E5M2_WIDTH), c->odd);
+        r[j] = _mm256_add_epi16(_mm256_add_epi16(v, c->least), odd);
+    }
+    return f8_pack(c, r[0], r[1], E5M2_WIDTH);
+}
+
+/* Whether something special is in a block, or in several. */
+INLINE bool f8_any(const struct f8 *c, const struct mdl_fold *f, int nsrc, size_t at, int blocks)
+{
+    __m256i most = c->sign;
+    for (int i = 0; i < blocks; i++)
+        for (int k = 0; k < nsrc; k++)
+            most = _mm256_max_epu8(most, _mm256_or_si256(load256(source(f, k, at + 32 * (size_t)i)), c->sign));
     const __m256i over = _mm256_subs_epu8(most, c->below);
     return !_mm256_testz_si256(over, over);
 }
@@ -137,7 +170,24 @@ INLINE __m256i f8_order(__m256i v, __m256i magnitude)
     return _mm256_xor_si256(v, _mm256_and_si256(negative, magnitude));
 }
 
-/* Multiplied unscaled, as the careful kernels do. Scaling it again may round once too often, then nothing is given. */
+/* Averages: what a scaled sum is multiplied with. Multiplied unscaled, as the careful kernels do, and scaled again it
+ * may be rounded once too often: see is_plain_average and type##_scaled. */
+enum f8_finish { F8_KEEP, F8_PLAIN, F8_CHECKED };
+
+/* May scaled sums simply be multiplied with 1 / divisor? Numbers that are scaled too small for all their bits lose
+ * those below 2^-20 of the least code. What is no half of it is further from that, as the divisor is small; so this
+ * matters only if a half would be hit, but the unscaled product misses it by its own rounding. There are 8 such halves.
+ */
+static bool is_plain_average(const struct mdl_fold *f)
+{
+    const int d = (int)(1 / f->scale.f32 + 0.5f);
+    if (d < 1 || d > F8_DIVISOR_MOST || 1.0f / (float)d != f->scale.f32) return false;
+    for (int half = 1; d % 2 == 0 && half < 16; half += 2)
+        if ((float)(d / 2 * half) * f->scale.f32 != 0.5f * (float)half) return false;
+    return true;
+}
+
+/* Gives nothing if a rounding was too much. */
 #define F8_SCALED(type, unit)                                                                                          \
     INLINE bool type##_scaled(const struct mdl_fold *f, b_float *b)                                                    \
     {                                                                                                                  \
@@ -153,32 +203,48 @@ INLINE __m256i f8_order(__m256i v, __m256i magnitude)
     }
 
 #define F8_SUM(type, width, special)                                                                                   \
-    INLINE void type##_sum_blocks(const struct mdl_fold *f, int nsrc, bool scaled, size_t blocks)                      \
+    INLINE void type##_sum_block(const struct f8 *c, const struct mdl_fold *f, int nsrc, enum f8_finish how,           \
+                                 size_t at)                                                                            \
+    {                                                                                                                  \
+        b_float a = f8_take(c, load256(source(f, 0, at)), width);                                                      \
+        for (int k = 1; k < nsrc; k++) {                                                                               \
+            const b_float b = f8_take(c, load256(source(f, k, at)), width);                                            \
+            EACH(j) a.v[j] += b.v[j];                                                                                  \
+        }                                                                                                              \
+        if (how == F8_PLAIN) EACH(j) a.v[j] *= f->scale.f32;                                                           \
+        if (how == F8_CHECKED && !type##_scaled(f, &a))                                                                \
+            careful_block(type##_sum, f, at, 1);                                                                       \
+        else                                                                                                           \
+            give256(f, at, how == F8_KEEP ? type##_give_sum(c, a, nsrc) : f8_give(c, a, width));                       \
+    }                                                                                                                  \
+    INLINE void type##_sum_blocks(const struct mdl_fold *f, int nsrc, enum f8_finish how, size_t blocks)               \
     {                                                                                                                  \
         const struct f8 c = f8_constants(width, special);                                                              \
-        for (size_t i = 0, at = 0; i < blocks; i++, at += 32) {                                                        \
-            if (__builtin_expect(f8_any(&c, f, nsrc, at), 0)) {                                                        \
-                careful_block(type##_sum, f, at);                                                                      \
+        size_t at = 0;                                                                                                 \
+        for (; at + 32 < 32 * blocks; at += 64) {                                                                      \
+            if (__builtin_expect(f8_any(&c, f, nsrc, at, 2), 0)) {                                                     \
+                careful_block(type##_sum, f, at, 2);                                                                   \
                 continue;                                                                                              \
             }                                                                                                          \
-            b_float a = f8_take(&c, load256(source(f, 0, at)), width);                                                 \
-            for (int k = 1; k < nsrc; k++) {                                                                           \
-                const b_float b = f8_take(&c, load256(source(f, k, at)), width);                                       \
-                EACH(j) a.v[j] += b.v[j];                                                                              \
-            }                                                                                                          \
-            if (scaled && !type##_scaled(f, &a))                                                                       \
-                careful_block(type##_sum, f, at);                                                                      \
-            else                                                                                                       \
-                put256(f, at, f8_give(&c, a, width));                                                                  \
+            type##_sum_block(&c, f, nsrc, how, at);                                                                    \
+            type##_sum_block(&c, f, nsrc, how, at + 32);                                                               \
         }                                                                                                              \
+        if (at == 32 * blocks) return;                                                                                 \
+        if (f8_any(&c, f, nsrc, at, 1))                                                                                \
+            careful_block(type##_sum, f, at, 1);                                                                       \
+        else                                                                                                           \
+            type##_sum_block(&c, f, nsrc, how, at);                                                                    \
     }                                                                                                                  \
     static void type##_quick_sum(const struct mdl_fold *fold, size_t blocks)                                           \
     {                                                                                                                  \
         const struct mdl_fold f = *fold;                                                                               \
         if (!is_quick(&f)) return type##_sum(&f, blocks);                                                              \
-        if (f.finish == MDL_FINISH_SCALE) return type##_sum_blocks(&f, f.nsrc, true, blocks);                          \
-        if (f.nsrc == 2) return type##_sum_blocks(&f, 2, false, blocks);                                               \
-        type##_sum_blocks(&f, f.nsrc, false, blocks);                                                                  \
+        const bool keep = f.finish == MDL_FINISH_KEEP, plain = keep || is_plain_average(&f);                           \
+        if (!plain) return type##_sum_blocks(&f, f.nsrc, F8_CHECKED, blocks);                                          \
+        if (keep && f.nsrc == 2) return type##_sum_blocks(&f, 2, F8_KEEP, blocks);                                     \
+        if (keep) return type##_sum_blocks(&f, f.nsrc, F8_KEEP, blocks);                                               \
+        if (f.nsrc == 2) return type##_sum_blocks(&f, 2, F8_PLAIN, blocks);                                            \
+        type##_sum_blocks(&f, f.nsrc, F8_PLAIN, blocks);                                                               \
     }
 
 #define F8_PROD(type, width, unit, special)                                                                            \
@@ -188,14 +254,14 @@ INLINE __m256i f8_order(__m256i v, __m256i magnitude)
         if (!is_quick(&f) || f.nsrc > 2 || f.finish != MDL_FINISH_KEEP) return type##_prod(&f, blocks);                \
         const struct f8 c = f8_constants(width, special);                                                              \
         for (size_t i = 0, at = 0; i < blocks; i++, at += 32) {                                                        \
-            if (__builtin_expect(f8_any(&c, &f, 2, at), 0)) {                                                          \
-                careful_block(type##_prod, &f, at);                                                                    \
+            if (__builtin_expect(f8_any(&c, &f, 2, at, 1), 0)) {                                                       \
+                careful_block(type##_prod, &f, at, 1);                                                                 \
                 continue;                                                                                              \
             }                                                                                                          \
             b_float a = f8_take(&c, load256(source(&f, 0, at)), width);                                                \
             const b_float b = f8_take(&c, load256(source(&f, 1, at)), width);                                          \
             EACH(j) a.v[j] = (a.v[j] * (unit)) * b.v[j];                                                               \
-            put256(&f, at, f8_give(&c, a, width));                                                                     \
+            give256(&f, at, f8_give(&c, a, width));                                                                    \
         }                                                                                                              \
     }
 
@@ -208,14 +274,14 @@ INLINE __m256i f8_order(__m256i v, __m256i magnitude)
         const struct f8 c = f8_constants(E4M3_WIDTH, nan);                                                             \
         const __m256i magnitude = bytes(0x7f);                                                                         \
         for (size_t i = 0, at = 0; i < blocks; i++, at += 32) {                                                        \
-            if (__builtin_expect(f8_any(&c, &f, f.nsrc, at), 0)) {                                                     \
-                careful_block(type##_##op, &f, at);                                                                    \
+            if (__builtin_expect(f8_any(&c, &f, f.nsrc, at, 1), 0)) {                                                  \
+                careful_block(type##_##op, &f, at, 1);                                                                 \
                 continue;                                                                                              \
             }                                                                                                          \
             __m256i a = f8_order(load256(source(&f, 0, at)), magnitude);                                               \
             for (int k = 1; k < f.nsrc; k++)                                                                           \
                 a = _mm256_##op##_epi8(a, f8_order(load256(source(&f, k, at)), magnitude));                            \
-            put256(&f, at, f8_order(a, magnitude));                                                                    \
+            give256(&f, at, f8_order(a, magnitude));                                                                   \
         }                                                                                                              \
     }
 
@@ -256,7 +322,7 @@ INLINE void bf16_give(const struct f16 *c, const struct mdl_fold *f, size_t at, 
 {
     __m256i r[4];
     EACH(j) r[j] = round_at(b.v[j], 16, c->one, c->half);
-    for (int j = 0; j < 2; j++) put256(f, at + 32 * (size_t)j, upper_halves(r[2 * j], r[2 * j + 1]));
+    for (int j = 0; j < 2; j++) give256(f, at + 32 * (size_t)j, upper_halves(r[2 * j], r[2 * j + 1]));
 }
 
 INLINE b_float f16_take(const struct f16 *c, const char *p) { return f16_load(p); }
@@ -265,7 +331,7 @@ INLINE void f16_give(const struct f16 *c, const struct mdl_fold *f, size_t at, b
     for (int j = 0; j < 2; j++) {
         const __m128i low = _mm256_cvtps_ph(b.v[2 * j], _MM_FROUND_TO_NEAREST_INT);
         const __m128i high = _mm256_cvtps_ph(b.v[2 * j + 1], _MM_FROUND_TO_NEAREST_INT);
-        put256(f, at + 32 * (size_t)j, _mm256_set_m128i(high, low));
+        give256(f, at + 32 * (size_t)j, _mm256_set_m128i(high, low));
     }
 }
 
@@ -295,7 +361,7 @@ INLINE __m256i f16_most(__m256i most, __m256i v, __m256i mask)
             }                                                                                                          \
             if (f->finish == MDL_FINISH_SCALE) EACH(j) a.v[j] *= f->scale.f32;                                         \
             if (__builtin_expect(has_nan(a), 0))                                                                       \
-                careful_block(type##_##op, f, at);                                                                     \
+                careful_block(type##_##op, f, at, 1);                                                                  \
             else                                                                                                       \
                 type##_give(&c, f, at, a);                                                                             \
         }                                                                                                              \
@@ -326,11 +392,11 @@ INLINE __m256i f16_most(__m256i most, __m256i v, __m256i mask)
                 b = _mm256_##op##_epi16(b, f16_order(d));                                                              \
             }                                                                                                          \
             if (__builtin_expect(_mm256_movemask_epi8(_mm256_cmpgt_epi16(most, largest)), 0)) {                        \
-                careful_block(type##_##op, &f, at);                                                                    \
+                careful_block(type##_##op, &f, at, 1);                                                                 \
                 continue;                                                                                              \
             }                                                                                                          \
-            put256(&f, at, f16_order(a));                                                                              \
-            put256(&f, at + 32, f16_order(b));                                                                         \
+            give256(&f, at, f16_order(a));                                                                             \
+            give256(&f, at + 32, f16_order(b));                                                                        \
         }                                                                                                              \
     }
 

@@ -6,6 +6,9 @@
  * sources are folded in groups, tile by tile, so that the partials between the groups stay in the first-level cache and
  * memory is still read and written once: the left fold carries one tile of partials from group to group; the tree folds
  * each group to a tile of its own and then folds these tiles, which is the same tree because a group is a power of two.
+ *
+ * A kernel stores to up to MDL_FOLD_DST destinations. What is more, or cannot be streamed in step with the others, is
+ * copied from the first destination, tile by tile, out of the cache.
  */
 #include "config.h"
 
@@ -15,7 +18,8 @@
 #include <string.h>
 
 enum {
-    TILE_BYTES = 4096, /* of partials */
+    TILE_BYTES = 4096,        /* of partials */
+    RESULT_BYTES = 64 * 1024, /* of results that are copied further */
     GROUPS = (MDL_REDUCE_MAX_SRC + MDL_FOLD_SRC - 1) / MDL_FOLD_SRC,
 };
 
@@ -45,11 +49,21 @@ static size_t src_size(const struct pass *p, const struct mdl_fold *f, int k)
 
 static size_t dst_size(const struct pass *p, const struct mdl_fold *f) { return f->dst_acc ? p->acc_size : p->size; }
 
+/* `f` from element `first` on; its sources stay where they are. */
+static struct mdl_fold fold_from(const struct pass *p, const struct mdl_fold *f, size_t first)
+{
+    struct mdl_fold from = *f;
+    from.dst = (char *)f->dst + first * dst_size(p, f);
+    for (int d = 0; d < f->nalso; d++) from.also[d] = (char *)f->also[d] + first * dst_size(p, f);
+    return from;
+}
+
 /* Folds `count` elements, fewer than a block, that start `first` elements into the buffers. */
 static void fold_rest(const struct pass *p, const struct mdl_fold *f, size_t first, size_t count)
 {
     unsigned char in[MDL_FOLD_SRC][MDL_BLOCK_BYTES_MAX], out[MDL_BLOCK_BYTES_MAX];
     struct mdl_fold rest = *f;
+    const size_t bytes = count * dst_size(p, f), at = first * dst_size(p, f);
     for (int k = 0; k < f->nsrc; k++) {
         const size_t size = src_size(p, f, k);
         rest.src[k] = (const char *)f->src[k] + first * size;
@@ -59,9 +73,11 @@ static void fold_rest(const struct pass *p, const struct mdl_fold *f, size_t fir
         rest.src[k] = in[k];
     }
     rest.dst = out;
-    rest.stream = false;
+    rest.nalso = 0;
+    rest.stream = 0;
     p->kernel(&rest, 1);
-    memcpy((char *)f->dst + first * dst_size(p, f), out, count * dst_size(p, f));
+    memcpy((char *)f->dst + at, out, bytes);
+    for (int d = 0; d < f->nalso; d++) memcpy((char *)f->also[d] + at, out, bytes);
 }
 
 static void fold(const struct pass *p, const struct mdl_fold *f, size_t count)
@@ -130,8 +146,7 @@ static void fold_many(const struct pass *p, const struct mdl_fold *f, const stru
     const size_t step = TILE_BYTES / p->acc_size;
     for (size_t first = 0; first < count; first += step) {
         const size_t n = count - first < step ? count - first : step;
-        struct mdl_fold last = *f;
-        last.dst = (char *)f->dst + first * dst_size(p, f);
+        struct mdl_fold last = fold_from(p, f, first);
         if (f->tree)
             tile_tree(p, m, from + first, n, tiles, &last);
         else
@@ -151,16 +166,18 @@ static void fold_all(const struct pass *p, const struct mdl_fold *f, const struc
     fold(p, &all, count);
 }
 
-/* What stands before the destination's first whole cache line is written in the ordinary way. */
-static void fold_streamed(const struct pass *p, const struct mdl_fold *f, const struct many *m, size_t count)
+/* What stands before the first whole cache line of the destinations `stream` is written in the ordinary way. They all
+ * begin at the same place of a line. */
+static void fold_streamed(const struct pass *p, const struct mdl_fold *f, const struct many *m, uint64_t stream,
+                          size_t count)
 {
-    const size_t size = dst_size(p, f),
-                 to_line = (MDL_STREAM_LINE - (uintptr_t)f->dst % MDL_STREAM_LINE) % MDL_STREAM_LINE;
-    const size_t head = to_line / size < count ? to_line / size : count;
-    struct mdl_fold rest = *f;
+    const int one = __builtin_ctzll(stream);
+    const uintptr_t at = (uintptr_t)(one ? f->also[one - 1] : f->dst);
+    const size_t to_line = (MDL_STREAM_LINE - at % MDL_STREAM_LINE) % MDL_STREAM_LINE / dst_size(p, f);
+    const size_t head = to_line < count ? to_line : count;
+    struct mdl_fold rest = fold_from(p, f, head);
     if (head) fold_all(p, f, m, 0, head);
-    rest.dst = (char *)f->dst + head * size;
-    rest.stream = true;
+    rest.stream = (uint32_t)stream;
     if (head < count) fold_all(p, &rest, m, head, count - head);
     mdl_stream_fence();
 }
@@ -189,11 +206,12 @@ static void reduce_short(const struct mdl_reduce *r, const struct pass *p, void 
     unsigned char out[MDL_BLOCK_BYTES_MAX];
     struct mdl_fold f;
     f.dst = out;
+    f.nalso = 0;
     f.dst_acc = r->dst_acc;
     f.tree = r->tree && nsrc > 2;
     f.src_acc = (uint32_t)src_acc;
     f.nsrc = nsrc;
-    f.stream = false;
+    f.stream = 0;
     f.finish = MDL_FINISH_KEEP;
     for (int k = 0; k < nsrc; k++) f.src[k] = srcs[k];
     const uint64_t mode = mdl_fpmode_enter();
@@ -201,6 +219,33 @@ static void reduce_short(const struct mdl_reduce *r, const struct pass *p, void 
     p->kernel(&f, 1);
     mdl_fpmode_leave(mode);
     memcpy(dst, out, count * (r->dst_acc ? p->acc_size : p->size));
+}
+
+/* Bits of nsrc sources that move unchanged. */
+static bool is_copy(const struct mdl_reduce *r, const struct pass *p, uint64_t src_acc, int nsrc)
+{
+    return nsrc == 1 && r->finalize == MDL_FINAL_NONE && (p->size == p->acc_size || (src_acc & 1) == r->dst_acc);
+}
+
+/* Not to itself. */
+static void copy_to(void *dst, const void *src, size_t bytes, bool stream)
+{
+    if (dst != src) (stream ? mdl_copy_stream : mdl_copy)(dst, src, bytes);
+}
+
+/* To as many destinations as a kernel takes. */
+static void reduce_pass(const struct mdl_reduce *r, const struct pass *p, void *const *dsts, int ndst,
+                        const struct many *m, size_t count)
+{
+    struct mdl_fold f = {.dst = dsts[0], .nalso = ndst - 1, .dst_acc = r->dst_acc, .tree = r->tree && m->nsrc > 2};
+    const uint64_t stream = r->stream & (((uint64_t)1 << ndst) - 1), mode = mdl_fpmode_enter();
+    for (int d = 1; d < ndst; d++) f.also[d - 1] = dsts[d];
+    if (r->finalize == MDL_FINAL_AVG) set_average(r->dtype, r->divisor, &f);
+    if (stream)
+        fold_streamed(p, &f, m, stream, count);
+    else
+        fold_all(p, &f, m, 0, count);
+    mdl_fpmode_leave(mode);
 }
 
 void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, uint64_t src_acc, int nsrc,
@@ -211,23 +256,70 @@ void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, 
         reduce_short(r, &p, dst, srcs, src_acc, nsrc, count);
         return;
     }
-    struct mdl_fold f = {.dst = dst, .dst_acc = r->dst_acc, .tree = r->tree && nsrc > 2};
     const struct many m = {srcs, src_acc, nsrc};
     if (count == 0) return;
-    if (nsrc == 1 && r->finalize == MDL_FINAL_NONE && (p.size == p.acc_size || (src_acc & 1) == r->dst_acc)) {
-        if (r->stream && dst != srcs[0])
-            mdl_copy_stream(dst, srcs[0], count * dst_size(&p, &f));
-        else
-            memmove(dst, srcs[0], count * dst_size(&p, &f));
+    if (is_copy(r, &p, src_acc, nsrc))
+        copy_to(dst, srcs[0], count * (r->dst_acc ? p.acc_size : p.size), r->stream & 1);
+    else
+        reduce_pass(r, &p, &dst, 1, &m, count);
+}
+
+/* ---- several destinations ---- */
+
+/* Can one pass of a kernel write them all? */
+static bool is_level(uint64_t stream, void *const *dsts, int ndst)
+{
+    uintptr_t first = 0;
+    if (ndst > MDL_FOLD_DST) return false;
+    for (int d = 0; d < ndst; d++) {
+        if (!(stream >> d & 1)) continue;
+        if (first && ((uintptr_t)dsts[d] - first) % MDL_STREAM_LINE) return false;
+        first = (uintptr_t)dsts[d];
+    }
+    return true;
+}
+
+static void copy_to_all(const struct mdl_reduce *r, void *const *dsts, int ndst, int from, const char *src, size_t at,
+                        size_t bytes)
+{
+    for (int d = from; d < ndst; d++) {
+        const bool stream = d < 64 && r->stream >> d & 1;
+        copy_to((char *)dsts[d] + at, src, bytes, stream);
+    }
+}
+
+/* Results of the first destination go on while they are in the cache; so it is not written past that. */
+static void reduce_tiles(const struct mdl_reduce *r, const struct pass *p, void *const *dsts, int ndst,
+                         const struct many *m, size_t count)
+{
+    const size_t size = r->dst_acc ? p->acc_size : p->size, step = RESULT_BYTES / size;
+    const void *srcs[MDL_REDUCE_MAX_SRC];
+    struct mdl_reduce first = *r;
+    first.stream = 0;
+    for (size_t at = 0; at < count; at += step) {
+        const size_t n = count - at < step ? count - at : step;
+        char *result = (char *)dsts[0] + at * size;
+        for (int k = 0; k < m->nsrc; k++)
+            srcs[k] = (const char *)m->srcs[k] + at * (m->src_acc >> k & 1 ? p->acc_size : p->size);
+        mdl_reduce(&first, result, srcs, m->src_acc, m->nsrc, n);
+        copy_to_all(r, dsts, ndst, 1, result, at * size, n * size);
+    }
+}
+
+void mdl_reduce_to(const struct mdl_reduce *r, void *const *dsts, int ndst, const void *const *srcs, uint64_t src_acc,
+                   int nsrc, size_t count)
+{
+    if (ndst == 1) {
+        mdl_reduce(r, dsts[0], srcs, src_acc, nsrc, count);
         return;
     }
-    const uint64_t mode = mdl_fpmode_enter();
-    if (r->finalize == MDL_FINAL_AVG) set_average(r->dtype, r->divisor, &f);
-    if (r->stream)
-        fold_streamed(&p, &f, &m, count);
+    const struct pass p = pass_of(r->dtype, r->op, r->padded);
+    const struct many m = {srcs, src_acc, nsrc};
+    if (count == 0) return;
+    if (is_level(r->stream, dsts, ndst) && !is_copy(r, &p, src_acc, nsrc))
+        reduce_pass(r, &p, dsts, ndst, &m, count);
     else
-        fold_all(&p, &f, &m, 0, count);
-    mdl_fpmode_leave(mode);
+        reduce_tiles(r, &p, dsts, ndst, &m, count);
 }
 
 void mdl_premul(medleyDataType_t dtype, void *dst_acc, const void *src, const void *scalar, size_t count)

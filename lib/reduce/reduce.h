@@ -24,7 +24,7 @@
 #include <medley.h>
 #include <stdbool.h>
 
-enum { MDL_REDUCE_MAX_SRC = 64, MDL_REDUCE_PADDING = 256 };
+enum { MDL_REDUCE_MAX_SRC = 64, MDL_REDUCE_MAX_DST = 65, MDL_REDUCE_PADDING = 256 };
 
 enum mdl_finalize {
     MDL_FINAL_NONE, /* leave the folded value */
@@ -38,8 +38,9 @@ struct mdl_reduce {
     bool dst_acc;     /* dst is in the acc type */
     bool padded;      /* sources may be read, and what is there ignored, MDL_REDUCE_PADDING bytes beyond their ends: for
                          few elements this saves copies */
-    bool stream;      /* write dst past the caches (non-temporal stores), for destinations that nobody reads before they
-                         would have left the caches anyway; complete for other threads when the call returns */
+    uint64_t stream;  /* bit d: write destination d past the caches (non-temporal stores), for destinations that nobody
+                         reads before they would have left the caches anyway; complete for other threads when the call
+                         returns */
     enum mdl_finalize finalize;
     uint32_t divisor; /* for MDL_FINAL_AVG: >= 1 */
 };
@@ -56,6 +57,12 @@ const char *mdl_op_name(medleyRedOp_t op);          /* sum prod max min avg */
  * Never fails, never allocates, never blocks; any thread. */
 void mdl_reduce(const struct mdl_reduce *r, void *dst, const void *const *srcs, uint64_t src_acc, int nsrc,
                 size_t count);
+
+/* The same result to ndst destinations (1 .. MDL_REDUCE_MAX_DST) of one kind, which do not overlap each other: in the
+ * same pass if they are few and those to be written past the caches begin at the same place of a cache line, else tile
+ * by tile. */
+void mdl_reduce_to(const struct mdl_reduce *r, void *const *dsts, int ndst, const void *const *srcs, uint64_t src_acc,
+                   int nsrc, size_t count);
 
 /* dst (acc type) = to_acc(src) * scalar, for PreMulSum: `scalar` points to one value of `dtype`; integers wrap. */
 void mdl_premul(medleyDataType_t dtype, void *dst_acc, const void *src, const void *scalar, size_t count);

@@ -5,6 +5,7 @@
 #include "lib/topo/cache.h"
 
 #include <stdio.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #define UNKNOWN_BYTES ((size_t)32 << 20)
@@ -23,7 +24,7 @@ static size_t read_level(int index)
     return unit == 'M' ? n << 20 : unit == 'K' ? n << 10 : n;
 }
 
-size_t mdl_cache_bytes(void)
+static size_t look(void)
 {
     size_t most = 0;
     long known;
@@ -35,4 +36,15 @@ size_t mdl_cache_bytes(void)
     if (most) return most;
     known = sysconf(_SC_LEVEL3_CACHE_SIZE);
     return known > 0 ? (size_t)known : UNKNOWN_BYTES;
+}
+
+size_t mdl_cache_bytes(void)
+{
+    static atomic_size_t known; /* relaxed: a number that everybody finds anew is the same */
+    size_t bytes = atomic_load_explicit(&known, memory_order_relaxed);
+
+    if (bytes) return bytes;
+    bytes = look();
+    atomic_store_explicit(&known, bytes, memory_order_relaxed);
+    return bytes;
 }

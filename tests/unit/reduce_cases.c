@@ -419,10 +419,86 @@ int case_stream(void)
     uint64_t seed = 13;
     for (int i = 0; i < 1500; i++) {
         struct call c = random_call(&seed);
-        c.r.stream = true;
+        c.r.stream = 1;
         c.count = pick(&seed, 3) ? c.count : c.count + 1000 + pick(&seed, 5000);
         if (pick(&seed, 4) == 0) c.in_place = 0, c.src_acc = (c.src_acc & ~(uint64_t)1) | c.r.dst_acc;
         bad += check_call(&c, &seed);
+    }
+    return bad;
+}
+
+/* ---- several destinations ---- */
+
+enum { LINE = 64 };
+
+struct several {
+    int ndst, in_place; /* this destination is a source; -1: none */
+    void *dsts[MDL_REDUCE_MAX_DST];
+    unsigned char *memory[MDL_REDUCE_MAX_DST];
+    size_t bytes;
+};
+
+/* level: all begin at the same place of a cache line. */
+static void make_several(const struct call *c, const struct buffers *b, bool level, uint64_t *seed, struct several *s)
+{
+    const size_t size = size_of(c, c->r.dst_acc), shift = pick(seed, LINE / size) * size;
+    s->bytes = c->count * size;
+    s->in_place = -1;
+    for (int d = 0; d < s->ndst; d++) {
+        const size_t all = (GUARD + LINE + s->bytes + GUARD + LINE - 1) / LINE * LINE;
+        const size_t at = GUARD + (level ? shift : pick(seed, LINE / size) * size);
+        s->memory[d] = aligned_alloc(LINE, all);
+        if (!s->memory[d]) abort();
+        memset(s->memory[d], 0xa5, all);
+        s->dsts[d] = s->memory[d] + at;
+    }
+    const int source = (int)pick(seed, (uint64_t)c->nsrc);
+    if (pick(seed, 2) || src_is_acc(c, source) != c->r.dst_acc) return;
+    s->in_place = (int)pick(seed, (uint64_t)s->ndst);
+    s->dsts[s->in_place] = b->srcs[source];
+}
+
+static int check_several(struct call *c, struct several *s, bool level, uint64_t *seed)
+{
+    struct buffers b;
+    int bad = 0;
+    c->r.padded = is_padded(c);
+    make_buffers(c, seed, &b);
+    make_several(c, &b, level, seed, s);
+    struct mdl_reduce alone = c->r;
+    alone.stream = 0;
+    mdl_reduce(&alone, b.dst, (const void *const *)b.srcs, c->src_acc, c->nsrc, c->count);
+    mdl_reduce_to(&c->r, s->dsts, s->ndst, (const void *const *)b.srcs, c->src_acc, c->nsrc, c->count);
+    for (int d = 0; d < s->ndst; d++) {
+        const unsigned char *dst = s->dsts[d];
+        int wrong = s->bytes && memcmp(dst, b.dst, s->bytes) != 0;
+        for (int i = 1; i <= GUARD && d != s->in_place; i++) wrong += dst[-i] != 0xa5;
+        for (int i = 0; i < GUARD && d != s->in_place; i++) wrong += dst[s->bytes + (size_t)i] != 0xa5;
+        if (wrong && printed++ < MAX_PRINTED)
+            printf("%s: destination %d of %d is wrong: %s %s of %d sources, %zu elements, stream %#" PRIx64
+                   ", in place %d\n",
+                   mdl_reduce_selected(), d, s->ndst, mdl_dtype_name(c->r.dtype), mdl_op_name(c->r.op), c->nsrc,
+                   c->count, c->r.stream, s->in_place);
+        bad += wrong;
+        free(s->memory[d]);
+    }
+    free_buffers(c, &b);
+    return bad;
+}
+
+/* What one destination gets is checked by the other cases: all must get the same, and nothing around them change. */
+int case_several(void)
+{
+    static struct several s;
+    int bad = 0;
+    uint64_t seed = 14;
+    for (int i = 0; i < 2400; i++) {
+        struct call c = random_call(&seed);
+        s.ndst = 1 + (int)(pick(&seed, 8) ? pick(&seed, 10) : pick(&seed, MDL_REDUCE_MAX_DST));
+        c.r.stream = pick(&seed, 3) == 0 ? 0 : pick(&seed, 2) ? UINT64_MAX : oracle_random(medleyUint64, false, &seed);
+        c.finite = is_narrow(c.r.dtype) && !c.src_acc && pick(&seed, 2);
+        if (pick(&seed, 50) == 0) c.nsrc = 1 + c.nsrc % 3, c.count = 20000 + pick(&seed, 60000);
+        bad += check_several(&c, &s, pick(&seed, 4) != 0, &seed);
     }
     return bad;
 }
@@ -472,6 +548,54 @@ int case_average(void)
                 .in_place = -1};
             bad += check_call(&c, &seed);
         }
+    return bad;
+}
+
+/* What the selected kernels give must be what the scalar ones do, which the oracle has checked. */
+static int check_average8(medleyDataType_t dtype, uint32_t divisor, int nsrc, const void *const *srcs, size_t count,
+                          uint8_t *got, uint8_t *want)
+{
+    const struct mdl_reduce r = {.dtype = dtype, .op = medleyAvg, .finalize = MDL_FINAL_AVG, .divisor = divisor};
+    const char *name = mdl_reduce_selected();
+    int bad = 0;
+    mdl_reduce(&r, got, srcs, 0, nsrc, count);
+    bad += mdl_reduce_select("scalar") != medleySuccess;
+    mdl_reduce(&r, want, srcs, 0, nsrc, count);
+    bad += mdl_reduce_select(name) != medleySuccess;
+    for (size_t i = 0; i < count; i++) {
+        if (got[i] == want[i]) continue;
+        if (printed++ < MAX_PRINTED)
+            printf("%s: average of %d %s by %u: element %zu is %#x, should be %#x\n", name, nsrc, mdl_dtype_name(dtype),
+                   divisor, i, got[i], want[i]);
+        bad++;
+    }
+    return bad;
+}
+
+int case_average8(void)
+{
+    static const uint32_t large[] = {254,  255,  256,   258,   510,   768,   1000,   1022,    4098,
+                                     4096, 7000, 65534, 65535, 65536, 65538, 100000, 1000000, 0xfffffffe};
+    int bad = 0;
+    uint64_t seed = 15, *a = must_alloc(0x10000 * sizeof *a), *b = must_alloc(0x10000 * sizeof *b);
+    uint8_t *memory = must_alloc(5 * 0x10000), *src[3] = {memory, memory + 0x10000, memory + 0x20000};
+    for (int t = 0; t < medleyNumTypes; t++) {
+        const medleyDataType_t dtype = (medleyDataType_t)t;
+        if (!is_narrow(dtype) || mdl_dtype_size(dtype) != 1) continue;
+        const size_t count = finite_pairs(dtype, a, b);
+        for (size_t i = 0; i < count; i++) {
+            src[0][i] = (uint8_t)a[i], src[1][i] = (uint8_t)b[i];
+            do src[2][i] = (uint8_t)oracle_random(dtype, false, &seed);
+            while (!is_finite(dtype, src[2][i]));
+        }
+        for (uint32_t i = 1; i < 140 + sizeof large / sizeof *large; i++)
+            for (int nsrc = 2; nsrc < 4; nsrc++)
+                bad += check_average8(dtype, i < 140 ? i : large[i - 140], nsrc, (const void *const *)src, count,
+                                      memory + 0x30000, memory + 0x40000);
+    }
+    free(a);
+    free(b);
+    free(memory);
     return bad;
 }
 
@@ -556,6 +680,7 @@ const struct reduce_case_row reduce_cases[] = {
     {"names", case_names},     {"widen", case_widen},   {"narrow", case_narrow},     {"bytes", case_bytes},
     {"words", case_words},     {"shapes", case_shapes}, {"in place", case_in_place}, {"copy", case_copy},
     {"average", case_average}, {"premul", case_premul}, {"mode", case_mode},         {"large", case_large},
-    {"finite", case_finite},   {"stream", case_stream},
+    {"finite", case_finite},   {"stream", case_stream}, {"several", case_several},   {"average8", case_average8},
+
 };
 const int reduce_cases_count = sizeof reduce_cases / sizeof *reduce_cases;

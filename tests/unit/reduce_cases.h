@@ -16,11 +16,13 @@ int case_narrow(void);      /* fp32 to every narrow type: halves of all codes an
 int case_bytes(void);       /* every pair of 8-bit elements, every operation */
 int case_finite(void);      /* without infinities and NaNs: every pair of 8-bit floats, up to 9 sources */
 int case_stream(void);      /* past the caches: shapes again */
+int case_several(void);     /* to several destinations */
 int case_words(void);       /* a large sample of pairs of the other types */
 int case_shapes(void);      /* sources, partials, trees, averages, odd counts, odd addresses */
 int case_in_place(void);    /* the destination is one of the sources */
 int case_copy(void);        /* one source of the same type: bits unchanged, NaNs too */
 int case_average(void);     /* divisors from 1 to 2^32 - 1, every sign */
+int case_average8(void);    /* every pair of 8-bit floats, many divisors */
 int case_premul(void);      /* every type; scalars of every kind */
 int case_mode(void);        /* a thread that flushes denormals or rounds otherwise */
 int case_large(void);       /* many tiles; more sources than a kernel takes */

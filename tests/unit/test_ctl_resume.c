@@ -38,16 +38,18 @@ static void on_message(void *ctx, int src, const uint8_t *payload, size_t len)
     atomic_fetch_add_explicit(&taken, 1, memory_order_release);
 }
 
-static void plane_open(void)
+static void plane_open_of(int nranks)
 {
     struct mdl_secret secret = {{1}};
     ck_assert_int_eq(mdl_log_set_callback(drop_log, medleyLogNone, NULL), medleySuccess);
     world_config(&self.cfg);
     self.args = (struct mdl_boot_args){
-        .config = &self.cfg, .rank = SELF, .nranks = NRANKS, .on_fault = world_on_fault, .ctx = &self};
+        .config = &self.cfg, .rank = SELF, .nranks = nranks, .on_fault = world_on_fault, .ctx = &self};
     ck_assert_int_eq(mdl_ctl_create(&self.args, &self.cfg, &secret, 1, &ctl), medleySuccess);
     mdl_ctl_handle(ctl, TYPE, on_message, NULL);
 }
+
+static void plane_open(void) { plane_open_of(NRANKS); }
 
 static void accept_inside(void *arg)
 {
@@ -180,7 +182,6 @@ END_TEST
 START_TEST(a_second_link_is_no_resumption)
 {
     struct link links[3];
-    uint8_t payload[64];
     plane_open();
     new_link(&links[0]);
     new_link(&links[1]);
@@ -191,10 +192,71 @@ START_TEST(a_second_link_is_no_resumption)
     new_link(&links[2]);
     mdl_ctl_close(ctl);
     for (int i = 0; i < 3; i++) {
-        ck_assert_uint_eq(expect(&links[i], MDL_FRAME_GOODBYE, payload), 0);
+        expect_count(&links[i], MDL_FRAME_GOODBYE, 1);
         close(links[i].fd);
     }
 }
+END_TEST
+
+/* ---- a goodbye waits for what was sent before it ---- */
+
+static medleyResult_t gathered;
+static uint8_t gathered_bytes[2];
+
+static void *gather(void *arg)
+{
+    uint8_t mine = 7;
+    gathered = mdl_ctl_allgather(ctl, &mine, 1, gathered_bytes, world_soon(10000), "test");
+    return NULL;
+}
+
+static void say_result(struct link *l)
+{
+    const uint8_t blob[] = {0, 0, 0, 0, 1, 0, 0, 0, 6, SELF, 0, 0, 0, 1, 0, 0, 0, 7};
+    uint8_t payload[24 + sizeof(blob)] = {[8] = sizeof(blob)};
+    memcpy(payload + 24, blob, sizeof(blob));
+    say(l, MDL_FRAME_GATHER_DOWN, 0, payload, sizeof(payload));
+}
+
+/* What was said on this link before has been handled: the answer comes over the first one. */
+static void await_handling(struct link *on, struct link *first, uint8_t count)
+{
+    say_count(on, MDL_FRAME_BEAT, MDL_FRAME_ANSWER, 0);
+    expect_count(first, MDL_FRAME_BEAT, count);
+}
+
+/* Two links to the parent, which leaves right after the exchange; its goodbye overtakes the result. `lost`: the link
+ * with the result ends before it comes. */
+static void overtake(bool lost, medleyResult_t result)
+{
+    struct link first, second;
+    uint8_t payload[64];
+    pthread_t thread;
+    plane_open_of(2);
+    link_of(&first, 0);
+    link_of(&second, 0);
+    say_count(&second, MDL_FRAME_BEAT, 0, 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, gather, NULL), 0);
+    expect(&first, MDL_FRAME_GATHER_UP, payload);
+    say_count(&second, MDL_FRAME_GOODBYE, 0, 1);
+    await_handling(&second, &first, 0);
+    close(second.fd);
+    if (lost)
+        close(first.fd);
+    else
+        say_result(&first);
+    pthread_join(thread, NULL);
+    ck_assert_msg(gathered == result, "result %d", gathered);
+    if (!lost) ck_assert_mem_eq(gathered_bytes, ((uint8_t[]){6, 7}), 2);
+    ck_assert_int_eq(atomic_load(&self.faults), 0);
+    mdl_ctl_close(ctl);
+    if (!lost) close(first.fd);
+}
+
+START_TEST(a_goodbye_waits_for_the_result) { overtake(false, medleySuccess); }
+END_TEST
+
+START_TEST(a_goodbye_waits_no_longer_than_its_links) { overtake(true, medleyRemoteError); }
 END_TEST
 
 /* A heartbeat says what was taken: it needs not be kept any longer. */
@@ -373,5 +435,6 @@ START_TEST(deaf_sockets)
 }
 END_TEST
 
-UNIT_MAIN("ctl_resume", what_is_missing_is_sent_again, a_second_link_is_no_resumption, heartbeats_tell_what_was_taken,
+UNIT_MAIN("ctl_resume", what_is_missing_is_sent_again, a_second_link_is_no_resumption, a_goodbye_waits_for_the_result,
+          a_goodbye_waits_no_longer_than_its_links, heartbeats_tell_what_was_taken,
           nonsense_resumptions, calls_travel_along_the_tree, deaf_sockets)

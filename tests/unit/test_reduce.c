@@ -24,11 +24,13 @@ CASE(narrow)
 CASE(bytes)
 CASE(finite)
 CASE(stream)
+CASE(several)
 CASE(words)
 CASE(shapes)
 CASE(in_place)
 CASE(copy)
 CASE(average)
+CASE(average8)
 CASE(premul)
 CASE(mode)
 CASE(large)
@@ -74,6 +76,6 @@ START_TEST(unknown_kernels_are_refused_by_name)
 END_TEST
 
 UNIT_MAIN("reduce", names_is_right, widen_is_right, narrow_is_right, bytes_is_right, finite_is_right, stream_is_right,
-          words_is_right, shapes_is_right, in_place_is_right, copy_is_right, average_is_right, premul_is_right,
-          mode_is_right, large_is_right, digest_is_that_of_every_machine, best_is_selected_without_a_name,
-          unknown_kernels_are_refused_by_name)
+          several_is_right, words_is_right, shapes_is_right, in_place_is_right, copy_is_right, average_is_right,
+          average8_is_right, premul_is_right, mode_is_right, large_is_right, digest_is_that_of_every_machine,
+          best_is_selected_without_a_name, unknown_kernels_are_refused_by_name)

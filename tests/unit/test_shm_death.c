@@ -381,7 +381,9 @@ static void stopped_rank(struct world_rank *r)
     }
     struct mdl_peer peers[2];
     for (int i = 0; i < 2; i++)
-        peers[i] = (struct mdl_peer){i, r->world->shared->address[i], r->world->shared->address_len[i], 0};
+        peers[i] = (struct mdl_peer){.rank = i,
+                                   .address = r->world->shared->address[i],
+                                   .address_len = r->world->shared->address_len[i]};
     uint64_t start = mdl_now_ns();
     while (r->world->shared->pids[1] == 0) sched_yield();
     for (int i = 0; i < 2000; i++) { /* until it has really stopped */

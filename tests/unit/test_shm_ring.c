@@ -60,7 +60,7 @@ END_TEST
 START_TEST(writes_a_question_byte_by_byte)
 {
     static const uint8_t golden[MDL_SHM_QUERY_BYTES] = {
-        'M',  'S',  'H',  'M',  1,    0,    2,    0,    8,    7,    6,    5,    4,    3,    2,    1,
+        'M',  'S',  'H',  'M',  2,    0,    2,    0,    8,    7,    6,    5,    4,    3,    2,    1,
         0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, 0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21};
     struct mdl_shm_query q = {2, 0x0102030405060708, 0x1112131415161718, 0x2122232425262728}, back;
     uint8_t bytes[MDL_SHM_QUERY_BYTES];
@@ -79,7 +79,7 @@ END_TEST
 START_TEST(writes_an_answer_byte_by_byte)
 {
     static const uint8_t golden[MDL_SHM_REPLY_BYTES] = {
-        'M', 'S',  'H', 'M', 1, 0, 1, 0, 3, 0, 0, 0, 2, 0, 0, 0, 9, 0,    0, 0, 0, 0, 0, 0, 0, 0,    1, 0, 0, 0, 0, 0,
+        'M', 'S',  'H', 'M', 2, 0, 1, 0, 3, 0, 0, 0, 2, 0, 0, 0, 9, 0,    0, 0, 0, 0, 0, 0, 0, 0,    1, 0, 0, 0, 0, 0,
         0,   0x10, 0,   0,   0, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0x80, 0, 0, 8, 0, 0, 0, 0, 0x40, 0, 0, 1, 0, 0, 0,
         0x38, 0x37, 0x36, 0x35, 0x34, 0x33, 0x32, 0x31, 0,   0x20, 0,   0,   0, 0, 0, 0};
     struct mdl_shm_reply r = {
@@ -98,9 +98,22 @@ END_TEST
 
 START_TEST(writes_an_address_byte_by_byte)
 {
-    static const uint8_t golden[] = {'M', 'S', 'H', 'M', 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0,  0, 0,
-                                     0,   0,   3,   0,   0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 16, 0, 0};
-    struct mdl_shm_address a = {.nonce = 1, .host_id = 2, .probe = 3, .pid = 4, .uid = 5, .page = 4096}, back;
+    static const uint8_t golden[] = {
+        'M', 'S', 'H', 'M', 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0,
+        0,   5,   0,   0,   0, 0, 16, 0, 0, 6, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 7, 0, 0, 0, 8, 0, 0, 0, 9, 0,
+        0,   0};
+    struct mdl_shm_address a = {.nonce = 1,
+                                .host_id = 2,
+                                .probe = 3,
+                                .pid = 4,
+                                .uid = 5,
+                                .page = 4096,
+                                .arena = 0x0100000000000006,
+                                .rings = 65536,
+                                .ring_bytes = 7,
+                                .bulk_slots = 8,
+                                .bulk_bytes = 9},
+                           back;
     uint8_t bytes[256];
     struct mdl_writer w = {.p = bytes, .cap = sizeof(bytes)};
     mdl_shm_address_write(&a, &w);
@@ -108,7 +121,8 @@ START_TEST(writes_an_address_byte_by_byte)
     ck_assert_mem_eq(bytes, golden, sizeof(golden));
     ck_assert(mdl_shm_address_read(bytes, w.len, &back));
     ck_assert(back.nonce == 1 && back.host_id == 2 && back.probe == 3 && back.pid == 4 && back.uid == 5);
-    ck_assert(back.page == 4096 && back.door.len == 0);
+    ck_assert(back.page == 4096 && back.door.len == 0 && back.arena == a.arena && back.rings == a.rings);
+    ck_assert(back.ring_bytes == 7 && back.bulk_slots == 8 && back.bulk_bytes == 9);
     for (size_t n = 0; n < w.len; n++) ck_assert(!mdl_shm_address_read(bytes, n, &back));
     bytes[sizeof(golden)] = 99; /* no family of addresses */
     ck_assert(!mdl_shm_address_read(bytes, w.len, &back));

@@ -124,10 +124,10 @@ START_TEST(test_next_lane_where_it_pays)
     add(w, 1, "10.0.0.1", "10.0.0.2", 0);
     w->p.flow.paths[0].unacked = w->p.flow.paths[0].window;
     ck_assert_int_eq(give(w), -1);
-    w->p.flow.paths[0].rtt_ns = 20000000;
+    w->p.flow.paths[0].least_ns = 20000000;
     ck_assert_int_eq(give(w), 1);
-    w->p.flow.paths[0].rtt_ns = 100000;
-    w->p.flow.paths[0].rate = 5000000;
+    w->p.flow.paths[0].least_ns = 100000;
+    w->p.flow.paths[0].speed = 5000000;
     ck_assert_int_eq(give(w), 1);
     free(w);
 }
