@@ -80,6 +80,14 @@ CALL(DeviceGetAttribute, (int *value, int attribute, int device))
     return 0;
 }
 
+/* Flag 1: an event of the outside, in a capture. */
+CALL(EventRecordWithFlags, (void *event, void *stream, unsigned flags))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    if (flags) return finish(flags == 1 ? EMUL_UNSUPPORTED : EMUL_INVALID);
+    return finish(emul_event_record(VENDOR, event, stream_of(stream)));
+}
+
 CALL(MemcpyPeerAsync, (void *to, int to_device, const void *from, int from_device, size_t size, void *stream))
 {
     ENTER(EMUL_NEED_DEVICE);

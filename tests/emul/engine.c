@@ -179,6 +179,7 @@ enum emul_code emul_device_set(int vendor, int device)
 {
     if (device < 0 || device >= emul.counts[vendor]) return EMUL_BAD_DEVICE;
     emul_me.device[vendor] = device + 1;
+    if (emul.trace) dprintf(STDERR_FILENO, "emul: %d %ld device %d\n", getpid(), (long)syscall(SYS_gettid), device);
     return EMUL_OK;
 }
 
