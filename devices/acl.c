@@ -24,7 +24,7 @@
 #include <string.h>
 
 enum { ALREADY_INITIALISED = 100002, HUGE_FIRST = 0, EVENT_SYNC = 1 };
-enum { COPY_H2D = 1, COPY_D2H = 2, COPY_D2D = 3 };
+enum { COPY_H2D = 1, COPY_D2H = 2, COPY_D2D = 3, COPY_ANY = 4 };
 enum { AT_HOST = 0, AT_DEVICE = 1, AT_NOWHERE = 2, AT_MANAGED = 3 };
 enum { EXPORT_TO_ANY = 1, IMPORT_PEER_ACCESS = 1, KEY_BYTES = 65 };
 enum { RECORDED = 1, WAITED_FOR = 0 }; /* of QueryEventStatus, and of QueryEventWaitStatus */
@@ -211,7 +211,8 @@ static medleyResult_t classify(const struct mdl_device *d, const void *ptr, stru
 static medleyResult_t copy(const struct mdl_device *d, void *dst, const void *src, size_t len, enum mdl_copy_kind kind,
                            mdl_dev_stream stream)
 {
-    static const int kinds[] = {[MDL_COPY_H2D] = COPY_H2D, [MDL_COPY_D2H] = COPY_D2H, [MDL_COPY_D2D] = COPY_D2D};
+    static const int kinds[] = {
+        [MDL_COPY_H2D] = COPY_H2D, [MDL_COPY_D2H] = COPY_D2H, [MDL_COPY_D2D] = COPY_D2D, [MDL_COPY_ANY] = COPY_ANY};
 
     return ACL_CHECK(
         COPY, ACL(COPY, void *, size_t, const void *, size_t, int, void *)(dst, len, src, len, kinds[kind], stream));

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 enum { NOT_READY = 1, BUSY = 632014, NO_HOST_MEMORY = 100010, NO_MEMORY = 100100 };
-enum { COPY_H2D = 0, COPY_D2D = 1, COPY_D2H = 2 };
+enum { COPY_H2D = 0, COPY_D2D = 1, COPY_D2H = 2, COPY_ANY = 5 };
 enum { AT_DEVICE = 2, HANDLE_DMABUF = 1, HANDLE_DMABUF_TOO = 0 };
 
 /* CALL(identifier, name, needed); the last ones are the driver's */
@@ -272,7 +272,8 @@ static medleyResult_t classify(const struct mdl_device *d, const void *ptr, stru
 static medleyResult_t copy(const struct mdl_device *d, void *dst, const void *src, size_t len, enum mdl_copy_kind kind,
                            mdl_dev_stream stream)
 {
-    static const int kinds[] = {[MDL_COPY_H2D] = COPY_H2D, [MDL_COPY_D2H] = COPY_D2H, [MDL_COPY_D2D] = COPY_D2D};
+    static const int kinds[] = {
+        [MDL_COPY_H2D] = COPY_H2D, [MDL_COPY_D2H] = COPY_D2H, [MDL_COPY_D2D] = COPY_D2D, [MDL_COPY_ANY] = COPY_ANY};
     enum call call = HAS(COPY) ? COPY : COPY_V2;
     int (*run)(void *, void *, size_t, void *, int) = (int (*)(void *, void *, size_t, void *, int))(uintptr_t)fn[call];
 

@@ -8,7 +8,7 @@
  * nothing has happened, so that a stream which is held for long costs nothing; without steps the thread sleeps.
  *
  * Of a stream that has failed words are marked with MDL_WORD_FAILED, functions are not called, and gates are opened at
- * once.
+ * once. A stream without steps is forgotten, and so is its failure.
  */
 #ifndef MDL_DEVICES_FOLLOW_H_
 #define MDL_DEVICES_FOLLOW_H_

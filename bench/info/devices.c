@@ -19,6 +19,7 @@ static const struct {
     {MDL_DEV_WORDS, "waits for words"},   {MDL_DEV_HOST_FUNC, "host functions"},
     {MDL_DEV_CAPTURE, "tells captures"},  {MDL_DEV_IPC, "IPC"},
     {MDL_DEV_DMABUF, "dma-buf"},          {MDL_DEV_KERNELS, "kernels"},
+    {MDL_DEV_CPU, "runs on the processor"},
 };
 enum { NUM_ABILITIES = sizeof(abilities) / sizeof(abilities[0]) };
 
@@ -80,7 +81,7 @@ static void show_abilities(uint32_t caps)
     printf("%s\n", strcmp(before, ", ") ? "    can         only what all can" : "");
     before = "    lacks       ";
     for (int i = 0; i < NUM_ABILITIES; i++) {
-        if (caps & abilities[i].bit) continue;
+        if ((caps & abilities[i].bit) || abilities[i].bit == MDL_DEV_CPU) continue;
         printf("%s%s", before, abilities[i].name);
         before = ", ";
     }

@@ -123,8 +123,9 @@ CALL(aclrtSetDevice, (int32_t device))
 
 CALL(aclrtGetDevice, (int32_t * device))
 {
-    ENTER(EMUL_CLEANUP | EMUL_NEED_CONTEXT);
+    ENTER(EMUL_CLEANUP); /* a question, so that it is no misuse without a device */
     if (!device) return finish(EMUL_INVALID);
+    if (emul_device_entered(VENDOR) < 0) return finish(EMUL_NO_CONTEXT);
     *device = emul_device_get(VENDOR);
     return 0;
 }
@@ -144,8 +145,9 @@ CALL(aclrtSynchronizeDevice, (void))
 /* A context is the number of its device + 1. */
 CALL(aclrtGetCurrentContext, (void **context))
 {
-    ENTER(EMUL_NEED_CONTEXT);
+    ENTER(EMUL_CLEANUP);
     if (!context) return finish(EMUL_INVALID);
+    if (emul_device_entered(VENDOR) < 0) return finish(EMUL_NO_CONTEXT);
     *context = (void *)(intptr_t)(emul_device_get(VENDOR) + 1);
     return 0;
 }

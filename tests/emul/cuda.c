@@ -1,12 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libcudart.so.12 and libcudart.so.13 (CUDA_MAJOR). */
+/*
+ * libcudart.so.12 and libcudart.so.13 (CUDA_MAJOR). Other makers ship the same names: CUDA_LAYER says whose devices
+ * these are then, and CUDA_HGGC that the prefix is hggc, T-Head's own.
+ */
 #include "config.h"
 #include "tests/emul/cuda_codes.h"
 #include <dlfcn.h>
 #include <stdlib.h>
 
-#define VENDOR          EMUL_CUDA
-#define RT(name)        cuda##name
+#ifdef CUDA_LAYER
+#define VENDOR CUDA_LAYER
+#else
+#define VENDOR EMUL_CUDA
+#endif
+#ifdef CUDA_HGGC
+#define RT(name) hggc##name
+#else
+#define RT(name) cuda##name
+#endif
 #define RUNTIME_VERSION (CUDA_MAJOR * 1000 + (CUDA_MAJOR == 12 ? 80 : 0))
 #define DRIVER_VERSION  (CUDA_MAJOR * 1000 + (CUDA_MAJOR == 12 ? 80 : 0))
 #define IPC_FLAG        1u
@@ -80,6 +91,14 @@ CALL(DeviceGetAttribute, (int *value, int attribute, int device))
     return 0;
 }
 
+/* Flag 1: an event of the outside, in a capture. */
+CALL(EventRecordWithFlags, (void *event, void *stream, unsigned flags))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    if (flags) return finish(flags == 1 ? EMUL_UNSUPPORTED : EMUL_INVALID);
+    return finish(emul_event_record(VENDOR, event, stream_of(stream)));
+}
+
 CALL(MemcpyPeerAsync, (void *to, int to_device, const void *from, int from_device, size_t size, void *stream))
 {
     ENTER(EMUL_NEED_DEVICE);
@@ -118,22 +137,22 @@ CALL(StreamGetCaptureInfo, (void *stream, int *status, unsigned long long *id, v
                             const void **data, size_t *count))
 {
     if (data) *data = NULL;
-    return cudaStreamGetCaptureInfo_v2(stream, status, id, graph, edges, count);
+    return RT(StreamGetCaptureInfo_v2)(stream, status, id, graph, edges, count);
 }
 
 CALL(GraphInstantiate, (void **out, void *graph, unsigned long long flags))
 {
-    return cudaGraphInstantiateWithFlags(out, graph, flags);
+    return RT(GraphInstantiateWithFlags)(out, graph, flags);
 }
 #else
 CALL(StreamGetCaptureInfo, (void *stream, int *status, unsigned long long *id))
 {
-    return cudaStreamGetCaptureInfo_v2(stream, status, id, NULL, NULL, NULL);
+    return RT(StreamGetCaptureInfo_v2)(stream, status, id, NULL, NULL, NULL);
 }
 
 CALL(GraphInstantiate, (void **out, void *graph, unsigned long long flags))
 {
-    return cudaGraphInstantiateWithFlags(out, graph, flags);
+    return RT(GraphInstantiateWithFlags)(out, graph, flags);
 }
 #endif
 
@@ -161,6 +180,6 @@ CALL(GetDriverEntryPointByVersion,
 #if CUDA_MAJOR == 12
 CALL(GetDriverEntryPoint, (const char *name, void **out, unsigned long long flags, int *status))
 {
-    return cudaGetDriverEntryPointByVersion(name, out, RUNTIME_VERSION, flags, status);
+    return RT(GetDriverEntryPointByVersion)(name, out, RUNTIME_VERSION, flags, status);
 }
 #endif

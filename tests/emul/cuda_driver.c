@@ -3,7 +3,11 @@
 #include "config.h"
 #include "tests/emul/cuda_codes.h"
 
-#define VENDOR         EMUL_CUDA
+#ifdef CUDA_LAYER
+#define VENDOR CUDA_LAYER
+#else
+#define VENDOR EMUL_CUDA
+#endif
 #define DRV(name)      cu##name
 #define DRIVER_VERSION (CUDA_MAJOR * 1000 + (CUDA_MAJOR == 12 ? 80 : 0))
 

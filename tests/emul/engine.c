@@ -21,9 +21,10 @@ _Thread_local struct emul_thread emul_me;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static const char *const names[EMUL_VENDORS] = {
-    [EMUL_CUDA] = "cuda", [EMUL_HIP] = "hip",   [EMUL_DTK] = "dtk", [EMUL_MUSA] = "musa", [EMUL_MACA] = "maca",
-    [EMUL_TOPS] = "tops", [EMUL_SUPA] = "supa", [EMUL_TX] = "tx",   [EMUL_TANG] = "tang", [EMUL_SDAA] = "sdaa",
-    [EMUL_ACL] = "acl",   [EMUL_CNRT] = "cnrt", [EMUL_ZE] = "ze",
+    [EMUL_CUDA] = "cuda", [EMUL_HIP] = "hip",           [EMUL_DTK] = "dtk",   [EMUL_MUSA] = "musa",
+    [EMUL_MACA] = "maca", [EMUL_TOPS] = "tops",         [EMUL_SUPA] = "supa", [EMUL_TX] = "tx",
+    [EMUL_TANG] = "tang", [EMUL_SDAA] = "sdaa",         [EMUL_ACL] = "acl",   [EMUL_CNRT] = "cnrt",
+    [EMUL_ZE] = "ze",     [EMUL_ILUVATAR] = "iluvatar", [EMUL_PPU] = "ppu",   [EMUL_KUNLUN] = "kunlun",
 };
 
 const char *emul_vendor_name(int vendor) { return vendor >= 0 && vendor < EMUL_VENDORS ? names[vendor] : "?"; }
@@ -179,6 +180,7 @@ enum emul_code emul_device_set(int vendor, int device)
 {
     if (device < 0 || device >= emul.counts[vendor]) return EMUL_BAD_DEVICE;
     emul_me.device[vendor] = device + 1;
+    if (emul.trace) dprintf(STDERR_FILENO, "emul: %d %ld device %d\n", getpid(), (long)syscall(SYS_gettid), device);
     return EMUL_OK;
 }
 

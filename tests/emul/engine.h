@@ -30,6 +30,9 @@ enum emul_vendor {
     EMUL_ACL,
     EMUL_CNRT,
     EMUL_ZE,
+    EMUL_ILUVATAR,
+    EMUL_PPU,
+    EMUL_KUNLUN,
     EMUL_VENDORS
 };
 

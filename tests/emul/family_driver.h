@@ -77,8 +77,9 @@ CALL(DeviceGetPCIBusId, (char *id, int size, int device))
 
 CALL(CtxGetDevice, (int *device))
 {
-    ENTER(EMUL_NEED_CONTEXT);
+    ENTER(0);
     if (!device) return codes[EMUL_INVALID];
+    if (emul_device_entered(VENDOR) < 0) return codes[EMUL_NO_CONTEXT];
     *device = emul_device_get(VENDOR);
     return 0;
 }

@@ -20,6 +20,7 @@
 #define HAS_MANAGED
 #define HAS_POOL
 #define HAS_HOST_MALLOC
+#define HAS_MALLOC_HOST
 #define HAS_FREE_HOST
 #define HAS_MEMSET
 #define HAS_IPC

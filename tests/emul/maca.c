@@ -20,6 +20,8 @@
 
 #include "tests/emul/family_defaults.h"
 #include "tests/emul/family.h"
+#define RANGE MemGetAddressRange
+#include "tests/emul/family_same.h"
 
 /* What cannot be exported is an invalid device pointer: 17 in CUDA's numbers. */
 CALL(MemGetHandleForAddressRange, (void *fd, void *address, size_t size, int type, unsigned long long flags))

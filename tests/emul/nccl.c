@@ -10,7 +10,11 @@
 #include <string.h>
 
 #if defined CCL_NCCL
-#define VENDOR      EMUL_CUDA
+#ifdef CUDA_LAYER
+#define VENDOR CUDA_LAYER
+#else
+#define VENDOR EMUL_CUDA
+#endif
 #define N(name)     nccl##name
 #define COMM_DEVICE CommCuDevice
 #define TYPES       12

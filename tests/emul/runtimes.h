@@ -23,8 +23,8 @@ struct runtime {
     int type_host, type_device;
     int pointer_bytes;    /* of the struct */
     int no_device_is_100; /* and 101 elsewhere, whether or not there is a driver */
-    int managed;
-    int kinds[5]; /* host to host, to device, from device, between, inferred */
+    int managed, layer;   /* layer: CUDA's names over another maker's devices */
+    int kinds[5];         /* host to host, to device, from device, between, inferred */
     int capture, pool, wait_value;
     int version;
     const char *absent; /* a symbol that this release lacks */

@@ -17,6 +17,7 @@
 #define RT(name) supa##name
 #endif
 
+#define HAS_HOST_ALLOC
 #define HAS_MALLOC_HOST
 #define HAS_FREE_HOST
 #define HAS_MEMSET
@@ -25,6 +26,10 @@
 
 #include "tests/emul/family_defaults.h"
 #include "tests/emul/family.h"
+#define RANGE      MemGetAddressRange_v2
+#define SAME(name) su##name
+#define HAS_MEMORY_OPERATIONS
+#include "tests/emul/family_same.h"
 
 #ifdef SUPA_OLD
 CALL(MemcpyAsync, (void *to, const void *from, size_t size, void *stream, int kind))

@@ -19,3 +19,6 @@
 
 #include "tests/emul/family_defaults.h"
 #include "tests/emul/family.h"
+#define RANGE MemGetAddressRange_v2
+#define HAS_MEMORY_OPERATIONS
+#include "tests/emul/family_same.h"

@@ -90,6 +90,7 @@ static void life(void)
     CHECK_IS(acl.aclInit(NULL), 100002);
     CHECK_IS(acl.aclrtGetDeviceCount(&count), 0);
     CHECK_IS(count, 2);
+    CHECK_IS(acl.aclrtGetDevice(&device), 107002);
     CHECK_IS(acl.aclrtMalloc(&memory, 16, 0), 107002); /* no device is current */
     CHECK_IS(acl.aclrtSetDevice(2), 107001);
     CHECK_IS(acl.aclrtSetDevice(1), 0);

@@ -43,6 +43,8 @@ static void fill_pointer(struct pointer *out, const struct emul_info *info, int 
 }
 
 #include "tests/emul/family.h"
+#define RANGE MemGetAddressRange
+#include "tests/emul/family_same.h"
 
 CALL(MallocAsync, (void **out, size_t size, void *stream, unsigned flags))
 {

@@ -22,6 +22,8 @@
 
 #include "tests/emul/family_defaults.h"
 #include "tests/emul/family.h"
+#define RANGE MemGetAddressRange_v2
+#include "tests/emul/family_same.h"
 
 CALL(StreamWaitEvent, (void *stream, void *event))
 {

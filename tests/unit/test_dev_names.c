@@ -159,19 +159,27 @@ START_TEST(current_device_is_restored)
 }
 END_TEST
 
-/* Of n vendors that are here: none is the host, one is it, two are an error with both names. */
-static void check_auto(void)
+/* The vendors that are here and count: those of their own adapters or, if `generic`, those of generic ones. */
+static int count_present(bool generic, const struct mdl_device **first, const struct mdl_device **second)
 {
     struct mdl_dev_row row;
-    const struct mdl_device *first = NULL, *second = NULL;
+    int n = 0;
     for (int i = 0; mdl_dev_row(&cfg, i, &row); i++) {
-        if (!row.bound) continue;
-        if (!first)
-            first = row.ops;
-        else if (!second)
-            second = row.ops;
+        if (!row.bound || row.ops->generic != generic || (row.ops->caps(row.ops) & MDL_DEV_CPU)) continue;
+        if (n == 0) *first = row.ops;
+        if (n == 1) *second = row.ops;
+        n++;
     }
-    if (second) {
+    return n;
+}
+
+/* None is the host, one is it, two are an error with both names. */
+static void check_auto(void)
+{
+    const struct mdl_device *first = NULL, *second = NULL;
+    int n = count_present(false, &first, &second);
+    if (n == 0) n = count_present(true, &first, &second);
+    if (n > 1) {
         refuses("auto", medleyInvalidArgument, first->vendor);
         ck_assert_ptr_nonnull(strstr(mdl_error_text(), second->vendor));
         ck_assert_ptr_nonnull(strstr(mdl_error_text(), "MEDLEY_DEVICE"));
@@ -211,21 +219,8 @@ START_TEST(every_vendor_has_a_row_with_a_reason)
         ck_assert_msg(row_of(vendors[i], &row), "no row for %s", vendors[i]);
         ck_assert(row.bound ? row.found[0] != 0 : row.why[0] != 0);
         ck_assert_ptr_nonnull(row.ops->title);
+        row.why[60] = 0; /* an error's text is shorter than a reason can be */
         if (!row.bound) refuses(vendors[i], medleyInvalidArgument, row.why);
-    }
-}
-END_TEST
-
-/* Vendors that were never seen to work say so. */
-START_TEST(unproved_vendors_say_so)
-{
-    static const char *const never[] = {"dtk",  "musa",     "maca", "tops",   "supa", "tx",  "tang",
-                                        "sdaa", "iluvatar", "ppu",  "kunlun", "acl",  "cnrt"};
-    struct mdl_dev_row row;
-    begin(NULL);
-    for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
-        ck_assert(row_of(never[i], &row));
-        ck_assert_ptr_null(row.ops->proof);
     }
 }
 END_TEST
@@ -340,7 +335,6 @@ int main(void)
                                   auto_with_one,
                                   auto_with_two,
                                   every_vendor_has_a_row_with_a_reason,
-                                  unproved_vendors_say_so,
                                   path_names_a_folder,
                                   path_is_of_others,
                                   path_is_empty,

@@ -495,16 +495,18 @@ static void *work_beside_a_capture(void *arg)
 START_TEST(a_capture_is_told_and_not_spoilt)
 {
     enum { GLOBAL = 0 };
-    int (*start)(void *, int), (*stop)(void *, void **);
+    int (*start)(void *, int), (*stop)(void *, void **), (*destroy)(void *);
     bool capturing = false;
     mdl_dev_event e = NULL;
     void *graph = NULL;
     mdl_dev_stream s, t;
     pthread_t other;
     begin();
-    if (strcmp(d->vendor, "cuda") != 0 || !can(MDL_DEV_CAPTURE) || !getenv("MEDLEY_DEVICE_PATH")) return;
+    if (strcmp(d->vendor, "cuda") != 0 || !getenv("MEDLEY_DEVICE_PATH")) return;
+    if (!can(MDL_DEV_CAPTURE) || !can(MDL_DEV_EVENTS)) return;
     *(void **)&start = cuda_call("cudaStreamBeginCapture");
     *(void **)&stop = cuda_call("cudaStreamEndCapture");
+    *(void **)&destroy = cuda_call("cudaGraphDestroy");
     s = a_stream(), t = a_stream();
     OK(d->event_create(d, &e));
     OK(d->event_record(d, e, t));
@@ -517,6 +519,7 @@ START_TEST(a_capture_is_told_and_not_spoilt)
     ck_assert_int_eq(pthread_join(other, NULL), 0);
     ck_assert_int_eq(stop(s, &graph), 0);
     ck_assert_ptr_nonnull(graph);
+    ck_assert_int_eq(destroy(graph), 0);
     OK(d->event_destroy(d, e));
     OK(d->stream_destroy(d, s));
     OK(d->stream_destroy(d, t));

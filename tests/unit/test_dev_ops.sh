@@ -23,7 +23,7 @@ for folder in "$build"/tests/emul/*/; do
 done
 [ "$failures" != 0 ] || [ -n "$ran" ] || skip "no emulated runtime has been built"
 
-run cuda12 missing=cudaHostAlloc,missing=cudaEventCreateWithFlags,missing=cudaStreamCreateWithFlags,missing=cudaEventRecord
+run cuda12 missing=cudaHostAlloc,missing=cudaEventCreateWithFlags,missing=cudaStreamCreateWithFlags
 run cuda13 nowait,noipc
 run hip6 missing=hipLaunchHostFunc
 run acl missing=aclrtLaunchHostFunc
