@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Instructions of one small call, counted by callgrind where times would be noise: a bound against growth. The call is
 # that of the later of two ranks, which finds everything there (test_cost.c). The bounds are what was measured with GCC 12
-# -O2 on x86-64 plus a tenth.
+# -O2 on x86-64 plus a tenth (all-reduce: 1320, or 1460 if the other rank has to be woken up).
 . "${srcdir:-.}/tests/lib.sh"
 need valgrind
 [ "$(uname -m)" = x86_64 ] || skip "the bounds are for x86-64"
@@ -24,7 +24,7 @@ bound() {
   echo "$1 of $2 bytes: $least instructions, at most $3"
   [ "$least" -le "$3" ] || fail "$1 of $2 bytes takes $least instructions, more than $3"
 }
-bound allreduce 8 1440
+bound allreduce 8 1600
 bound broadcast 8 1020
 bound barrier 0 1080
 finish
