@@ -313,6 +313,7 @@ medleyResult_t mdl_stage_reserve(struct mdl_stage *s)
         (void)reap(st);
     }
     mdl_list_append(&st->stages, &s->link);
+    s->listed = true; /* the link itself is the issuing threads': neighbours come and go */
     return medleySuccess;
 }
 
@@ -323,7 +324,7 @@ void mdl_stage_let_go(struct mdl_stage *s)
     if (s->launched && !s->attended) __atomic_store_n(s->ready, RELEASED, __ATOMIC_RELEASE);
     if (s->launched && s->attended) mdl_stage_close_attended(s);
     s->op = NULL;
-    if (mdl_list_empty(&s->link)) {
+    if (!s->listed) {
         free(s); /* it was never given room */
         return;
     }

@@ -41,6 +41,7 @@ struct mdl_stage {
     size_t elem, block, stride;      /* elements of a block; from slot to slot in the ring */
     size_t nblocks, ring;
     bool attended, launched;
+    bool listed;            /* in the stager's list: it was given room */
     size_t put_in, put_out; /* blocks appended to the stream so far */
     size_t seen;            /* blocks known to have arrived */
     int pair;               /* of words, -1: none yet */
@@ -69,8 +70,8 @@ void mdl_stager_close(struct mdl_stager *s); /* waits shortly for the streams; w
  * op->stage. InvalidUsage: the stream is being captured; InvalidArgument: a buffer of another device. */
 medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream) MDL_MUST_USE;
 
-/* Takes room for all the operations with stages among the batches and appends their work to their streams. The calling
- * thread has entered the device of each. An error leaves nothing launched, or has failed the communicator. */
+/* Takes room for all the operations with stages among the batches and appends their work to their streams, with the
+ * device of each entered. An error leaves nothing launched, or has failed the communicator. */
 medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n) MDL_MUST_USE;
 
 /* stage.c, stage_stream.c: the parts of the above. */

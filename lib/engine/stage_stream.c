@@ -114,6 +114,25 @@ typedef medleyResult_t visitor(struct mdl_stage *s, bool *more);
 
 static bool is_message(const struct mdl_op *op) { return op->call.coll >= medleyCollSend; }
 
+static medleyResult_t fail_comm(struct mdl_stage *s, medleyResult_t res)
+{
+    if (res != medleySuccess && !mdl_comm_failed(s->op->comm)) mdl_comm_fail_here(s->op->comm, res);
+    return res;
+}
+
+/* With the device entered: the caller's own may be another one. */
+static medleyResult_t visit_one(struct mdl_stage *s, visitor *visit, bool *more)
+{
+    const struct mdl_dev *dev = &stager_of(s)->dev;
+    struct mdl_dev_visit before;
+    medleyResult_t res = mdl_dev_enter(dev, &before);
+
+    if (res != medleySuccess) return fail_comm(s, res);
+    res = visit(s, more);
+    mdl_dev_leave(dev, &before);
+    return res;
+}
+
 /* Calls `visit` for the stages of messages, or of collectives, in the order of issue. */
 static medleyResult_t visit_all(struct mdl_batch *const *batches, int n, bool messages, visitor *visit, bool *more)
 {
@@ -121,7 +140,7 @@ static medleyResult_t visit_all(struct mdl_batch *const *batches, int n, bool me
         mdl_list_each (it, &batches[i]->ops) {
             struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
             if (!op->stage || is_message(op) != messages) continue;
-            MDL_TRY(visit(op->stage, more));
+            MDL_TRY(visit_one(op->stage, visit, more));
         }
     }
     return medleySuccess;
@@ -131,12 +150,6 @@ static medleyResult_t reserve(struct mdl_stage *s, bool *attend)
 {
     s->attended |= *attend;
     return mdl_stage_reserve(s);
-}
-
-static medleyResult_t fail_comm(struct mdl_stage *s, medleyResult_t res)
-{
-    if (res != medleySuccess && !mdl_comm_failed(s->op->comm)) mdl_comm_fail_here(s->op->comm, res);
-    return res;
 }
 
 static medleyResult_t begin_message(struct mdl_stage *s, bool *more)
@@ -196,21 +209,29 @@ static void look_at_word(struct mdl_stage *s)
                                      dev->ops->vendor, dev->ordinal));
 }
 
-/* How far the stream is. */
-static void look(struct mdl_stage *s)
+static medleyResult_t look_at_events(struct mdl_stage *s, bool *more)
 {
     const struct mdl_device *d = device_of(s);
 
+    (void)more;
+    while (s->seen < s->put_in) {
+        medleyResult_t res = d->event_query(d, s->event[s->seen % s->ring]);
+        if (res == medleyInProgress) break;
+        if (res != medleySuccess) return fail_comm(s, res);
+        s->seen++;
+    }
+    return medleySuccess;
+}
+
+/* How far the stream is. */
+static void look(struct mdl_stage *s)
+{
     if (!s->attended)
         look_at_word(s);
     else if (!has_events(s))
         s->seen = s->put_in;
-    while (s->attended && s->seen < s->put_in) {
-        medleyResult_t res = d->event_query(d, s->event[s->seen % s->ring]);
-        if (res != medleySuccess && res != medleyInProgress) (void)fail_comm(s, res);
-        if (res != medleySuccess) return;
-        s->seen++;
-    }
+    else if (s->seen < s->put_in)
+        (void)visit_one(s, look_at_events, NULL);
 }
 
 void mdl_stage_look_for_error(struct mdl_stage *s)
@@ -236,17 +257,28 @@ bool mdl_stage_has(struct mdl_stage *s, size_t block)
 
 medleyResult_t mdl_stage_done(struct mdl_stage *s, size_t blocks)
 {
+    const struct mdl_dev *dev = &stager_of(s)->dev;
+    struct mdl_dev_visit visit;
+    medleyResult_t res = medleySuccess;
+
     if (!s->attended) {
         __atomic_store_n(s->ready, blocks, __ATOMIC_RELEASE); /* pairs with the stream's wait */
         return medleySuccess;
     }
-    while (s->put_out < blocks) MDL_TRY(put_out(s));
-    return medleySuccess;
+    if (s->put_out >= blocks) return medleySuccess;
+    MDL_TRY(mdl_dev_enter(dev, &visit));
+    while (res == medleySuccess && s->put_out < blocks) res = put_out(s);
+    mdl_dev_leave(dev, &visit);
+    return res;
 }
 
-void mdl_stage_close_attended(struct mdl_stage *s)
+static medleyResult_t close_attended(struct mdl_stage *s, bool *more)
 {
     const struct mdl_device *d = device_of(s);
 
-    if (!s->last || d->event_record(d, s->last, s->stream) != medleySuccess) (void)d->stream_sync(d, s->stream);
+    (void)more;
+    if (!s->last || d->event_record(d, s->last, s->stream) != medleySuccess) return d->stream_sync(d, s->stream);
+    return medleySuccess;
 }
+
+void mdl_stage_close_attended(struct mdl_stage *s) { (void)visit_one(s, close_attended, NULL); }
