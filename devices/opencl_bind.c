@@ -188,7 +188,8 @@ static bool choose_first(void)
         if (cl.first < 0 || all_cpu || !cl.device[i].cpu) cl.first = i;
         if (!cl.device[i].cpu) all_cpu = false;
     }
-    cl.caps = MDL_DEV_EVENTS | MDL_DEV_WORDS | MDL_DEV_HOST_FUNC | MDL_DEV_KERNELS | (all_cpu ? MDL_DEV_CPU : 0);
+    cl.caps = MDL_DEV_EVENTS | MDL_DEV_WORDS | MDL_DEV_COPY_ANY | MDL_DEV_HOST_FUNC | MDL_DEV_KERNELS |
+              (all_cpu ? MDL_DEV_CPU : 0);
     return cl.first >= 0;
 }
 

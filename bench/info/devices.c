@@ -20,6 +20,7 @@ static const struct {
     {MDL_DEV_CAPTURE, "tells captures"},  {MDL_DEV_IPC, "IPC"},
     {MDL_DEV_DMABUF, "dma-buf"},          {MDL_DEV_KERNELS, "kernels"},
     {MDL_DEV_CPU, "runs on the processor"},
+    {MDL_DEV_COPY_ANY, "copies ordinary memory"},
 };
 enum { NUM_ABILITIES = sizeof(abilities) / sizeof(abilities[0]) };
 
@@ -81,7 +82,7 @@ static void show_abilities(uint32_t caps)
     printf("%s\n", strcmp(before, ", ") ? "    can         only what all can" : "");
     before = "    lacks       ";
     for (int i = 0; i < NUM_ABILITIES; i++) {
-        if ((caps & abilities[i].bit) || abilities[i].bit == MDL_DEV_CPU) continue;
+        if ((caps & abilities[i].bit) || (abilities[i].bit & (MDL_DEV_CPU | MDL_DEV_COPY_ANY))) continue;
         printf("%s%s", before, abilities[i].name);
         before = ", ";
     }

@@ -215,8 +215,9 @@ enum mdl_device_caps {
     MDL_DEV_CAPTURE = 1 << 6, /* stream_capturing */
     MDL_DEV_IPC = 1 << 7,
     MDL_DEV_DMABUF = 1 << 8,
-    MDL_DEV_KERNELS = 1 << 9, /* module_load, kernel_launch */
-    MDL_DEV_CPU = 1 << 10,    /* all its devices are processors of the host: "auto" does not take it */
+    MDL_DEV_KERNELS = 1 << 9,   /* module_load, kernel_launch */
+    MDL_DEV_CPU = 1 << 10,      /* all its devices are processors of the host: "auto" does not take it */
+    MDL_DEV_COPY_ANY = 1 << 11, /* copies from and to ordinary memory do not wait for the stream either */
 };
 
 /* Set in a word beside the value that a stream was to write, where the adapter has heard that the stream has failed. */
@@ -323,8 +324,8 @@ struct mdl_device {
     medleyResult_t (*event_query)(const struct mdl_device *d, mdl_dev_event event); /* InProgress: has not happened */
     medleyResult_t (*stream_wait_event)(const struct mdl_device *d, mdl_dev_stream stream, mdl_dev_event event);
 
-    /* Words of host memory, 8 bytes each and 0 at first, that streams write and wait for: stream_write stores `value` behind all that
-     * is before it, its writes to host memory included; stream_wait lets nothing behind it start until
+    /* Words of host memory, 8 bytes each and 0 at first, that streams write and wait for: stream_write stores `value`
+     * behind all that is before it, its writes to host memory included; stream_wait lets nothing behind it start until
      * (int64_t)(*word - value) >= 0. The word's address is the host's. */
     medleyResult_t (*alloc_words)(const struct mdl_device *d, int n, uint64_t **words);
     medleyResult_t (*free_words)(const struct mdl_device *d, int n, uint64_t **words);

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { MDL_CONFIG_TEXT_BYTES = 512 };
+enum { MDL_CONFIG_TEXT_BYTES = 256 };
 
 /* The kinds of value and the C types that hold them. TIME: milliseconds, given with ms, s or min (bare: ms). SIZE:
  * bytes, given with K, M, G. */

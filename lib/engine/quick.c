@@ -93,6 +93,7 @@ static inline void put(const struct mdl_op *op)
     const struct mdl_board *b = &op->comm->board;
     void *payload = mdl_board_payload(b, b->me, op->seq, op->rooms);
 
+    if (!op->in) return; /* a barrier */
     if (op->premul)
         mdl_premul(op->call.dtype, payload, op->in, &op->scalar, payload_count(op));
     else

@@ -31,6 +31,13 @@ static struct {
 
 static bool has_words(const struct mdl_stager *s) { return (s->dev.caps & MDL_DEV_WORDS) != 0; }
 
+/* Where pointers cannot be asked, a copy may be from ordinary memory, for which the vendors wait: then no stream may be
+ * held. */
+static bool is_attended(const struct mdl_stager *s)
+{
+    return !has_words(s) || !(s->dev.caps & (MDL_DEV_POINTERS | MDL_DEV_COPY_ANY));
+}
+
 static void free_stager(struct mdl_stager *s)
 {
     const struct mdl_device *d = s->dev.ops;
@@ -230,7 +237,7 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
     mdl_lines_bytes(op, &in_bytes, &out_bytes);
     s->side[MDL_IN].user = in_bytes ? (char *)(uintptr_t)op->in : NULL;
     s->side[MDL_OUT].user = out_bytes ? op->out : NULL;
-    *s = (struct mdl_stage){.op = op, .stream = stream, .attended = !has_words(st), .pair = -1,
+    *s = (struct mdl_stage){.op = op, .stream = stream, .attended = is_attended(st), .pair = -1,
                             .side = {s->side[0], s->side[1]}};
     mdl_list_init(&s->link);
     op->stage = s;

@@ -40,7 +40,7 @@ says "^refused: MEDLEY_TIMEOUT: '5 h'" "MEDLEY_TIMEOUT=5 h"
 says "^refused: MEDLEY_WINDOW: '1T' must be a size from 4K to 1G" MEDLEY_WINDOW=1T
 says "^refused: MEDLEY_DETERMINISTIC: 'maybe' must be 0 or 1" MEDLEY_DETERMINISTIC=maybe
 says "^refused: MEDLEY_COMM_NAME: .* at most 63" MEDLEY_COMM_NAME="$(printf '%064d' 1)"
-says "^refused: device .cuda:1. is not supported" MEDLEY_DEVICE=cuda:1
+says "^refused: device .cuda:1. cannot be used: no such device on this machine" MEDLEY_DEVICE=cuda:1
 says "^refused: MEDLEY_CPU_SET=x" MEDLEY_CPU_SET=x
 says "^refused: .*MEDLEY_SIMD\|^refused: .*simd" MEDLEY_SIMD=mmx
 says "^transport: shm" MEDLEY_THREADS= MEDLEY_WINDOW= MEDLEY_TRANSPORT= MEDLEY_CPU_SET=

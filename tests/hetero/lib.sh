@@ -5,16 +5,25 @@
 set -eu
 export MEDLEY_DEBUG="${MEDLEY_DEBUG-NONE}"
 emul=tests/emul
-[ -n "${MDL_TEST_REAL-}" ] || {
+vendors="cuda hip dtk musa maca tops supa tx tang sdaa acl cnrt ze"
+
+# The ranks' devices, "cuda:0,host,hip:0", and where those vendors' runtimes are: sets MDL_TEST_DEVICES and
+# MEDLEY_DEVICE_PATH.
+use_devices() {
+  export MDL_TEST_DEVICES="$1"
+  [ -z "${MDL_TEST_REAL-}" ] || return 0
   MEDLEY_DEVICE_PATH=
-  for pair in cuda=cuda12 hip=hip6 dtk=dtk musa=musa maca=maca tops=tops supa=supa tx=tx tang=tang sdaa=sdaa acl=acl \
-    cnrt=cnrt ze=ze; do
-    [ -d "$emul/${pair#*=}" ] || continue
-    MEDLEY_DEVICE_PATH="$MEDLEY_DEVICE_PATH${MEDLEY_DEVICE_PATH:+,}${pair%%=*}=$emul/${pair#*=}"
+  for vendor_ in $(echo "$1" | tr ',' '\n' | sed 's/:.*//' | sort -u); do
+    case $vendor_ in
+    host | opencl) continue ;;
+    cuda) folder=cuda12 ;;
+    hip) folder=hip6 ;;
+    *) folder=$vendor_ ;;
+    esac
+    MEDLEY_DEVICE_PATH="$MEDLEY_DEVICE_PATH${MEDLEY_DEVICE_PATH:+,}$vendor_=$emul/$folder"
   done
+  export MEDLEY_DEVICE_PATH
 }
-export MEDLEY_DEVICE_PATH
 export MEDLEY_DEVICE_STAGING="${MEDLEY_DEVICE_STAGING-8M}" # emulated pinned memory is touched page by page
-vendors=$(echo "$MEDLEY_DEVICE_PATH" | tr ',' '\n' | sed 's/=.*//')
 
 coll() { tests/coll/test_coll "$@" -d "${MDL_TEST_SECONDS:-60}"; }

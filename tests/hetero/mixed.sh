@@ -6,7 +6,7 @@
 . "${srcdir:-.}/tests/hetero/lib.sh"
 
 with() {
-  export MDL_TEST_DEVICES="$1"
+  use_devices "$1"
   shift
   echo "devices $MDL_TEST_DEVICES: $*"
   coll "$@"
@@ -42,7 +42,10 @@ done
 MEDLEY_DETERMINISTIC=1 with cuda:0,host,hip:0 -n 3 -c 40 -m 20000 -s 58
 
 # The same bits on every rank; and in deterministic mode for every placement.
-bits() { MDL_TEST_DEVICES="$1" tests/hosts/bits -n 4 -c 60 -d 60; }
+bits() {
+  use_devices "$1"
+  tests/hosts/bits -n 4 -c 60 -d 60
+}
 bits cuda:0,hip:0,host,musa:0
 export MEDLEY_DETERMINISTIC=1
 one=$(bits host)

@@ -3,9 +3,11 @@
 # What calls on devices' streams promise, on emulated runtimes: CUDA, HIP and both; slow streams; without words.
 . "${srcdir:-.}/tests/hetero/lib.sh"
 
-MDL_TEST_DEVICES=cuda:0 tests/hetero/test_stream
-MDL_TEST_DEVICES=hip:0,cuda:0 tests/hetero/test_stream
+use_devices hip:0,cuda:0
+tests/hetero/test_stream
+use_devices cuda:0
+tests/hetero/test_stream
 [ -z "${MDL_CHECK_SHORT-}" ] || exit 0
-EMUL_DELAY_US=300 MDL_TEST_DEVICES=cuda:0 tests/hetero/test_stream
-EMUL_FAULT=missing=cuStreamWaitValue64_v2 MDL_TEST_DEVICES=cuda:0 tests/hetero/test_stream
-EMUL_LEAKS=2 MDL_TEST_DEVICES=cuda:0 tests/hetero/test_stream ring destroy queued
+EMUL_DELAY_US=300 tests/hetero/test_stream
+EMUL_FAULT=missing=cuStreamWaitValue64_v2 tests/hetero/test_stream
+EMUL_LEAKS=2 tests/hetero/test_stream ring destroy queued

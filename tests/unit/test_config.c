@@ -170,7 +170,7 @@ END_TEST
 
 START_TEST(texts)
 {
-    char text[MDL_CONFIG_TEXT_BYTES + 44];
+    char text[300];
     memset(text, 'a', sizeof(text));
     catch_log();
     load();
