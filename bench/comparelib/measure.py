@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures one configuration: all libraries alive at once, one batch of each per round, in an order that rotates.
+"""Measures one configuration: all libraries alive at once, one batch of each per round, in an order that is drawn.
 
 A point is one collective, type and size. Each series (a library with a kind of buffers) of a point is checked with real
 data, calibrated so that a batch takes a few milliseconds, and then timed round by round.
 """
+import random
 import time
 
 from . import configs, peers
@@ -12,6 +13,8 @@ from .fleet import Failure
 BATCH_SECONDS = 0.003  # where each rank has a core; else more, as it takes turns
 MOST_ITERATIONS = 20000
 WARMUP_SHARE = 10  # one tenth of a batch is not timed
+
+REST = 0.005  # seconds before a batch, in which what the batch before has left behind comes to rest
 
 
 def batch_seconds(nranks):
@@ -111,8 +114,10 @@ def measure_point(fleets, collective, dtype, size, rounds, sample=None):
     for one in series:
         guarded(one, one.prepare, collective, dtype, size)
     for number in range(rounds):
-        turn = number % len(series) if series else 0
-        for one in series[turn:] + series[:turn]:
+        order = list(series)
+        random.Random(f"{collective} {dtype} {size} {number}").shuffle(order)
+        for one in order:
+            time.sleep(REST)
             guarded(one, one.time, collective, dtype, size)
         if sample:
             sample(number, rounds)
