@@ -30,7 +30,11 @@ struct id_head {
     uint32_t vendor, size;
 };
 
-static unsigned char pattern(uint64_t nonce, size_t at) { return (unsigned char)((nonce >> at % 56) ^ (at * 131)); }
+/* Never 0, so that an id that was cut short and filled up with zeros is told from the first byte that is missing. */
+static unsigned char pattern(uint64_t nonce, size_t at)
+{
+    return (unsigned char)(((nonce >> at % 56) ^ (at * 131)) | 0x80);
+}
 
 int emul_ccl_id(int vendor, void *id, size_t size)
 {
