@@ -14,6 +14,19 @@ static const char *const foreign[] = {"hggcGetDeviceCount", "xpu_device_count", 
 
 static struct mdl_cuda_state state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static const char *const compilers[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so", NULL};
+static const char *const options[] = {"--fmad=false", "--ftz=false", NULL};
+
+/* Without an architecture it makes PTX that the driver compiles for the device that is here. */
+static const struct mdl_rtc_vendor nvrtc = {
+    .prefix = "nvrtc",
+    .code_size = "GetPTXSize",
+    .code = "GetPTX",
+    .libraries = compilers,
+    .options = options,
+    .version_unit = 1000,
+};
+
 static const struct mdl_cuda_vendor cuda = {
     .prefix = "cuda",
     .driver_prefix = "cu",
@@ -26,6 +39,7 @@ static const struct mdl_cuda_vendor cuda = {
     .not_ready = 600,
     .out_of_memory = 2,
     .ipc_flag = 1,
+    .rtc = &nvrtc,
     .state = &state,
 };
 

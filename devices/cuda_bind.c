@@ -181,7 +181,13 @@ static void set_types(const struct mdl_cuda_vendor *v)
     s->type_managed = 3;
 }
 
-static uint32_t find_caps(const struct mdl_device *d)
+static bool has_kernels(const struct mdl_device *d, const char *where)
+{
+    return HAS(d, MODULE_LOAD) && HAS(d, MODULE_UNLOAD) && HAS(d, MODULE_FUNCTION) && HAS(d, LAUNCH) &&
+           mdl_rtc_bind(mdl_cuda_vendor_of(d), where);
+}
+
+static uint32_t find_caps(const struct mdl_device *d, const char *where)
 {
     bool words = HAS(d, WRITE_WORD) && HAS(d, WAIT_WORD) && (!QUIRK(d, SIGNAL_WORDS) || HAS(d, WORD_ALLOC));
     bool events = (HAS(d, EVENT_CREATE) || HAS(d, EVENT_CREATE_PLAIN)) && HAS(d, EVENT_DESTROY) &&
@@ -194,11 +200,12 @@ static uint32_t find_caps(const struct mdl_device *d)
            (events ? MDL_DEV_EVENTS : 0) | (words ? MDL_DEV_WORDS : 0) |
            (HAS(d, HOST_FUNC) || HAS(d, FUNC_CALLBACK) ? MDL_DEV_HOST_FUNC : 0) |
            (HAS(d, CAPTURING) ? MDL_DEV_CAPTURE : 0) | (ipc ? MDL_DEV_IPC : 0) |
-           (HAS(d, DMABUF) && range ? MDL_DEV_DMABUF : 0);
+           (HAS(d, DMABUF) && range ? MDL_DEV_DMABUF : 0) | (has_kernels(d, where) ? MDL_DEV_KERNELS : 0);
 }
 
 static void unbind(struct mdl_cuda_state *s)
 {
+    mdl_rtc_unbind(s);
     mdl_bind_close(s->driver);
     mdl_bind_close(s->runtime);
     s->runtime = s->driver = NULL;
@@ -279,7 +286,7 @@ static bool bind(const struct mdl_device *d, const struct mdl_cuda_vendor *v, co
     set_types(v);
     if (!has_devices(d, runtime, why, why_bytes)) return false;
     if (!where && is_strange(d, v, why, why_bytes)) return false;
-    s->caps = find_caps(d);
+    s->caps = find_caps(d, where);
     snprintf(found, found_bytes, "%s%s%s version %d", runtime, driver[0] ? ", " : "", driver, s->version);
     return true;
 }

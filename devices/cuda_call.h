@@ -36,4 +36,13 @@ static inline void mdl_cuda_forget_error(const struct mdl_device *d)
     if (HAS(d, LAST_ERROR)) (void)FN(d, LAST_ERROR, void)();
 }
 
+enum { MDL_CUDA_CAPTURE_RELAXED = 2 };
+
+/* What waits for the device, or asks how far it is, spoils a capture that another thread makes, unless this thread says
+ * that it is not part of it. Puts what was in *mode, so that a second call restores it. */
+static inline void mdl_cuda_exchange_capture_mode(const struct mdl_device *d, int *mode)
+{
+    if (HAS(d, CAPTURE_MODE)) (void)FN(d, CAPTURE_MODE, int *)(mode);
+}
+
 #endif

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum { HANDLE_BYTES = 64, ATTRIBUTES_BYTES = 256, WORD_SPACE = 64 };
-enum { PORTABLE = 1, MAPPED = 2, NON_BLOCKING = 1, NO_TIMING = 2, CAPTURE_RELAXED = 2 };
+enum { PORTABLE = 1, MAPPED = 2, NON_BLOCKING = 1, NO_TIMING = 2 };
 enum { ATTRIBUTE_BUFFER_ID = 7, HANDLE_TYPE_DMABUF = 1, WAIT_GREATER_OR_EQUAL = 0, HIP_SIGNAL_MEMORY = 2 };
 
 struct handle {
@@ -76,72 +76,65 @@ medleyResult_t mdl_cuda_current(const struct mdl_device *d, int *ordinal)
 
 /* ---- memory ---- */
 
-/* What waits for the device, or asks how far it is, spoils a capture that another thread makes, unless this thread says
- * that it is not part of it. Puts what was in *mode, so that a second call restores it. */
-static void exchange_capture_mode(const struct mdl_device *d, int *mode)
-{
-    if (HAS(d, CAPTURE_MODE)) (void)FN(d, CAPTURE_MODE, int *)(mode);
-}
-
 medleyResult_t mdl_cuda_alloc(const struct mdl_device *d, size_t len, void **ptr)
 {
-    int mode = CAPTURE_RELAXED, rc;
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
 
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     rc = FN(d, MALLOC, void **, size_t)(ptr, len);
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     return CHECK(d, MALLOC, rc);
 }
 
 medleyResult_t mdl_cuda_free(const struct mdl_device *d, void *ptr)
 {
-    int mode = CAPTURE_RELAXED, rc;
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
 
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     rc = FN(d, FREE, void *)(ptr);
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     return CHECK(d, FREE, rc);
 }
 
 medleyResult_t mdl_cuda_alloc_pinned(const struct mdl_device *d, size_t len, void **ptr)
 {
-    int mode = CAPTURE_RELAXED, rc;
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
     bool flags = HAS(d, HOST_ALLOC);
 
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     rc = flags ? FN(d, HOST_ALLOC, void **, size_t, unsigned)(ptr, len, PORTABLE | MAPPED)
                : FN(d, MALLOC_HOST, void **, size_t)(ptr, len);
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     return mdl_cuda_check(d, flags ? MDL_CUDA_HOST_ALLOC : MDL_CUDA_MALLOC_HOST, rc);
 }
 
 medleyResult_t mdl_cuda_free_pinned(const struct mdl_device *d, void *ptr)
 {
-    int mode = CAPTURE_RELAXED, rc;
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
 
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     rc = FN(d, HOST_FREE, void *)(ptr);
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     return CHECK(d, HOST_FREE, rc);
 }
 
 medleyResult_t mdl_cuda_pin(const struct mdl_device *d, void *ptr, size_t len)
 {
-    int mode = CAPTURE_RELAXED, rc;
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
 
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     rc = FN(d, PIN, void *, size_t, unsigned)(ptr, len, PORTABLE);
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     return CHECK(d, PIN, rc);
 }
 
 medleyResult_t mdl_cuda_unpin(const struct mdl_device *d, void *ptr)
 {
-    int mode = CAPTURE_RELAXED, rc;
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
 
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     rc = FN(d, UNPIN, void *)(ptr);
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     return CHECK(d, UNPIN, rc);
 }
 
@@ -255,11 +248,11 @@ medleyResult_t mdl_cuda_event_record(const struct mdl_device *d, mdl_dev_event e
 
 medleyResult_t mdl_cuda_event_query(const struct mdl_device *d, mdl_dev_event event)
 {
-    int mode = CAPTURE_RELAXED, rc;
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
 
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     rc = FN(d, EVENT_QUERY, void *)(event);
-    exchange_capture_mode(d, &mode);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     if (!mdl_cuda_is_code(d, rc, mdl_cuda_vendor_of(d)->not_ready, "NotReady")) return CHECK(d, EVENT_QUERY, rc);
     mdl_cuda_forget_error(d);
     return medleyInProgress;

@@ -57,6 +57,10 @@
     CALL(WRITE_WORD, DRIVER, "StreamWriteValue64_v2", 0)                                                               \
     CALL(WAIT_WORD, DRIVER, "StreamWaitValue64_v2", 0)                                                                 \
     CALL(WORD_ALLOC, DRIVER, NULL, 0)                                                                                  \
+    CALL(MODULE_LOAD, DRIVER, "ModuleLoadData", 0)                                                                     \
+    CALL(MODULE_UNLOAD, DRIVER, "ModuleUnload", 0)                                                                     \
+    CALL(MODULE_FUNCTION, DRIVER, "ModuleGetFunction", 0)                                                              \
+    CALL(LAUNCH, DRIVER, "LaunchKernel", 0)                                                                            \
     CALL(FUNC_CALLBACK, RUNTIME, NULL, 0)
 
 enum mdl_cuda_call {
@@ -77,6 +81,31 @@ enum mdl_cuda_quirks {
     MDL_CUDA_HIP_TYPES = 1 << 6,          /* the numbers of kinds of memory depend on the version, as HIP's do */
 };
 
+/* The vendor's run-time compiler, in NVRTC's shape: its calls have a prefix of their own, and two of them their own
+ * stems. */
+#define MDL_RTC_CALLS(CALL)                                                                                            \
+    CALL(CREATE, "CreateProgram")                                                                                      \
+    CALL(COMPILE, "CompileProgram")                                                                                    \
+    CALL(DESTROY, "DestroyProgram")                                                                                    \
+    CALL(LOG_SIZE, "GetProgramLogSize")                                                                                \
+    CALL(LOG, "GetProgramLog")                                                                                         \
+    CALL(CODE_SIZE, NULL)                                                                                              \
+    CALL(CODE, NULL)
+
+enum mdl_rtc_call {
+#define CALL(id, stem) MDL_RTC_##id,
+    MDL_RTC_CALLS(CALL)
+#undef CALL
+        MDL_RTC_NUM_CALLS
+};
+
+struct mdl_rtc_vendor {
+    const char *prefix, *code_size, *code; /* "nvrtc", "GetPTXSize", "GetPTX" */
+    const char *const *libraries;          /* file names, best first: those of the runtime's version go before */
+    const char *const *options;            /* that keep the compiler from fusing products and sums */
+    int version_unit;                      /* the runtime's version divided by it is the number in its file names */
+};
+
 struct mdl_cuda_vendor;
 struct mdl_cuda_state {
     pthread_mutex_t lock;
@@ -86,6 +115,7 @@ struct mdl_cuda_state {
     const char *stem[MDL_CUDA_NUM_CALLS]; /* what each was found as */
     int version, type_device, type_managed;
     uint32_t caps;
+    void *rtc, *rtc_fn[MDL_RTC_NUM_CALLS];
 };
 
 struct mdl_cuda_rename {
@@ -111,6 +141,7 @@ struct mdl_cuda_vendor {
     uint32_t quirks;                       /* enum mdl_cuda_quirks */
     int not_ready, out_of_memory;          /* the vendor's own names of errors count, too, where it tells them */
     unsigned ipc_flag;
+    const struct mdl_rtc_vendor *rtc; /* NULL: there is none, or it is not known */
     struct mdl_cuda_state *state;
 };
 
@@ -151,6 +182,15 @@ medleyResult_t mdl_cuda_ipc_import(const struct mdl_device *d, const struct mdl_
 medleyResult_t mdl_cuda_ipc_close(const struct mdl_device *d, void *import);
 medleyResult_t mdl_cuda_dmabuf_export(const struct mdl_device *d, void *ptr, size_t len, int *fd, uint64_t *offset);
 
+/* rtc.c */
+bool mdl_rtc_bind(const struct mdl_cuda_vendor *v, const char *where); /* finds the compiler; false: there is none */
+void mdl_rtc_unbind(struct mdl_cuda_state *s);
+medleyResult_t mdl_cuda_module_load(const struct mdl_device *d, const char *source, void **module);
+medleyResult_t mdl_cuda_module_unload(const struct mdl_device *d, void *module);
+medleyResult_t mdl_cuda_kernel_find(const struct mdl_device *d, void *module, const char *name, void **kernel);
+medleyResult_t mdl_cuda_kernel_launch(const struct mdl_device *d, void *kernel, const struct mdl_grid *grid,
+                                      mdl_dev_stream stream);
+
 /* A vendor of the family, for `const struct mdl_device mdl_device_x = MDL_CUDA_DEVICE("x", "Maker X", NULL, &table)`.
  */
 #define MDL_CUDA_DEVICE(vendor_, title_, proof_, table)                                                                \
@@ -169,6 +209,8 @@ medleyResult_t mdl_cuda_dmabuf_export(const struct mdl_device *d, void *ptr, siz
         .free_words = mdl_cuda_free_words, .stream_write = mdl_cuda_stream_write, .stream_wait = mdl_cuda_stream_wait, \
         .stream_host_func = mdl_cuda_stream_host_func, .ipc_export = mdl_cuda_ipc_export,                              \
         .ipc_import = mdl_cuda_ipc_import, .ipc_close = mdl_cuda_ipc_close, .dmabuf_export = mdl_cuda_dmabuf_export,   \
+        .module_load = mdl_cuda_module_load, .module_unload = mdl_cuda_module_unload,                                  \
+        .kernel_find = mdl_cuda_kernel_find, .kernel_launch = mdl_cuda_kernel_launch,                                  \
     }
 
 #endif

@@ -22,7 +22,21 @@ static const struct mdl_cuda_rename renames[] = {
     {MDL_CUDA_WORD_ALLOC, "ExtMallocWithFlags"},
     {MDL_CUDA_BUFFER_ID, NULL},
     {MDL_CUDA_FUNC_CALLBACK, "StreamAddCallback"},
+    {MDL_CUDA_LAUNCH, "ModuleLaunchKernel"},
     {MDL_CUDA_NUM_CALLS, NULL},
+};
+
+static const char *const compilers[] = {"libhiprtc.so.7", "libhiprtc.so.6", "libhiprtc.so.5", "libhiprtc.so", NULL};
+static const char *const options[] = {"-ffp-contract=off", NULL};
+
+/* It compiles for the current device unless it is told another. */
+static const struct mdl_rtc_vendor hiprtc = {
+    .prefix = "hiprtc",
+    .code_size = "GetCodeSize",
+    .code = "GetCode",
+    .libraries = compilers,
+    .options = options,
+    .version_unit = 10000000,
 };
 
 static const struct mdl_cuda_vendor hip = {
@@ -37,6 +51,7 @@ static const struct mdl_cuda_vendor hip = {
     .not_ready = 600,
     .out_of_memory = 2,
     .ipc_flag = 1,
+    .rtc = &hiprtc,
     .state = &state,
 };
 

@@ -77,7 +77,7 @@ static const char *const epilogue =
 
 static bool save(const char *folder, const char *name, const char *const *parts)
 {
-    char path[256];
+    char path[512];
     snprintf(path, sizeof(path), "%s/%s", folder, name);
     FILE *file = fopen(path, "w");
     if (!file) return false;
@@ -87,7 +87,7 @@ static bool save(const char *folder, const char *name, const char *const *parts)
 
 static char *slurp(const char *folder, const char *name, size_t *size)
 {
-    char path[256];
+    char path[512];
     struct stat stat;
     snprintf(path, sizeof(path), "%s/%s", folder, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -209,7 +209,31 @@ static bool build(const char *folder, int count, const char *const *options)
     return good && compiler(folder, words);
 }
 
-int emul_compile(int vendor, const char *source, int count, const char *const *options, char **image, char **log)
+/* What was compiled before, in the folder EMUL_CACHE: a file for each vendor, source and options. */
+static bool cached(const char *folder, int vendor, const char *source, int count, const char *const *options,
+                   char name[64])
+{
+    uint64_t hash = 14695981039346656037u;
+    if (!folder || !*folder) return false;
+    for (int i = -1; i < count; i++)
+        for (const char *at = i < 0 ? source : options[i]; *at; at++)
+            hash = (hash ^ (unsigned char)*at) * 1099511628211u + (uint64_t)(i + 1);
+    snprintf(name, 64, "%d-%zu-%016llx", vendor, strlen(source), (unsigned long long)hash);
+    return true;
+}
+
+/* Whole or not at all: others may be compiling the same. */
+static void keep(const char *folder, const char *name, const char *image)
+{
+    char draft[96], from[512], to[512];
+    const char *parts[] = {image, NULL};
+    snprintf(draft, sizeof(draft), "%s.%d", name, (int)getpid());
+    snprintf(from, sizeof(from), "%s/%s", folder, draft);
+    snprintf(to, sizeof(to), "%s/%s", folder, name);
+    if (!save(folder, draft, parts) || rename(from, to) != 0) unlink(from);
+}
+
+static int compile(int vendor, const char *source, int count, const char *const *options, char **image, char **log)
 {
     char folder[] = "/tmp/emulated-compiler-XXXXXX", path[256];
     size_t size = 0;
@@ -229,4 +253,18 @@ int emul_compile(int vendor, const char *source, int count, const char *const *o
     }
     rmdir(folder);
     return *image ? 0 : 1;
+}
+
+int emul_compile(int vendor, const char *source, int count, const char *const *options, char **image, char **log)
+{
+    const char *folder = getenv("EMUL_CACHE");
+    char name[64];
+    size_t size;
+    bool cache = cached(folder, vendor, source, count, options, name);
+    *log = NULL;
+    *image = cache ? slurp(folder, name, &size) : NULL;
+    if (*image) return 0;
+    int code = compile(vendor, source, count, options, image, log);
+    if (code == 0 && cache) keep(folder, name, *image);
+    return code;
 }

@@ -26,4 +26,9 @@ use_devices() {
 }
 export MEDLEY_DEVICE_STAGING="${MEDLEY_DEVICE_STAGING-8M}" # emulated pinned memory is touched page by page
 
+
+# What the emulated run-time compilers have made is used again.
+export EMUL_CACHE="${EMUL_CACHE-$PWD/tests/emul/compiled}"
+[ -z "$EMUL_CACHE" ] || mkdir -p "$EMUL_CACHE"
+
 coll() { tests/coll/test_coll "$@" -d "${MDL_TEST_SECONDS:-60}"; }
