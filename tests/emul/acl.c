@@ -355,6 +355,8 @@ CALL(aclrtIpcMemImportByKey, (void **out, const char *key, uint64_t flags))
     ENTER(EMUL_NEED_DEVICE);
     uint64_t token;
     if (!token_of(key, &token)) return finish(emul_misuse(EMUL_INVALID, "the key of an export is damaged"));
+    if (flags == 0 && emul_ipc_token_device(VENDOR, token) != emul_device_get(VENDOR))
+        return finish(emul_misuse(EMUL_INVALID, "an import from another device without peer access (flag 1)"));
     return finish(flags > 1 ? EMUL_INVALID : emul_ipc_import_token(VENDOR, token, out));
 }
 

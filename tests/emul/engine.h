@@ -145,6 +145,7 @@ EMUL_API enum emul_code emul_ipc_import_fd(int vendor, const void *handle, int f
 /* The same by a name of 64 bits. Restricted: only processes that the owner has named may import. */
 EMUL_API enum emul_code emul_ipc_token(int vendor, const void *address, bool restricted, uint64_t *token);
 EMUL_API enum emul_code emul_ipc_allow(int vendor, uint64_t token, const int32_t *pids, size_t count);
+EMUL_API int emul_ipc_token_device(int vendor, uint64_t token); /* of the export; -1: there is none */
 EMUL_API enum emul_code emul_ipc_import_token(int vendor, uint64_t token, void **out);
 EMUL_API enum emul_code emul_ipc_close_token(int vendor, uint64_t token); /* the importer's end, or the owner's */
 EMUL_API enum emul_code emul_dmabuf(int vendor, const void *address, size_t size, int *fd);

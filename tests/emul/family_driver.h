@@ -178,7 +178,8 @@ CALL(MemGetAddressRange, (unsigned *base, unsigned *size, unsigned address))
 CALL(MemGetHandleForAddressRange, (void *out, uint64_t address, size_t size, int type, unsigned long long flags))
 {
     ENTER(EMUL_NEED_CONTEXT);
-    if (type != 1 || flags > 1) return codes[EMUL_INVALID];
+    if (type != 1) return codes[emul_misuse(EMUL_INVALID, "handle type %d, and 1 is a dma-buf", type)];
+    if (flags > 1) return codes[EMUL_INVALID];
     return codes[emul_dmabuf(VENDOR, at(address), size, out)];
 }
 

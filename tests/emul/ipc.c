@@ -276,6 +276,15 @@ static enum emul_code resolve(int vendor, uint64_t word, struct handle *handle, 
     return EMUL_OK;
 }
 
+int emul_ipc_token_device(int vendor, uint64_t token)
+{
+    struct handle handle;
+    int fd = -1;
+    if (resolve(vendor, token, &handle, &fd)) return -1;
+    close(fd);
+    return (int)handle.device;
+}
+
 enum emul_code emul_ipc_import_token(int vendor, uint64_t token, void **out)
 {
     struct handle handle;

@@ -25,15 +25,25 @@
 #define RANGE MemGetAddressRange_v2
 #include "tests/emul/family_same.h"
 
-CALL(StreamWaitEvent, (void *stream, void *event))
+/* The callee cannot know what a caller gave it beyond its arguments. With the fault `spare` it looks into the register
+ * behind the last one: flags, which such a call has elsewhere, are 0 for a wait and 1 for an import, while a caller
+ * that gives none leaves there what it had. */
+static bool is_spare(uint64_t found, unsigned flags)
+{
+    return !emul_fault(VENDOR, "spare", NULL) || (unsigned)found != flags;
+}
+
+CALL(StreamWaitEvent, (void *stream, void *event, uint64_t behind))
 {
     ENTER(EMUL_NEED_DEVICE);
+    if (!is_spare(behind, 0)) return finish(emul_misuse(EMUL_INVALID, "a third argument, where there are two"));
     return finish(emul_event_wait(VENDOR, stream_of(stream), event));
 }
 
-CALL(IpcOpenMemHandle, (void **out, struct ipc_handle handle))
+CALL(IpcOpenMemHandle, (void **out, struct ipc_handle handle, uint64_t behind))
 {
     ENTER(EMUL_NEED_DEVICE | EMUL_UNSAFE);
+    if (!is_spare(behind, 1)) return finish(emul_misuse(EMUL_INVALID, "a third argument, where there are two"));
     return finish(emul_ipc_import(VENDOR, &handle, out));
 }
 

@@ -83,6 +83,7 @@ struct event {
     struct pool *pool;
     uint32_t index;
     uint64_t flag;
+    bool awaited; /* a list was told to set it, or to wait for it */
 };
 /* The head of every descriptor struct. */
 struct head {
@@ -357,7 +358,10 @@ CALL(zeMemGetAllocProperties, (void *context, const void *address, struct memory
     if (device) *device = out->type == 2 ? &devices[info.device] : NULL;
     struct export_fd *wanted = out->next;
     if (!wanted) return 0;
-    if (wanted->stype != 0x1a || wanted->flags != 2 || out->type != 2) return UNSUPPORTED;
+    if (wanted->stype != 0x1a || wanted->flags != 2)
+        return emul_misuse(EMUL_INVALID, "type 0x%x, flags %u: no export of a dma-buf", wanted->stype, wanted->flags),
+               INVALID_ARGUMENT;
+    if (out->type != 2) return UNSUPPORTED;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     return codes[emul_dmabuf(VENDOR, info.base, (info.size + page - 1) & ~(page - 1), &wanted->fd)];
 }

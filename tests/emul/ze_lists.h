@@ -65,13 +65,24 @@ CALL(zeEventDestroy, (void *event))
     ENTER(EMUL_CLEANUP);
     WANT(event, EVENT);
     struct event *one = event;
+    if (!__atomic_load_n(&one->flag, __ATOMIC_ACQUIRE) && __atomic_load_n(&one->awaited, __ATOMIC_ACQUIRE))
+        return emul_misuse(EMUL_INVALID, "an event that lists have yet to set or wait for"), INVALID_ARGUMENT;
     one->pool->used[one->index] = false;
     return bury(event);
 }
 
+/* The host's calls are for events of pools that it can see. */
+#define WANT_VISIBLE(event)                                                                                            \
+    do {                                                                                                               \
+        WANT(event, EVENT);                                                                                            \
+        if (!(((struct event *)(event))->pool->flags & 1))                                                             \
+            return emul_misuse(EMUL_INVALID, "the host's call for an event that it cannot see"), INVALID_ARGUMENT;     \
+    } while (0)
+
 static uint32_t set_flag(void *event, uint64_t value)
 {
-    WANT(event, EVENT);
+    WANT_VISIBLE(event);
+    __atomic_store_n(&((struct event *)event)->awaited, false, __ATOMIC_RELEASE);
     __atomic_store_n(&((struct event *)event)->flag, value, __ATOMIC_RELEASE);
     return 0;
 }
@@ -91,7 +102,7 @@ CALL(zeEventHostReset, (void *event))
 CALL(zeEventQueryStatus, (void *event))
 {
     ENTER(0);
-    WANT(event, EVENT);
+    WANT_VISIBLE(event);
     unsigned at;
     if (emul_fault(VENDOR, "notready", &at)) return NOT_READY;
     return __atomic_load_n(&((struct event *)event)->flag, __ATOMIC_ACQUIRE) ? 0 : (uint32_t)NOT_READY;
@@ -107,7 +118,7 @@ static uint64_t now_ns(void)
 CALL(zeEventHostSynchronize, (void *event, uint64_t timeout_ns))
 {
     ENTER(0);
-    WANT(event, EVENT);
+    WANT_VISIBLE(event);
     struct timespec nap = {.tv_nsec = 20000};
     uint64_t start = now_ns();
     while (!__atomic_load_n(&((struct event *)event)->flag, __ATOMIC_ACQUIRE)) {
@@ -169,6 +180,7 @@ static enum emul_code wait_all(struct list *list, uint32_t count, void **events)
     on(list->object.device);
     for (uint32_t i = 0; i < count && !code; i++) {
         if (!is(events[i], EVENT, "EVENT")) return EMUL_INVALID;
+        __atomic_store_n(&((struct event *)events[i])->awaited, true, __ATOMIC_RELEASE);
         code = emul_flag_wait(VENDOR, list->stream, &((struct event *)events[i])->flag, 1);
     }
     return code;
@@ -178,6 +190,7 @@ static enum emul_code wait_all(struct list *list, uint32_t count, void **events)
 static uint32_t appended(struct list *list, enum emul_code code, void *event)
 {
     if (!code && event && !is(event, EVENT, "EVENT")) return INVALID_ARGUMENT;
+    if (!code && event) __atomic_store_n(&((struct event *)event)->awaited, true, __ATOMIC_RELEASE);
     if (!code && event) code = emul_flag_set(VENDOR, list->stream, &((struct event *)event)->flag, 1);
     if (!code && list->synchronous) code = emul_stream_sync(VENDOR, list->stream);
     return codes[code];

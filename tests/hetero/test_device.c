@@ -288,10 +288,11 @@ static void host_functions(mdl_dev_stream s)
 static void pinning(mdl_dev_stream s)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    unsigned char *host, *back = pinned(page);
+    unsigned char *host, *back;
     void *a;
 
     if (!can(MDL_DEV_PIN, "pinning")) return;
+    back = pinned(page);
     host = aligned_alloc(page, page);
     REQUIRE(host);
     fill(host, page, 9);
@@ -390,11 +391,13 @@ static int other_process(const char *name, int socket)
 /* An interior address, of which the whole allocation's handle travels. */
 static void sharing(int socket)
 {
-    unsigned char *host = pinned(1000), *back = pinned(1000), c;
+    unsigned char *host, *back, c;
     struct mdl_ipc ipc;
     void *a;
 
     if (!can(MDL_DEV_IPC, "IPC")) return;
+    host = pinned(1000);
+    back = pinned(1000);
     REQUIRE(d->ipc_export(d, host, &ipc) == medleyInvalidUsage);
     WORKS(d->alloc(d, 5000, &a));
     fill(host, 1000, 77);

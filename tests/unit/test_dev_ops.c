@@ -16,6 +16,10 @@
 #include <sys/wait.h>
 
 enum { BYTES = 300000, ROUNDS = 40, FUNCTIONS = 20 };
+enum {
+    TOLD_CAPS = MDL_DEV_POINTERS | MDL_DEV_PIN | MDL_DEV_EVENTS | MDL_DEV_WORDS | MDL_DEV_HOST_FUNC | MDL_DEV_CAPTURE |
+                MDL_DEV_IPC | MDL_DEV_DMABUF
+};
 
 static const char *name;
 static struct mdl_dev dev;
@@ -207,6 +211,7 @@ START_TEST(numbers_of_allocations)
     p = device_memory(4096);
     OK(d->classify(d, p, &second));
     ck_assert(first.id == 0 || first.id != second.id);
+    if (strcmp(d->vendor, "cuda") == 0) ck_assert_uint_ne(first.id, 0);
     OK(d->free(d, p));
 }
 END_TEST
@@ -683,10 +688,41 @@ START_TEST(descriptors)
 }
 END_TEST
 
+/* What the adapter can is what the runtime has: a call that was not found by its name would only be left out. Names as
+ * in MDL_TEST_CAPS, the others' bits must be off. */
+static uint32_t expected_caps(const char *list)
+{
+    static const struct {
+        const char *name;
+        uint32_t bit;
+    } names[] = {{"pointers", MDL_DEV_POINTERS},
+                 {"pin", MDL_DEV_PIN},
+                 {"events", MDL_DEV_EVENTS},
+                 {"words", MDL_DEV_WORDS},
+                 {"functions", MDL_DEV_HOST_FUNC},
+                 {"capture", MDL_DEV_CAPTURE},
+                 {"ipc", MDL_DEV_IPC},
+                 {"dmabuf", MDL_DEV_DMABUF}};
+    char text[256], *rest = text, *word;
+    uint32_t caps = 0;
+    snprintf(text, sizeof(text), "%s", list);
+    while ((word = strsep(&rest, " "))) {
+        size_t i = 0, n = sizeof(names) / sizeof(names[0]);
+        while (i < n && strcmp(names[i].name, word) != 0) i++;
+        ck_assert_msg(i < n, "MDL_TEST_CAPS: there is no %s", word);
+        caps |= names[i].bit;
+    }
+    return caps;
+}
+
 /* What an adapter claims it has. */
 START_TEST(claims)
 {
+    const char *list = getenv("MDL_TEST_CAPS");
     begin();
+    if (list && *list)
+        ck_assert_msg((dev.caps & TOLD_CAPS) == expected_caps(list), "capabilities 0x%x, expected is: %s", dev.caps,
+                      list);
     ck_assert_uint_eq(dev.caps, d->caps(d));
     ck_assert(!can(MDL_DEV_POINTERS) || d->classify);
     ck_assert(!can(MDL_DEV_PIN) || (d->pin && d->unpin));

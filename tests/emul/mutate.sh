@@ -1,0 +1,115 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Proves that the tests of the device adapters can fail: makes one mistake at a time in an adapter (mutants.list), builds
+# the contract's tests with it, and demands that they fail on the emulated runtimes (OpenCL: on what is installed).
+#   tests/emul/mutate.sh            a few, drawn by MDL_TEST_SEED or by the time; the seed is printed
+#   tests/emul/mutate.sh -a         all, and first each runtime without a mistake, which must pass
+#   tests/emul/mutate.sh -v NAME... these, with what the tests say
+# In the build tree, after `make programs`. Only the mutated file is compiled, and linked before the library. A mistake
+# whose text is not in the file, that does not compile, or that no test notices is an error.
+. "${srcdir:-.}/tests/lib.sh"
+few=8 all= loud= names=
+for argument; do
+  case $argument in
+  -a) all=1 ;;
+  -v) loud=1 ;;
+  -*) echo "usage: mutate.sh [-a] [-v] [NAME...]"; exit 2 ;;
+  *) names="$names $argument" ;;
+  esac
+done
+list=$top/tests/emul/mutants.list
+grep -q 'fsanitize' "$build/GNUmakefile" && skip "the adapters' mistakes are tried in an ordinary build"
+[ -e "$build/.libs/libmedley-all.a" ] || skip "there is no .libs/libmedley-all.a: make libmedley-all.la"
+ops=tests/unit/test_dev_ops-test_dev_ops.o device=tests/hetero/test_device.o
+[ -e "$build/$ops" ] || skip "tests/unit/test_dev_ops was not built: Check is missing"
+[ -e "$build/$device" ] || skip "tests/hetero/test_device was not built"
+settings=$(make -s -C "$build" mutate-settings | grep '^MUTATE_') || { fail "make mutate-settings"; finish; }
+eval "$settings"
+export EMUL_REQUIRE_ENTER=1 EMUL_DELAY_US=100 EMUL_DEVICES=2 EMUL_LEAKS=2 POCL_DEVICES="pthread pthread"
+export CK_DEFAULT_TIMEOUT=15 MEDLEY_DEBUG=NONE
+ulimit -c 0
+
+# field NAME: of the mutant $mutant, which is a paragraph of the list; the first one is what the list says of itself
+field() { printf '%s\n' "$mutant" | sed -n "s/^$1\( \|\$\)//p" | head -n 1; }
+
+# The file with the first occurrence of the old text replaced by the new one; no file if it is not there.
+change() {
+  old="$1" new="$2" awk '
+    !done && (at = index($0, ENVIRON["old"])) {
+      $0 = substr($0, 1, at - 1) ENVIRON["new"] substr($0, at + length(ENVIRON["old"])); done = 1
+    }
+    { print }
+    END { exit !done }' "$3" >"$4"
+}
+
+# link PROGRAM OBJECT FIRST: with $3, "" for none, before the library
+link() { # shellcheck disable=SC2086
+  $MUTATE_CC -o "$1" "$build/$2" $3 "$build/.libs/libmedley-all.a" $MUTATE_LIBS; }
+
+# notices PROGRAM RUN: does it fail there? RUN is a folder of tests/emul, perhaps with faults: cnrt(busy), or opencl.
+notices() {
+  folder=${2%%(*} faults=
+  case $2 in *"("*) faults=${2#*(} && faults=${faults%)} ;; esac
+  vendor=$(echo "${folder%%_*}" | sed 's/[0-9]*$//') path=
+  [ "$vendor" = opencl ] || path=$vendor=$build/tests/emul/$folder
+  caps=$(sed -n "s/^$folder //p" "$top/tests/emul/caps.list")
+  [ -z "$faults" ] || caps=
+  MDL_TEST_CAPS=$caps MEDLEY_DEVICE_PATH=$path EMUL_FAULT=$faults timeout -k 1 40 "$1" "$vendor:0" >"$work/said" 2>&1 </dev/null
+  status=$?
+  [ -z "$loud" ] || sed 's/^/  /' "$work/said"
+  [ $status != 0 ]
+}
+have_opencl() { MEDLEY_DEVICE_PATH='' timeout 20 "$build/tests/hetero/test_device" opencl >/dev/null 2>&1; }
+
+try() {
+  name=$(field mutant) file=$(field in) runs=$(field on)
+  case $runs in opencl*) have_opencl || { echo "left out: $name: no OpenCL device here"; left=$((left + 1)); return; } ;; esac
+  case $runs in *spare*) # what stands in a register depends on the compiler
+    notices "$build/tests/unit/test_dev_ops" "$runs" &&
+      { echo "left out: $name: $runs cannot tell in this build"; left=$((left + 1)); return; } ;;
+  esac
+  source=$work/$(basename "$file")
+  change "$(field -)" "$(field +)" "$top/$file" "$source" || { fail "$name: $file has not the text: $(field -)"; return; }
+  # shellcheck disable=SC2086
+  $MUTATE_CC $MUTATE_CFLAGS -c "$source" -o "$work/mutant.o" 2>"$work/said" ||
+    { cat "$work/said"; fail "$name: does not compile"; return; }
+  for object in $device $ops; do
+    link "$work/program" "$object" "$work/mutant.o" >"$work/said" 2>&1 || { cat "$work/said"; fail "$name: does not link"; return; }
+    for run in $runs; do
+      [ -z "$loud" ] || echo "$name: $(basename "$object" .o) on $run"
+      notices "$work/program" "$run" || continue
+      caught=$((caught + 1))
+      [ $status != 124 ] || hung="$hung $name"
+      return
+    done
+  done
+  fail "$name survives: $file with '$(field +)' for '$(field -)', on $runs"
+}
+
+paragraph() { awk -v RS= -v n="$1" 'NR == n' "$list"; }
+count=$(awk -v RS= 'END { print NR }' "$list")
+tried=0 caught=0 left=0 hung=
+if [ -n "$names" ]; then
+  wanted=$(for name in $names; do awk -v RS= -v name="$name" '$2 == name { print NR }' "$list"; done)
+elif [ -n "$all" ]; then
+  wanted=$(seq "$count")
+  for run in $(sed -n 's/^on //p' "$list" | tr ' ' '\n' | sort -u); do
+    case $run in opencl*) have_opencl || continue ;; *spare*) continue ;; esac
+    for program in tests/hetero/test_device tests/unit/test_dev_ops; do
+      notices "$build/$program" "$run" && { tail -n 20 "$work/said"; fail "$program on $run fails without a mistake"; }
+    done
+  done
+else
+  seed=${MDL_TEST_SEED:-$(date +%s)}
+  echo "seed $seed: MDL_TEST_SEED=$seed tests/emul/mutate.sh tries the same $few of $((count - 1))"
+  wanted=$(awk -v seed="$seed" -v n="$count" -v few=$few 'BEGIN { srand(seed); while (few > 0) { k = 2 + int(rand() * (n - 1)); if (!(k in s)) { s[k]; few--; print k } } }')
+fi
+for number in $wanted; do
+  mutant=$(paragraph "$number")
+  case $mutant in mutant*) ;; *) continue ;; esac
+  tried=$((tried + 1))
+  try
+done
+echo "$tried mistakes, $caught noticed, $left left out${hung:+, by a hang:$hung}"
+[ $tried -gt 0 ] || fail "no such mistake in $list"
+finish
