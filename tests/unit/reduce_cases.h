@@ -35,6 +35,8 @@ struct reduce_case_row {
     const char *name;
     reduce_case *run;
 };
+/* For processors that are emulated: this part of the longest random cases only. 1 is all. */
+extern int reduce_cases_part;
 extern const struct reduce_case_row reduce_cases[];
 extern const int reduce_cases_count;
 
