@@ -88,6 +88,12 @@ try() {
 
 paragraph() { awk -v RS= -v n="$1" 'NR == n' "$list"; }
 count=$(awk -v RS= 'END { print NR }' "$list")
+# An adapter that changed takes its mistakes along, whether they are tried today or not.
+awk '/^mutant / { name = $2 } /^in / { file = $2 } /^- / { print name "\t" file "\t" substr($0, 3) }' "$list" |
+  while IFS="$(printf '\t')" read -r name file old; do
+    grep -qF -e "$old" "$top/$file" || echo "$name: $file has not the text: $old"
+  done >"$work/stale"
+while read -r line; do fail "$line"; done <"$work/stale"
 tried=0 caught=0 left=0 hung=
 if [ -n "$names" ]; then
   wanted=$(for name in $names; do awk -v RS= -v name="$name" '$2 == name { print NR }' "$list"; done)
