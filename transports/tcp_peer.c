@@ -3,6 +3,7 @@
 #include "config.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/net/sock.h"
 #include "transports/tcp_context.h"
 #include <errno.h>
 #include <netinet/in.h>
@@ -99,24 +100,26 @@ void mdl_tcp_peer_free(struct mdl_tcp_peer *p)
  * computers that take turns on their processors for a queue in the network, and let too little under way: bbr about 240
  * KiB where the round trip is some tens of microseconds, cubic leaves its slow start early. The other computers of a
  * cluster are mostly this near; over such round trips reno recovers as quickly as they do. */
-static bool suits_reno(int fd)
+static bool suits_reno(int fd, const char *usual)
 {
-    char name[16] = "";
     struct tcp_info info = {0};
-    socklen_t name_len = sizeof name - 1, len = sizeof info;
-    if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &name_len) < 0) return false;
-    if (strcmp(name, "bbr") != 0 && strcmp(name, "cubic") != 0) return false;
+    socklen_t len = sizeof info;
+    if (strcmp(usual, "bbr") != 0 && strcmp(usual, "cubic") != 0) return false;
     return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_rtt && info.tcpi_rtt < NEAR_US;
 }
 
+/* The connection may have begun with reno in place of the kernel's choice (sock.h). */
 static void set_congestion(const struct mdl_tcp *t, int fd)
 {
     const char *name = t->cfg->tcp_congestion.s;
-    bool chosen = strcmp(name, "auto") != 0;
-    if (!chosen) name = suits_reno(fd) ? "reno" : "";
-    if (!name[0] || setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0 || !chosen) return;
-    MDL_WARN(MDL_NET, "rank %d: MEDLEY_TCP_CONGESTION=%s: %s; see net.ipv4.tcp_allowed_congestion_control", t->rank,
-             name, strerror(errno));
+    char usual[MDL_SOCK_CONGESTION_BYTES];
+    bool chosen = name[0] && strcmp(name, "auto") != 0;
+    mdl_sock_congestion_default(usual);
+    if (!chosen) name = name[0] && suits_reno(fd, usual) ? "reno" : usual;
+    if (!name[0] || setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0) return;
+    MDL_LOG(chosen ? medleyLogWarn : medleyLogInfo, MDL_NET,
+            "rank %d: congestion control %s: %s; see MEDLEY_TCP_CONGESTION and net.ipv4.tcp_allowed_congestion_control",
+            t->rank, name, strerror(errno));
 }
 
 static void tune(const struct mdl_tcp *t, int fd)

@@ -46,10 +46,32 @@ static void set_int(int fd, int level, int name, int value)
     (void)setsockopt(fd, level, name, &value, sizeof(value));
 }
 
+void mdl_sock_congestion_default(char name[MDL_SOCK_CONGESTION_BYTES])
+{
+    socklen_t len = MDL_SOCK_CONGESTION_BYTES - 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    memset(name, 0, MDL_SOCK_CONGESTION_BYTES);
+    if (fd < 0) return;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) < 0) name[0] = 0;
+    close(fd);
+}
+
+/* A connection on which bbr was ever in force stays paced by the kernel, by its smoothed round trip, whatever is set
+ * later; and after a pause that has the other end's delayed acknowledgement in it, 40 ms. So connections, accepted ones
+ * too, begin without it, and those that shall have it get it back (transports/tcp_peer.c). */
+static void begin_unpaced(int fd)
+{
+    char name[MDL_SOCK_CONGESTION_BYTES] = "";
+    socklen_t len = sizeof(name) - 1;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 && strcmp(name, "bbr") == 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
 static int new_socket(int family)
 {
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0 && family == AF_INET6) set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (fd >= 0 && family != AF_UNIX) begin_unpaced(fd);
     return fd;
 }
 

@@ -23,6 +23,11 @@ int mdl_sock_connected(int fd);
 /* The options that every link has. */
 void mdl_sock_tune(int fd, int family);
 
+/* The name of the congestion control that the kernel gives to new connections; "" if it does not tell. Connections of
+ * this module begin with reno where that is bbr. */
+enum { MDL_SOCK_CONGESTION_BYTES = 17 };
+void mdl_sock_congestion_default(char name[MDL_SOCK_CONGESTION_BYTES]);
+
 /* A pidfd of the process at the other end of a Unix socket, and its number as this process sees it (0: it does not);
  * -1 without one, or if that process is this one. */
 int mdl_sock_pidfd(int fd, pid_t *pid);

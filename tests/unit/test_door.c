@@ -4,11 +4,14 @@
 #include "tests/unit/deny.h"
 #include "tests/unit/door.h"
 #include "tests/unit/handshake.h"
+#include "lib/net/sock.h"
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <netinet/tcp.h>
 #include <sodium.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -238,6 +241,60 @@ START_TEST(without_interfaces_unix_sockets_are_left)
     load_config("");
     ck_assert_int_eq(mdl_door_get(&cfg, &door), medleySystemError);
 }
+END_TEST
+
+/* In a namespace of its own, with loopback and the kernel's choice of congestion control. */
+static bool can_choose_congestion(const char *name)
+{
+    struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    int sock, file;
+    if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return false;
+    sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    file = open("/proc/sys/net/ipv4/tcp_congestion_control", O_WRONLY | O_CLOEXEC);
+    bool could = ioctl(sock, SIOCSIFFLAGS, &up) == 0 && write(file, name, strlen(name)) == (ssize_t)strlen(name);
+    close(sock);
+    close(file);
+    return could;
+}
+
+static void is_congestion(int fd, const char *name)
+{
+    char is[MDL_SOCK_CONGESTION_BYTES] = "";
+    socklen_t len = sizeof(is) - 1;
+    ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, is, &len), 0);
+    ck_assert_str_eq(is, name);
+}
+
+static void links_begin_with(const char *usual, const char *first)
+{
+    struct inbox in = INBOX_INIT;
+    struct mdl_service *service;
+    char name[MDL_SOCK_CONGESTION_BYTES];
+    struct mdl_link link;
+    if (!can_choose_congestion(usual)) {
+        printf("skipped: %s cannot be made the usual congestion control here: %s\n", usual, strerror(errno));
+        return;
+    }
+    open_door();
+    serve(3, &in, &service);
+    link = dial(3);
+    wait_links(&in, 1);
+    mdl_sock_congestion_default(name);
+    ck_assert_str_eq(name, usual);
+    is_congestion(link.fd, first);
+    is_congestion(in.last.fd, first);
+    ck_assert_int_eq(setsockopt(link.fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)), 0);
+    close(link.fd);
+    close_links(&in);
+    mdl_door_unserve(service);
+    mdl_door_put(door);
+}
+
+/* What bbr leaves behind on a connection slows it down for ever; other kinds leave nothing. */
+START_TEST(links_begin_without_bbr) { links_begin_with("bbr", "reno"); }
+END_TEST
+
+START_TEST(links_keep_other_congestion_controls) { links_begin_with("cubic", "cubic"); }
 END_TEST
 
 /* ---- who does not ---- */
@@ -694,6 +751,7 @@ END_TEST
 UNIT_MAIN("door", links_work_over_every_family, bytes_behind_the_proof_stay_for_the_owner,
           ranks_of_one_process_share_a_door, equal_configurations_share_a_door, a_port_range_is_kept,
           bad_configurations_open_no_door, without_unix_sockets_tcp_is_left, without_interfaces_unix_sockets_are_left,
+          links_begin_without_bbr, links_keep_other_congestion_controls,
           a_port_scanner_leaves_no_trace, random_bytes_get_no_answer, huge_fields_and_floods_are_cut_off,
           a_wrong_key_gets_no_answer, a_stolen_tag_gets_an_answer_and_no_further,
           a_client_of_other_versions_is_told_ours, half_open_connections_do_not_keep_others_out,
