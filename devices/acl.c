@@ -16,6 +16,7 @@
 
 #include "devices/acl.h"
 #include "devices/bind.h"
+#include "devices/native.h"
 #include "lib/base/status.h"
 
 #include <pthread.h>
@@ -352,4 +353,5 @@ const struct mdl_device mdl_device_acl = {
     .ipc_export = ipc_export,
     .ipc_import = ipc_import,
     .ipc_close = ipc_close,
+    .native = &mdl_native_hccl,
 };

@@ -14,6 +14,7 @@
 
 #include "devices/bind.h"
 #include "devices/calls.h"
+#include "devices/native.h"
 #include "lib/base/status.h"
 
 #include <pthread.h>
@@ -438,4 +439,5 @@ const struct mdl_device mdl_device_cnrt = {
     .ipc_import = ipc_import,
     .ipc_close = ipc_close,
     .dmabuf_export = dmabuf_export,
+    .native = &mdl_native_cncl,
 };

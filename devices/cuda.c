@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "devices/cuda_family.h"
+#include "devices/nccl_family.h"
 
 static const char *const runtimes[] = {"libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so", NULL};
 static const char *const drivers[] = {"libcuda.so.1", NULL};
@@ -43,4 +44,19 @@ static const struct mdl_cuda_vendor cuda = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_cuda = MDL_CUDA_DEVICE("cuda", "NVIDIA CUDA", NULL, &cuda);
+static const char *const collectives[] = {"libnccl.so.2", NULL};
+static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_nccl_vendor native_table = {
+    .prefix = "nccl",
+    .libraries = collectives,
+    .folders = folders,
+    .nodes = nodes,
+    .foreign = foreign,
+    .average_since = 21000,
+    .state = &native_state,
+};
+
+static const struct mdl_native native = MDL_NCCL_NATIVE("nccl", &native_table);
+
+const struct mdl_device mdl_device_cuda = MDL_CUDA_DEVICE("cuda", "NVIDIA CUDA", NULL, &cuda, &native);

@@ -191,12 +191,13 @@ medleyResult_t mdl_cuda_kernel_find(const struct mdl_device *d, void *module, co
 medleyResult_t mdl_cuda_kernel_launch(const struct mdl_device *d, void *kernel, const struct mdl_grid *grid,
                                       mdl_dev_stream stream);
 
-/* A vendor of the family, for `const struct mdl_device mdl_device_x = MDL_CUDA_DEVICE("x", "Maker X", NULL, &table)`.
- */
-#define MDL_CUDA_DEVICE(vendor_, title_, proof_, table)                                                                \
+/* A vendor of the family, for `const struct mdl_device mdl_device_x = MDL_CUDA_DEVICE("x", "Maker X", NULL, &table,
+ * &native)`. native: its collective library, or NULL. */
+#define MDL_CUDA_DEVICE(vendor_, title_, proof_, table, native_)                                                       \
     {                                                                                                                  \
         .abi = MDL_PLUGIN_ABI, .size = sizeof(struct mdl_device), .vendor = vendor_, .title = title_, .proof = proof_, \
-        .self = table, .probe = mdl_cuda_probe, .caps = mdl_cuda_caps, .count = mdl_cuda_count, .info = mdl_cuda_info, \
+        .self = table, .native = native_, .probe = mdl_cuda_probe, .caps = mdl_cuda_caps, .count = mdl_cuda_count,     \
+        .info = mdl_cuda_info,                                                                                         \
         .enter = mdl_cuda_enter, .current = mdl_cuda_current, .alloc = mdl_cuda_alloc, .free = mdl_cuda_free,          \
         .alloc_pinned = mdl_cuda_alloc_pinned, .free_pinned = mdl_cuda_free_pinned, .pin = mdl_cuda_pin,               \
         .unpin = mdl_cuda_unpin, .classify = mdl_cuda_classify, .copy = mdl_cuda_copy,                                 \

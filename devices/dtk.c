@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include "devices/cuda_family.h"
+#include "devices/nccl_family.h"
 
 static const char *const runtimes[] = {"libgalaxyhip.so.5", "libgalaxyhip.so", NULL};
 static const char *const folders[] = {"/opt/dtk/hip/lib", "/opt/dtk/lib", NULL};
@@ -44,4 +45,17 @@ static const struct mdl_cuda_vendor dtk = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_dtk = MDL_CUDA_DEVICE("dtk", "Hygon DTK", NULL, &dtk);
+static const char *const collectives[] = {"librccl.so.1", "librccl.so", NULL};
+static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_nccl_vendor native_table = {
+    .prefix = "nccl",
+    .libraries = collectives,
+    .folders = folders,
+    .average_since = 21000,
+    .state = &native_state,
+};
+
+static const struct mdl_native native = MDL_NCCL_NATIVE("rccl", &native_table);
+
+const struct mdl_device mdl_device_dtk = MDL_CUDA_DEVICE("dtk", "Hygon DTK", NULL, &dtk, &native);

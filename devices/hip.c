@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include "devices/cuda_family.h"
+#include "devices/nccl_family.h"
 
 static const char *const runtimes[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so",
                                        NULL};
@@ -55,4 +56,18 @@ static const struct mdl_cuda_vendor hip = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_hip = MDL_CUDA_DEVICE("hip", "AMD HIP", NULL, &hip);
+static const char *const collectives[] = {"librccl.so.1", "librccl.so", NULL};
+static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_nccl_vendor native_table = {
+    .prefix = "nccl",
+    .libraries = collectives,
+    .folders = folders,
+    .nodes = nodes,
+    .average_since = 21000,
+    .state = &native_state,
+};
+
+static const struct mdl_native native = MDL_NCCL_NATIVE("rccl", &native_table);
+
+const struct mdl_device mdl_device_hip = MDL_CUDA_DEVICE("hip", "AMD HIP", NULL, &hip, &native);

@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include "devices/cuda_family.h"
+#include "devices/nccl_family.h"
 
 static const char *const runtimes[] = {"libcudart.so", NULL};
 static const char *const drivers[] = {"libcuda.so.1", "libcuda.so", NULL};
@@ -39,4 +40,19 @@ static const struct mdl_cuda_vendor iluvatar = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_iluvatar = MDL_CUDA_DEVICE("iluvatar", "Iluvatar CoreX", NULL, &iluvatar);
+static const char *const collectives[] = {"libnccl.so", "libnccl.so.2", NULL};
+static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_nccl_vendor native_table = {
+    .prefix = "nccl",
+    .libraries = collectives,
+    .folders = folders,
+    .folders_only = true,
+    .foreign = foreign,
+    .average_since = 21000,
+    .state = &native_state,
+};
+
+static const struct mdl_native native = MDL_NCCL_NATIVE("ixccl", &native_table);
+
+const struct mdl_device mdl_device_iluvatar = MDL_CUDA_DEVICE("iluvatar", "Iluvatar CoreX", NULL, &iluvatar, &native);

@@ -32,4 +32,4 @@ static const struct mdl_cuda_vendor kunlun = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_kunlun = MDL_CUDA_DEVICE("kunlun", "Kunlunxin XPU (CUDA layer)", NULL, &kunlun);
+const struct mdl_device mdl_device_kunlun = MDL_CUDA_DEVICE("kunlun", "Kunlunxin XPU (CUDA layer)", NULL, &kunlun, NULL);

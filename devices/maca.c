@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include "devices/cuda_family.h"
+#include "devices/nccl_family.h"
 
 static const char *const runtimes[] = {"libmcruntime.so", NULL};
 static const char *const folders[] = {"/opt/maca/lib", NULL};
@@ -48,4 +49,19 @@ static const struct mdl_cuda_vendor maca = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_maca = MDL_CUDA_DEVICE("maca", "MetaX MACA", NULL, &maca);
+static const char *const collectives[] = {"libmccl.so", NULL};
+static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_nccl_vendor native_table = {
+    .prefix = "mccl",
+    .older = "mxccl",
+    .libraries = collectives,
+    .folders = folders,
+    .folders_only = true,
+    .average_since = 21000,
+    .state = &native_state,
+};
+
+static const struct mdl_native native = MDL_NCCL_NATIVE("mccl", &native_table);
+
+const struct mdl_device mdl_device_maca = MDL_CUDA_DEVICE("maca", "MetaX MACA", NULL, &maca, &native);

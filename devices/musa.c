@@ -9,6 +9,7 @@
 #include "config.h"
 
 #include "devices/cuda_family.h"
+#include "devices/nccl_family.h"
 
 static const char *const runtimes[] = {"libmusart.so.5", "libmusart.so.4", "libmusart.so", NULL};
 static const char *const drivers[] = {"libmusa.so.1", "libmusa.so", NULL};
@@ -37,4 +38,17 @@ static const struct mdl_cuda_vendor musa = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_musa = MDL_CUDA_DEVICE("musa", "Moore Threads MUSA", NULL, &musa);
+static const char *const collectives[] = {"libmccl.so", NULL};
+static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_nccl_vendor native_table = {
+    .prefix = "mccl",
+    .libraries = collectives,
+    .folders = folders,
+    .folders_only = true,
+    .state = &native_state,
+};
+
+static const struct mdl_native native = MDL_NCCL_NATIVE("mccl", &native_table);
+
+const struct mdl_device mdl_device_musa = MDL_CUDA_DEVICE("musa", "Moore Threads MUSA", NULL, &musa, &native);

@@ -31,4 +31,4 @@ static const struct mdl_cuda_vendor sdaa = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_sdaa = MDL_CUDA_DEVICE("sdaa", "Tecorigin SDAA", NULL, &sdaa);
+const struct mdl_device mdl_device_sdaa = MDL_CUDA_DEVICE("sdaa", "Tecorigin SDAA", NULL, &sdaa, NULL);

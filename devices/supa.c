@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include "devices/cuda_family.h"
+#include "devices/nccl_family.h"
 
 static const char *const runtimes[] = {"libsupa-runtime.so", NULL};
 static const char *const nodes[] = {"/dev/biren*", NULL};
@@ -47,4 +48,16 @@ static const struct mdl_cuda_vendor supa = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_supa = MDL_CUDA_DEVICE("supa", "Biren SUPA", NULL, &supa);
+static const char *const collectives[] = {"libsuccl.so", NULL};
+static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_nccl_vendor native_table = {
+    .prefix = "succl",
+    .libraries = collectives,
+    .nodes = nodes,
+    .state = &native_state,
+};
+
+static const struct mdl_native native = MDL_NCCL_NATIVE("succl", &native_table);
+
+const struct mdl_device mdl_device_supa = MDL_CUDA_DEVICE("supa", "Biren SUPA", NULL, &supa, &native);

@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include "devices/cuda_family.h"
+#include "devices/nccl_family.h"
 
 static const char *const runtimes[] = {"libtangrt_shared.so", NULL};
 static const char *const folders[] = {"/usr/local/tangrt/targets/linux-x86_64/lib", NULL};
@@ -32,4 +33,16 @@ static const struct mdl_cuda_vendor tang = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_tang = MDL_CUDA_DEVICE("tang", "Sunrise TANG", NULL, &tang);
+static const char *const collectives[] = {"libpccl.so", NULL};
+static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_nccl_vendor native_table = {
+    .prefix = "pccl",
+    .libraries = collectives,
+    .folders = folders,
+    .state = &native_state,
+};
+
+static const struct mdl_native native = MDL_NCCL_NATIVE("pccl", &native_table);
+
+const struct mdl_device mdl_device_tang = MDL_CUDA_DEVICE("tang", "Sunrise TANG", NULL, &tang, &native);

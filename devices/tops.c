@@ -9,6 +9,7 @@
 #include "config.h"
 
 #include "devices/cuda_family.h"
+#include "devices/nccl_family.h"
 
 static const char *const runtimes[] = {"libtopsrt.so", NULL};
 static const char *const folders[] = {"/opt/tops/lib", "/usr/lib", NULL};
@@ -39,4 +40,20 @@ static const struct mdl_cuda_vendor tops = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_tops = MDL_CUDA_DEVICE("tops", "Enflame TOPS", NULL, &tops);
+static const char *const collectives[] = {"libeccl.so", NULL};
+static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_nccl_vendor native_table = {
+    .prefix = "eccl",
+    .libraries = collectives,
+    .folders = folders,
+    .nodes = nodes,
+    .average_since = 1,
+    .narrow = true,
+    .ways = MDL_NATIVE_ONE_KIND,
+    .state = &native_state,
+};
+
+static const struct mdl_native native = MDL_NCCL_NATIVE("eccl", &native_table);
+
+const struct mdl_device mdl_device_tops = MDL_CUDA_DEVICE("tops", "Enflame TOPS", NULL, &tops, &native);

@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include "devices/cuda_family.h"
+#include "devices/nccl_family.h"
 
 static const char *const runtimes[] = {"libhpgr.so", NULL};
 static const char *const folders[] = {"/usr/local/kuiper/lib", NULL};
@@ -33,4 +34,17 @@ static const struct mdl_cuda_vendor tx = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_tx = MDL_CUDA_DEVICE("tx", "Tsingmicro TX", NULL, &tx);
+static const char *const collectives[] = {"libtccl.so", NULL};
+static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct mdl_nccl_vendor native_table = {
+    .prefix = "tccl",
+    .libraries = collectives,
+    .folders = folders,
+    .folders_only = true,
+    .state = &native_state,
+};
+
+static const struct mdl_native native = MDL_NCCL_NATIVE("tccl", &native_table);
+
+const struct mdl_device mdl_device_tx = MDL_CUDA_DEVICE("tx", "Tsingmicro TX", NULL, &tx, &native);

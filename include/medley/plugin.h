@@ -264,6 +264,69 @@ struct mdl_grid {
     int nargs;
 };
 
+/* ---- a vendor's own collectives ---- */
+
+enum { MDL_NATIVE_ID_BYTES = 4608 }; /* the largest id of a vendor has 4108 */
+
+/* A call, as medley.h has it: of Send and Recv `root` is the peer. What is only moved comes as medleyInt8. */
+struct mdl_native_call {
+    medleyColl_t coll;
+    const void *in;
+    void *out;
+    size_t count;
+    medleyDataType_t dtype;
+    medleyRedOp_t op;
+    int root; /* -1: none */
+};
+
+enum mdl_native_ways {
+    MDL_NATIVE_GROUPS = 1 << 0,     /* group_start, group_end */
+    MDL_NATIVE_ONE_KIND = 1 << 1,   /* a group holds calls of one collective, or messages */
+    MDL_NATIVE_ONE_BUFFER = 1 << 2, /* a broadcast's IN is its OUT */
+    MDL_NATIVE_ABORT = 1 << 3,      /* abort ends what is on the streams */
+};
+
+/* What a library that was bound does. The communicator uses what all ranks have. */
+struct mdl_native_caps {
+    uint32_t colls;                 /* bit of each medleyColl_t that `run` takes */
+    uint32_t reduces[medleyNumOps]; /* bit of each medleyDataType_t that it reduces with the operation */
+    uint32_t ways;                  /* enum mdl_native_ways */
+    uint32_t id_bytes;              /* <= MDL_NATIVE_ID_BYTES */
+    uint32_t version;               /* as the vendor counts; 0: it does not tell */
+};
+
+/*
+ * A vendor's collective library, beside its device adapter. `probe` comes first; it may come again. Any thread may call;
+ * all but probe, caps and get_id with the rank's device entered, and one at a time for a communicator, except that abort
+ * comes when another call does not end.
+ *
+ * - run and messages append to the stream and return, as far as the vendor does.
+ * - Vendor codes become medleyUnhandledDeviceError, or what they say, with the vendor's call, its code and its text.
+ */
+struct mdl_native {
+    const char *name; /* "nccl": what medleyCommGetStats says */
+    const void *self;
+
+    /* Finds and binds the library: in folder `where` if not NULL, else where the loader looks and in the vendor's
+     * folders. `found`: what was bound, with its version; `why`: why not. */
+    medleyResult_t (*probe)(const struct mdl_native *n, const char *where, char *found, size_t found_bytes, char *why,
+                            size_t why_bytes);
+    const struct mdl_native_caps *(*caps)(const struct mdl_native *n);
+    medleyResult_t (*get_id)(const struct mdl_native *n, void *id); /* with the device entered */
+    /* MAY BLOCK until all ranks have called it, without end. ordinal: of the device. */
+    medleyResult_t (*init)(const struct mdl_native *n, const void *id, int nranks, int rank, int ordinal, void **comm);
+    medleyResult_t (*destroy)(const struct mdl_native *n, void *comm); /* may wait for the other ranks */
+    medleyResult_t (*abort)(const struct mdl_native *n, void *comm);   /* and destroys; may wait for the device */
+    medleyResult_t (*async_error)(const struct mdl_native *n, void *comm); /* may be NULL */
+    medleyResult_t (*run)(const struct mdl_native *n, void *comm, const struct mdl_native_call *call,
+                          mdl_dev_stream stream);
+    /* Sends and receives that may need each other. */
+    medleyResult_t (*messages)(const struct mdl_native *n, void *comm, const struct mdl_native_call *calls, int ncalls,
+                               mdl_dev_stream stream);
+    medleyResult_t (*group_start)(const struct mdl_native *n); /* of the calling thread, for all its communicators */
+    medleyResult_t (*group_end)(const struct mdl_native *n);
+};
+
 /*
  * A vendor. `probe` comes first and once for the process; only after it has succeeded may others be called. Required:
  * probe, caps, count, enter, info, alloc, free, alloc_pinned, free_pinned, copy, stream_create, stream_destroy,
@@ -350,6 +413,8 @@ struct mdl_device {
     medleyResult_t (*kernel_find)(const struct mdl_device *d, void *module, const char *name, void **kernel);
     medleyResult_t (*kernel_launch)(const struct mdl_device *d, void *kernel, const struct mdl_grid *grid,
                                     mdl_dev_stream stream);
+
+    const struct mdl_native *native; /* the vendor's collective library; NULL: none is known */
 };
 
 /* What a loaded adapter may call. */

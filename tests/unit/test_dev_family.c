@@ -17,7 +17,7 @@ static const char *const libraries[] = {"libm.so.6", NULL}, *const no_libraries[
 static const char *nodes[] = {node, NULL}, *signs[] = {sign, NULL}, *others[] = {other, NULL};
 static struct mdl_cuda_state state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static struct mdl_cuda_vendor table;
-static const struct mdl_device device = MDL_CUDA_DEVICE("mine", "a table", NULL, &table);
+static const struct mdl_device device = MDL_CUDA_DEVICE("mine", "a table", NULL, &table, NULL);
 
 static void touch(const char *path)
 {
