@@ -319,3 +319,24 @@ void mdl_dev_leave(const struct mdl_dev *dev, struct mdl_dev_visit *visit)
     if (visit->before >= 0) (void)dev->ops->enter(dev->ops, visit->before); /* it was current a moment ago */
     visit->before = -1;
 }
+
+/* ---- collective libraries ---- */
+
+const struct mdl_native *mdl_dev_native(const struct mdl_config *cfg, const struct mdl_device *d, char *text,
+                                        size_t bytes)
+{
+    char folder[MDL_CONFIG_TEXT_BYTES], found[128] = "", why[768] = "";
+    const struct mdl_native *n = d->native;
+    const char *where = folder_of(cfg, d->vendor, folder, sizeof(folder));
+
+    if (!n) {
+        snprintf(text, bytes, "Medley knows no collective library of this vendor");
+        return NULL;
+    }
+    if (n->probe(n, where, found, sizeof(found), why, sizeof(why)) != medleySuccess) {
+        snprintf(text, bytes, "%s", why);
+        return NULL;
+    }
+    snprintf(text, bytes, "%s", found);
+    return n;
+}

@@ -43,4 +43,9 @@ struct mdl_dev_row {
 };
 bool mdl_dev_row(const struct mdl_config *cfg, int index, struct mdl_dev_row *row);
 
+/* A vendor's collective library, bound at the first look at it and then kept; NULL: there is none here. text: what was
+ * bound, or why none was. */
+const struct mdl_native *mdl_dev_native(const struct mdl_config *cfg, const struct mdl_device *d, char *text,
+                                        size_t bytes);
+
 #endif

@@ -13,7 +13,7 @@
 
 enum { MDL_QUESTION_BYTES = 16 + 5 * 8 + MDL_CALL_WIRE_BYTES, MDL_ANSWER_BYTES = 24 + MDL_CALL_WIRE_BYTES };
 enum { MDL_ASK_HOPS = 16 };
-enum { MDL_MSG_ASK = MDL_CTL_USER, MDL_MSG_ANSWER, MDL_MSG_AUDIT, MDL_MSG_CHILD }; /* types of control messages */
+enum { MDL_MSG_ASK = MDL_CTL_USER, MDL_MSG_ANSWER, MDL_MSG_AUDIT, MDL_MSG_CHILD, MDL_MSG_NATIVE }; /* types of control messages */
 
 struct mdl_question {
     uint8_t hops;  /* questions before it in the chain */

@@ -22,6 +22,7 @@ enum { MDL_MAX_TRANSPORTS = 8, MDL_P2P_CHANNEL = MDL_MAX_CHANNELS - 1, MDL_NO_TR
 
 struct mdl_batch;
 struct mdl_stager;
+struct mdl_native_comm;
 
 /* What every rank told about itself at creation. */
 enum { MDL_FACTS_CPU_WORDS = 12 };
@@ -66,6 +67,8 @@ struct mdl_comm {
     bool blocking;
     struct mdl_ctl *ctl;
     struct mdl_stager *stager; /* its device; NULL: the host */
+    struct mdl_native_comm *native; /* its vendor's communicator; NULL: calls do not pass through */
+    _Atomic bool native_refused;    /* while that is made: some rank's vendor cannot */
 
     /* [any thread] failure: the first wins. abort_word is looked at in every loop */
     _Atomic uint32_t abort_word;

@@ -5,6 +5,7 @@
 #include "lib/base/fence.h"
 #include "lib/engine/drive.h"
 #include "lib/engine/exec.h"
+#include "lib/engine/native.h"
 #include "lib/engine/stage.h"
 #include "lib/net/bell.h"
 
@@ -216,8 +217,8 @@ static bool waits_for_stream(const struct mdl_batch *b)
     mdl_list_each (it, &b->ops) {
         const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
         if (op->state == MDL_STATE_FINISHED) continue;
-        if (op->state != MDL_STATE_NEW) return false;
-        staged |= op->stage != NULL;
+        if (op->state != MDL_STATE_NEW && !(op->state == MDL_STATE_RUN && mdl_native_waits(op))) return false;
+        staged |= op->stage || op->native;
     }
     return staged;
 }
@@ -225,7 +226,8 @@ static bool waits_for_stream(const struct mdl_batch *b)
 static void look_for_errors(const struct mdl_batch *b)
 {
     mdl_list_each (it, &b->ops) {
-        const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        if (op->native && op->state != MDL_STATE_FINISHED) mdl_native_look_for_error(op);
         if (op->stage && op->state != MDL_STATE_FINISHED) mdl_stage_look_for_error(op->stage);
     }
 }
@@ -340,8 +342,10 @@ static bool arm(struct mdl_driver *d)
 static bool has_stage(const struct mdl_driver *d)
 {
     for (int i = 0; i < d->n; i++) {
-        mdl_list_each (it, &d->batches[i]->ops)
-            if (mdl_container_of(it, struct mdl_op, link)->stage) return true;
+        mdl_list_each (it, &d->batches[i]->ops) {
+            const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+            if (op->stage || op->native) return true;
+        }
     }
     return false;
 }

@@ -52,7 +52,7 @@ static uint64_t machine(void)
 }
 
 /* Host names tell apart only where the kernel cannot be asked: containers of one machine have names of their own. */
-static bool share_machine(const struct mdl_rank_facts *a, const struct mdl_rank_facts *b)
+bool mdl_facts_share_machine(const struct mdl_rank_facts *a, const struct mdl_rank_facts *b)
 {
     if (a->machine && b->machine) return a->machine == b->machine;
     return strcmp(a->host, b->host) == 0;
@@ -67,7 +67,7 @@ bool mdl_facts_crowded(const struct mdl_rank_facts *all, int nranks, int rank)
     uint32_t here = 0, cores = 0;
 
     for (int r = 0; r < nranks; r++) {
-        if (!share_machine(&all[r], own)) continue;
+        if (!mdl_facts_share_machine(&all[r], own)) continue;
         here++;
         for (int w = 0; w < MDL_FACTS_CPU_WORDS; w++) cpus[w] |= all[r].cpus[w];
     }

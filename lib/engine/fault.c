@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "lib/engine/job.h"
+#include "lib/engine/native.h"
 #include "lib/base/fence.h"
 #include "lib/net/bell.h"
 
@@ -38,6 +39,7 @@ void mdl_comm_fail(struct mdl_comm *c, medleyResult_t code, int origin, const ch
     }
     pthread_mutex_unlock(&c->fault_lock);
     if (!first) return;
+    mdl_native_abort(c);
     if (code == medleyInvalidUsage) mdl_comm_fail_making(c, code, text); /* revoked, or the ranks do not agree */
     MDL_WARN(MDL_FAULT, "rank %d%s%s: %s", c->rank, c->cfg.comm_name.s[0] ? " of " : "", c->cfg.comm_name.s, text);
     mdl_comm_wake(c);

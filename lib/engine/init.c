@@ -9,6 +9,7 @@
 #include "lib/engine/exec.h"
 #include "lib/engine/facts.h"
 #include "lib/engine/job.h"
+#include "lib/engine/native.h"
 #include "lib/engine/queue.h"
 #include "lib/engine/quick.h"
 #include "lib/engine/stage.h"
@@ -84,6 +85,7 @@ void mdl_comm_free(struct mdl_comm *c)
     if (c->ctl) mdl_ctl_close(c->ctl); /* no callback after it */
     mdl_job_free(c);
     mdl_queue_collect();
+    mdl_native_close(c); /* it may hold up what the stager waits for */
     mdl_stager_close(c->stager);
     if (c->holds_workers) mdl_workers_release();
     mdl_run_free_all(c);
@@ -456,6 +458,9 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
         mdl_transports_settle(c);
         mdl_segment_withdraw(c->board.own);
         set_limits(c);
+        res = mdl_native_open(c, deadline_ns);
+    }
+    if (res == medleySuccess) {
         mdl_audit_start(c);
         log_result(c);
     }

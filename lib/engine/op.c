@@ -8,6 +8,7 @@
 
 #include "lib/engine/exec.h"
 #include "lib/engine/lines.h"
+#include "lib/engine/native.h"
 #include "lib/engine/quick.h"
 #include "lib/engine/stage.h"
 #include "lib/engine/transports.h"
@@ -122,6 +123,15 @@ static size_t touched_bytes(const struct mdl_op *op)
     return (in + out) * (size_t)op->comm->team->host_size[op->comm->team->host[op->comm->rank]];
 }
 
+static void pass_through(struct mdl_op *op)
+{
+    struct mdl_comm *c = op->comm;
+
+    atomic_store_explicit(&c->last_algo, c->native->ops->name, memory_order_relaxed);
+    atomic_store_explicit(&c->last_predicted_ns, 0, memory_order_relaxed);
+    op->state = MDL_STATE_RUN;
+}
+
 static medleyResult_t choose(struct mdl_op *op)
 {
     struct mdl_comm *c = op->comm;
@@ -139,6 +149,10 @@ static medleyResult_t choose(struct mdl_op *op)
     struct mdl_program_args args = {
         .team = c->team, .limits = &c->limits, .spec = c->cfg.algo.s, .rank = c->rank, .verify = c->cfg.verify};
 
+    if (op->native) {
+        pass_through(op);
+        return medleySuccess;
+    }
     MDL_TRY(mdl_program_get(&c->cache, &args, &coll, &op->program));
     op->stream = touched_bytes(op) > c->stream_bytes;
     op->window = op->program->choice.window;
@@ -241,7 +255,7 @@ static medleyResult_t step_collective(struct mdl_op *op, int *events)
         }
         MDL_TRY(choose(op));
     }
-    if (op->state == MDL_STATE_RUN) res = run_windows(op, events);
+    if (op->state == MDL_STATE_RUN) res = op->native ? mdl_native_step(op, events) : run_windows(op, events);
     return res;
 }
 
@@ -387,6 +401,12 @@ static medleyResult_t post_message(struct mdl_op *op, int *events)
     uint64_t *order = &c->p2p_posted[send ? op->call.root : c->nranks + op->call.root];
 
     if (*order + 1 != op->seq) return medleyInProgress; /* an earlier one of this pair found no room yet */
+    if (op->native) {
+        ++*order;
+        add(send ? &c->peers[op->call.root].sent : &c->peers[op->call.root].received, op->count * op->elem);
+        pass_through(op);
+        return medleySuccess;
+    }
     while (op->next_window < op->nwindows && op->next_window - (op->nwindows - op->windows_left) < MDL_MAX_DEPTH &&
            has_input(op, op->next_window)) {
         MDL_TRY(post_piece(op));
@@ -426,6 +446,7 @@ static medleyResult_t step_message(struct mdl_op *op, int *events)
     if (op->state == MDL_STATE_NEW) MDL_TRY(start_message(op));
     if (op->state == MDL_STATE_LINES) res = post_message(op, events);
     if (res != medleySuccess && res != medleyInProgress) return res;
+    if (op->native) return op->state == MDL_STATE_RUN ? mdl_native_step(op, events) : medleyInProgress;
     return collect_pieces(op, events);
 }
 
@@ -537,6 +558,7 @@ void mdl_op_fini(struct mdl_op *op)
     }
     if (op->stage) mdl_stage_let_go(op->stage);
     op->stage = NULL;
+    if (op->native) mdl_native_let_go(op);
     free(op->tables);
     op->tables = NULL;
 }
@@ -564,6 +586,7 @@ int mdl_op_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstan
         return n;
     }
     if (op->state == MDL_STATE_ROOM || op->state == MDL_STATE_LINES) n = mdl_lines_blame(op, peers, cap);
+    if (op->native && op->state == MDL_STATE_RUN) return mdl_native_blame(op, peers, cap);
     for (int d = 0; d < MDL_MAX_DEPTH; d++) {
         if (op->runs[d]) n = mdl_run_blame(op->runs[d], peers, n, cap, outstanding);
     }

@@ -65,6 +65,7 @@ struct mdl_op {
     medleyResult_t doubt;                /* DOUBT: the error */
     uint64_t give_up_ns;                 /* DOUBT: until when */
     struct mdl_stage *stage;             /* device buffers, see stage.h; NULL: there are none */
+    struct mdl_pass *native;             /* it passes through to the vendor, see native.h */
 };
 
 /* Sets up call, tag-independent fields and state. The arguments have been validated. Cleared by the library's memset:

@@ -5,6 +5,7 @@
 #include "lib/engine/stage.h"
 #include "lib/engine/comm.h"
 #include "lib/engine/lines.h"
+#include "lib/engine/native.h"
 #include "lib/engine/op.h"
 
 #include <sched.h>
@@ -181,7 +182,7 @@ void mdl_stager_close(struct mdl_stager *st)
 /* ---- where a call's buffers are ---- */
 
 /* Shared memory is treated as the device's: the host must not touch it while the device runs. */
-static medleyResult_t find_out(struct mdl_op *op, const void *p, bool *of_device)
+medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_device)
 {
     const struct mdl_dev *dev = &op->comm->stager->dev;
     struct mdl_pointer where;
@@ -232,6 +233,7 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
     if (st->dev.caps & MDL_DEV_CAPTURE) MDL_TRY(d->stream_capturing(d, stream, &capturing));
     if (capturing)
         return mdl_error(medleyInvalidUsage, "the stream is being captured into a graph, which is not supported");
+    if (mdl_native_takes(op)) return mdl_native_make(op, stream);
     s = calloc(1, sizeof(*s));
     if (!s) return mdl_error(medleySystemError, "out of memory for an operation");
     mdl_lines_bytes(op, &in_bytes, &out_bytes);
@@ -241,8 +243,8 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
                             .side = {s->side[0], s->side[1]}};
     mdl_list_init(&s->link);
     op->stage = s;
-    for (int i = 0; i < 2; i++) MDL_TRY(find_out(op, s->side[i].user, &s->side[i].staged));
-    MDL_TRY(find_out(op, op->scalar_at, &scalar));
+    for (int i = 0; i < 2; i++) MDL_TRY(mdl_stage_find_out(op, s->side[i].user, &s->side[i].staged));
+    MDL_TRY(mdl_stage_find_out(op, op->scalar_at, &scalar));
     if (scalar) s->scalar_user = op->scalar_at;
     shape(s, op);
     return medleySuccess;

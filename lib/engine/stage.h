@@ -67,7 +67,7 @@ medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct m
 void mdl_stager_close(struct mdl_stager *s); /* waits shortly for the streams; what they still use stays */
 
 /* For an operation of a communicator with a device that was just set up: finds out where its buffers are. Sets
- * op->stage. InvalidUsage: the stream is being captured; InvalidArgument: a buffer of another device. */
+ * op->stage, or, if the call passes through to the vendor, op->native. InvalidUsage: the stream is being captured; InvalidArgument: a buffer of another device. */
 medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream) MDL_MUST_USE;
 
 /* Takes room for all the operations with stages among the batches and appends their work to their streams, with the
@@ -75,6 +75,7 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream) MDL_MUST
 medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n) MDL_MUST_USE;
 
 /* stage.c, stage_stream.c: the parts of the above. */
+medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_device) MDL_MUST_USE;
 medleyResult_t mdl_stage_reserve(struct mdl_stage *s) MDL_MUST_USE;
 void mdl_stage_close_attended(struct mdl_stage *s);
 

@@ -9,6 +9,7 @@
 
 #include "lib/engine/comm.h"
 #include "lib/engine/exec.h"
+#include "lib/engine/native.h"
 #include "lib/engine/stage.h"
 
 static struct mdl_stager *stager_of(const struct mdl_stage *s) { return s->op->comm->stager; }
@@ -187,6 +188,7 @@ medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n)
 
     MDL_TRY(visit_all(batches, n, true, reserve, &attend));
     MDL_TRY(visit_all(batches, n, false, reserve, &attend));
+    MDL_TRY(mdl_native_launch(batches, n)); /* all ranks' streams have them before what is staged */
     MDL_TRY(visit_all(batches, n, true, begin_message, &more));
     while (more) {
         more = false;

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pass-through: calls of a communicator whose ranks all have devices of one vendor, one each, become calls of the vendor's
+ * collective library on the user's stream.
+ *
+ * What all ranks must decide alike is decided from what they all know: that there is a native communicator from facts
+ * that are exchanged when it is made, and whether a call goes there from its signature alone (mdl_native_takes). Where a
+ * rank's buffers are is known to that rank only, so it does not count: a buffer of the host passes through memory of the
+ * device, by a copy before the vendor's call or after it, and so does the input of a call in place that the vendor does
+ * not have in place.
+ *
+ * The vendor's call is appended to the stream when the user makes the call, between two events. The operation itself goes
+ * the way of all operations: it is numbered, publishes its line, is compared with those of the host's other ranks, stands
+ * in the diary, and waits for the second event. So a mismatch, a late rank and a deadline are found as ever, although the
+ * vendor's library knows none of them. When the communicator fails, for whatever reason, the vendor's is aborted on a
+ * thread of its own, which releases the stream.
+ *
+ * The vendor's calls that may not come back (init, destroy, abort) are made on threads that can be left behind.
+ */
+#ifndef MDL_ENGINE_NATIVE_H_
+#define MDL_ENGINE_NATIVE_H_
+
+#include "lib/dev/dev.h"
+#include "lib/engine/aside.h"
+#include "lib/engine/drive.h"
+
+/* What a rank tells of its collective library. */
+enum { MDL_NATIVE_ROW_BYTES = 88 };
+struct mdl_native_row {
+    bool wanted, bound; /* MEDLEY_NATIVE; there is a library */
+    struct mdl_native_caps caps;
+    char name[16], pci[32]; /* of the library; of the device, "" if the vendor does not tell */
+};
+
+/* Memory of the device that stands for a buffer of the host. */
+struct mdl_native_room {
+    struct mdl_list link;
+    char *at;
+    size_t bytes;
+};
+
+/* An operation's part. */
+struct mdl_pass {
+    struct mdl_list link; /* while nobody has it */
+    mdl_dev_stream stream;
+    mdl_dev_event begin, end; /* before and behind the vendor's call */
+    bool launched, begun;
+    struct mdl_native_room *room[2];     /* MDL_IN, MDL_OUT: the buffer is here; NULL: where the user has it */
+    bool from_host[2];                   /* of a room: the user's is the host's */
+};
+
+struct mdl_native_comm {
+    const struct mdl_native *ops;
+    struct mdl_dev dev;
+    struct mdl_native_caps caps; /* of all ranks */
+    void *comm;
+    pthread_mutex_t lock;  /* of the vendor's communicator: calls on it, and its end */
+    _Atomic bool ending;   /* no more calls on it */
+    struct mdl_aside *end; /* who ends it, once ending is set */
+    bool aborts, ended;    /* ended: the vendor's is gone, and with it what was on the streams */
+    pthread_mutex_t pool;  /* of the following */
+    struct mdl_list passes, rooms, limbo, limbo_rooms; /* free ones; those whose end was not seen */
+};
+
+static inline bool mdl_native_is_over(struct mdl_native_comm *n)
+{
+    return atomic_load_explicit(&n->ending, memory_order_acquire); /* pairs with begin_end */
+}
+
+/* Makes the native communicator if there is to be one; collective. An error is one of the communicator. */
+medleyResult_t mdl_native_open(struct mdl_comm *c, uint64_t deadline_ns) MDL_MUST_USE;
+void mdl_native_abort(struct mdl_comm *c); /* [any thread] at the first fault; returns at once */
+void mdl_native_close(struct mdl_comm *c); /* waits shortly for the vendor */
+
+/* Does the call go to the vendor? The same on all ranks. */
+bool mdl_native_takes(const struct mdl_op *op);
+/* For an operation that was just set up, with the device entered. Sets op->native. */
+medleyResult_t mdl_native_make(struct mdl_op *op, mdl_dev_stream stream) MDL_MUST_USE;
+/* Appends the vendor's calls of all the native operations among the batches. An error has failed the communicator. */
+medleyResult_t mdl_native_launch(struct mdl_batch *const *batches, int n) MDL_MUST_USE;
+
+/* For the executing thread. */
+medleyResult_t mdl_native_step(struct mdl_op *op, int *events); /* InProgress, or how it ended */
+void mdl_native_look_for_error(struct mdl_op *op);             /* now and then */
+void mdl_native_let_go(struct mdl_op *op);
+/* Has its stream not come to it yet? */
+static inline bool mdl_native_waits(const struct mdl_op *op) { return op->native && !op->native->begun; }
+int mdl_native_blame(const struct mdl_op *op, int *peers, int cap);
+
+/* native_open.c, for its tests: why there is no native communicator ("" if there is), and what all ranks have. `same`
+ * tells whether two ranks are on one machine. */
+void mdl_native_row_write(struct mdl_writer *w, const struct mdl_native_row *row);
+medleyResult_t mdl_native_row_read(struct mdl_reader *r, struct mdl_native_row *row) MDL_MUST_USE;
+void mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n,
+                       struct mdl_native_caps *caps, char *why, size_t why_bytes);
+
+/* native.c, for native_open.c */
+struct mdl_native_comm *mdl_native_new(const struct mdl_native *ops, const struct mdl_dev *dev);
+void mdl_native_free(void *native_comm);
+void mdl_native_end(struct mdl_native_comm *n, int rank, bool aborts); /* ends the vendor's, waits shortly, frees */
+
+#endif

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See native.h: which calls go to the vendor, and how.
+ *
+ * What the vendor has no call for is made of messages (gather, scatter, all-to-all, the V collectives) or of reductions
+ * to one rank each (reduce-scatter V). What only moves is moved as bytes, so types count for reductions only.
+ *
+ * A group is appended in rounds: all messages and each communicator's first collective, then the second ones, and so on,
+ * since a collective may need the result of the one before it. A round is one group of the vendor's.
+ */
+#include "config.h"
+
+#include "lib/engine/comm.h"
+#include "lib/engine/exec.h"
+#include "lib/engine/lines.h"
+#include "lib/engine/native.h"
+#include "lib/engine/stage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct mdl_native_comm *native_of(const struct mdl_op *op) { return op->comm->native; }
+static const struct mdl_device *device_of(const struct mdl_op *op) { return native_of(op)->dev.ops; }
+static bool is_message(const struct mdl_op *op) { return op->call.coll >= medleyCollSend; }
+
+/* ---- which calls ---- */
+
+static bool has(const struct mdl_native_comm *n, medleyColl_t coll) { return (n->caps.colls >> coll & 1) != 0; }
+
+static bool has_messages(const struct mdl_native_comm *n) { return has(n, medleyCollSend) && has(n, medleyCollRecv); }
+
+static bool reduces(const struct mdl_native_comm *n, const struct mdl_op *op)
+{
+    return op->call.op < medleyNumOps && (n->caps.reduces[op->call.op] >> op->call.dtype & 1);
+}
+
+bool mdl_native_takes(const struct mdl_op *op)
+{
+    const struct mdl_native_comm *n = op->comm->native;
+    medleyColl_t coll = op->call.coll;
+
+    if (!n || op->premul || (!mdl_op_is_v(op) && op->count == 0)) return false;
+    switch (coll) {
+    case medleyCollAllReduce:
+    case medleyCollReduce:
+    case medleyCollReduceScatter: return has(n, coll) && reduces(n, op);
+    case medleyCollReduceScatterV: return has(n, medleyCollReduce) && reduces(n, op);
+    case medleyCollBroadcast:
+    case medleyCollAllGather: return has(n, coll);
+    case medleyCollAlltoAll: return has(n, coll) || has_messages(n);
+    case medleyCollGather:
+    case medleyCollScatter:
+    case medleyCollAllGatherV:
+    case medleyCollAlltoAllV: return has_messages(n);
+    case medleyCollSend:
+    case medleyCollRecv: return has_messages(n) && op->call.root != op->comm->rank; /* to itself: nobody else's affair */
+    default: return false;
+    }
+}
+
+/* ---- making one ---- */
+
+static struct mdl_pass *reuse_pass(struct mdl_native_comm *n)
+{
+    struct mdl_pass *p = NULL;
+
+    pthread_mutex_lock(&n->pool);
+    if (!mdl_list_empty(&n->passes)) {
+        p = mdl_container_of(n->passes.next, struct mdl_pass, link);
+        mdl_list_remove(&p->link);
+    }
+    pthread_mutex_unlock(&n->pool);
+    return p;
+}
+
+static medleyResult_t take_pass(struct mdl_op *op, mdl_dev_stream stream)
+{
+    const struct mdl_device *d = device_of(op);
+    struct mdl_pass *p = reuse_pass(native_of(op));
+
+    if (!p) p = calloc(1, sizeof(*p));
+    if (!p) return mdl_error(medleySystemError, "out of memory for an operation");
+    *p = (struct mdl_pass){.begin = p->begin, .end = p->end, .stream = stream};
+    mdl_list_init(&p->link);
+    op->native = p; /* let_go takes it from here on */
+    if (!p->begin) MDL_TRY(d->event_create(d, &p->begin));
+    if (!p->end) MDL_TRY(d->event_create(d, &p->end));
+    return medleySuccess;
+}
+
+static struct mdl_native_room *reuse_room(struct mdl_native_comm *n, size_t bytes)
+{
+    struct mdl_native_room *found = NULL;
+
+    pthread_mutex_lock(&n->pool);
+    mdl_list_each (it, &n->rooms) {
+        struct mdl_native_room *r = mdl_container_of(it, struct mdl_native_room, link);
+        if (!found && r->bytes >= bytes) found = r;
+    }
+    if (found) mdl_list_remove(&found->link);
+    pthread_mutex_unlock(&n->pool);
+    return found;
+}
+
+/* Rounded up to a power of two, so that a few serve all. */
+static medleyResult_t take_room(struct mdl_op *op, int side, size_t bytes, bool from_host)
+{
+    const struct mdl_device *d = device_of(op);
+    struct mdl_native_room *r = reuse_room(native_of(op), bytes);
+    size_t rounded = 4096;
+    medleyResult_t res;
+
+    op->native->from_host[side] = from_host;
+    op->native->room[side] = r;
+    if (r) return medleySuccess;
+    r = calloc(1, sizeof(*r));
+    if (!r) return mdl_error(medleySystemError, "out of memory for an operation");
+    while (rounded < bytes) rounded *= 2;
+    mdl_list_init(&r->link);
+    r->bytes = rounded;
+    res = d->alloc(d, rounded, (void **)&r->at);
+    if (res != medleySuccess) {
+        free(r);
+        return res;
+    }
+    op->native->room[side] = r;
+    return medleySuccess;
+}
+
+medleyResult_t mdl_native_make(struct mdl_op *op, mdl_dev_stream stream)
+{
+    const void *user[2] = {op->in, op->out};
+    size_t bytes[2];
+
+    mdl_lines_bytes(op, &bytes[MDL_IN], &bytes[MDL_OUT]);
+    MDL_TRY(take_pass(op, stream));
+    for (int side = 0; side < 2; side++) {
+        bool of_device = false, again = side == MDL_IN && op->call.coll == medleyCollAlltoAll && op->in == op->out;
+        if (!bytes[side]) continue;
+        MDL_TRY(mdl_stage_find_out(op, user[side], &of_device));
+        if (!of_device || again) MDL_TRY(take_room(op, side, bytes[side], !of_device));
+    }
+    return medleySuccess;
+}
+
+/* ---- the stream's work ---- */
+
+/* Where the vendor finds IN or OUT; NULL: this rank has none. */
+static char *address(const struct mdl_op *op, int side)
+{
+    size_t bytes[2];
+
+    if (op->native->room[side]) return op->native->room[side]->at;
+    mdl_lines_bytes(op, &bytes[MDL_IN], &bytes[MDL_OUT]);
+    if (!bytes[side]) return NULL;
+    return side == MDL_IN ? (char *)(uintptr_t)op->in : op->out;
+}
+
+static medleyResult_t copy(const struct mdl_op *op, void *dst, const void *src, size_t bytes, enum mdl_copy_kind kind)
+{
+    const struct mdl_device *d = device_of(op);
+
+    return bytes && dst != src ? d->copy(d, dst, src, bytes, kind, op->native->stream) : medleySuccess;
+}
+
+static bool needs_one_buffer(const struct mdl_op *op)
+{
+    return op->call.coll == medleyCollBroadcast && (native_of(op)->caps.ways & MDL_NATIVE_ONE_BUFFER) &&
+           op->call.root == op->comm->rank;
+}
+
+static medleyResult_t begin(struct mdl_op *op)
+{
+    const struct mdl_device *d = device_of(op);
+    struct mdl_pass *p = op->native;
+    size_t in, out;
+
+    p->launched = true;
+    MDL_TRY(d->event_record(d, p->begin, p->stream));
+    mdl_lines_bytes(op, &in, &out);
+    if (p->room[MDL_IN])
+        MDL_TRY(copy(op, p->room[MDL_IN]->at, op->in, in, p->from_host[MDL_IN] ? MDL_COPY_H2D : MDL_COPY_D2D));
+    if (needs_one_buffer(op)) return copy(op, address(op, MDL_OUT), address(op, MDL_IN), in, MDL_COPY_D2D);
+    return medleySuccess;
+}
+
+/* Slot by slot where there may be gaps between them, which are not the call's. */
+static medleyResult_t copy_out(struct mdl_op *op)
+{
+    const char *from = op->native->room[MDL_OUT]->at;
+    char *to = op->out;
+    size_t in, out;
+
+    mdl_lines_bytes(op, &in, &out);
+    if (!mdl_op_is_v(op) || op->call.coll == medleyCollReduceScatterV) return copy(op, to, from, out, MDL_COPY_D2H);
+    for (uint32_t r = 0; r < (uint32_t)op->comm->nranks; r++) {
+        size_t n = mdl_op_slot_count(op, MDL_OUT, r, r) * op->elem,
+               at = mdl_op_slot_offset(op, MDL_OUT, r, (uint32_t)op->comm->nranks) * op->elem;
+        MDL_TRY(copy(op, to + at, from + at, n, MDL_COPY_D2H));
+    }
+    return medleySuccess;
+}
+
+static medleyResult_t end(struct mdl_op *op)
+{
+    const struct mdl_device *d = device_of(op);
+
+    if (op->native->room[MDL_OUT]) MDL_TRY(copy_out(op));
+    return d->event_record(d, op->native->end, op->native->stream);
+}
+
+/* ---- the vendor's calls ---- */
+
+static struct mdl_native_call message(medleyColl_t coll, char *at, size_t bytes, int peer)
+{
+    bool sends = coll == medleyCollSend;
+
+    return (struct mdl_native_call){
+        .coll = coll, .in = sends ? at : NULL, .out = sends ? NULL : at, .count = bytes, .dtype = medleyInt8, .root = peer};
+}
+
+/* What goes to rank r, or comes from it: bytes at an offset of IN or OUT. */
+static size_t part(const struct mdl_op *op, int side, int r, size_t *at)
+{
+    size_t n = (size_t)op->comm->nranks, i = (size_t)r, own = (size_t)op->comm->rank, bytes = op->count * op->elem;
+    bool root = op->call.root == op->comm->rank, to_root = r == op->call.root;
+
+    *at = 0;
+    switch (op->call.coll) {
+    case medleyCollGather:
+        if (side == MDL_IN) return to_root ? bytes : 0;
+        *at = i * bytes;
+        return root ? bytes : 0;
+    case medleyCollScatter:
+        if (side == MDL_OUT) return to_root ? bytes : 0;
+        *at = i * bytes;
+        return root ? bytes : 0;
+    case medleyCollAllGatherV:
+        if (side == MDL_IN) return op->tables[own] * op->elem;
+        *at = op->tables[3 * n + i] * op->elem;
+        return op->tables[2 * n + i] * op->elem;
+    case medleyCollAlltoAllV:
+        *at = op->tables[(side == MDL_IN ? n : 3 * n) + i] * op->elem;
+        return op->tables[(side == MDL_IN ? 0 : 2 * n) + i] * op->elem;
+    default: *at = i * bytes; return bytes; /* AlltoAll */
+    }
+}
+
+static medleyResult_t run_as_messages(struct mdl_op *op)
+{
+    struct mdl_native_comm *n = native_of(op);
+    char *in = address(op, MDL_IN), *out = address(op, MDL_OUT);
+    struct mdl_native_call *list = calloc(2 * (size_t)op->comm->nranks, sizeof(*list));
+    medleyResult_t res = medleySuccess;
+    size_t from, to, bytes;
+    int k = 0;
+
+    if (!list) return mdl_error(medleySystemError, "out of memory for %d messages", 2 * op->comm->nranks);
+    for (int r = 0; r < op->comm->nranks; r++) {
+        if (r == op->comm->rank) continue;
+        bytes = part(op, MDL_IN, r, &from);
+        if (bytes) list[k++] = message(medleyCollSend, in + from, bytes, r);
+        bytes = part(op, MDL_OUT, r, &to);
+        if (bytes) list[k++] = message(medleyCollRecv, out + to, bytes, r);
+    }
+    bytes = part(op, MDL_IN, op->comm->rank, &from);
+    if (bytes && part(op, MDL_OUT, op->comm->rank, &to)) res = copy(op, out + to, in + from, bytes, MDL_COPY_D2D);
+    if (res == medleySuccess && k) res = n->ops->messages(n->ops, n->comm, list, k, op->native->stream);
+    free(list);
+    return res;
+}
+
+static medleyResult_t run_as_reductions(struct mdl_op *op)
+{
+    struct mdl_native_comm *n = native_of(op);
+    size_t nranks = (size_t)op->comm->nranks;
+    char *in = address(op, MDL_IN);
+
+    for (size_t r = 0; r < nranks; r++) {
+        struct mdl_native_call call = {
+            .coll = medleyCollReduce,
+            .in = in + op->tables[nranks + r] * op->elem,
+            .out = (int)r == op->comm->rank ? address(op, MDL_OUT) : NULL,
+            .count = op->tables[r],
+            .dtype = op->call.dtype,
+            .op = op->call.op,
+            .root = (int)r,
+        };
+        if (call.count) MDL_TRY(n->ops->run(n->ops, n->comm, &call, op->native->stream));
+    }
+    return medleySuccess;
+}
+
+static bool is_reduction(medleyColl_t coll)
+{
+    return coll == medleyCollAllReduce || coll == medleyCollReduce || coll == medleyCollReduceScatter ||
+           coll == medleyCollReduceScatterV;
+}
+
+static struct mdl_native_call call_of(const struct mdl_op *op)
+{
+    bool moves = !is_reduction(op->call.coll);
+    struct mdl_native_call call = {
+        .coll = op->call.coll,
+        .in = address(op, MDL_IN),
+        .out = address(op, MDL_OUT),
+        .count = moves ? op->count * op->elem : op->count,
+        .dtype = moves ? medleyInt8 : op->call.dtype,
+        .op = op->call.op,
+        .root = op->call.root,
+    };
+
+    if (call.coll == medleyCollBroadcast && (!call.in || needs_one_buffer(op))) call.in = call.out;
+    return call;
+}
+
+/* Is it made of messages? */
+static bool is_composed(const struct mdl_op *op)
+{
+    medleyColl_t coll = op->call.coll;
+
+    return coll == medleyCollGather || coll == medleyCollScatter || coll == medleyCollAllGatherV ||
+           coll == medleyCollAlltoAllV || (coll == medleyCollAlltoAll && !has(native_of(op), coll));
+}
+
+static medleyResult_t run(struct mdl_op *op)
+{
+    struct mdl_native_comm *n = native_of(op);
+    struct mdl_native_call call;
+
+    if (is_composed(op)) return run_as_messages(op);
+    if (op->call.coll == medleyCollReduceScatterV) return run_as_reductions(op);
+    call = call_of(op);
+    return is_message(op) ? n->ops->messages(n->ops, n->comm, &call, 1, op->native->stream)
+                          : n->ops->run(n->ops, n->comm, &call, op->native->stream);
+}
+
+/* ---- groups ---- */
+
+struct round {
+    struct mdl_op **ops; /* NULL: done */
+    size_t n;
+};
+
+static medleyResult_t fail_op(struct mdl_op *op, medleyResult_t res)
+{
+    if (res != medleySuccess && !mdl_comm_failed(op->comm)) mdl_comm_fail_here(op->comm, res);
+    return res;
+}
+
+/* With the device entered. */
+static medleyResult_t visit(struct mdl_op *op, medleyResult_t (*fn)(struct mdl_op *op))
+{
+    const struct mdl_dev *dev = &native_of(op)->dev;
+    struct mdl_dev_visit before;
+    medleyResult_t res = mdl_dev_enter(dev, &before);
+
+    if (res != medleySuccess) return fail_op(op, res);
+    res = fn(op);
+    mdl_dev_leave(dev, &before);
+    return fail_op(op, res);
+}
+
+static int kind_of(const struct mdl_op *op)
+{
+    if (is_message(op) || is_composed(op)) return medleyCollSend;
+    return op->call.coll == medleyCollReduceScatterV ? medleyCollReduce : op->call.coll;
+}
+
+static bool fit_together(const struct mdl_op *a, const struct mdl_op *b)
+{
+    const struct mdl_native_comm *x = native_of(a), *y = native_of(b);
+
+    return x->ops == y->ops && (!(x->caps.ways & MDL_NATIVE_ONE_KIND) || kind_of(a) == kind_of(b));
+}
+
+/* Those that fit to the one at `first`, in one group of the vendor's. */
+static medleyResult_t run_group(const struct round *round, size_t first)
+{
+    struct mdl_op *lead = round->ops[first];
+    const struct mdl_native *ops = native_of(lead)->ops;
+    medleyResult_t res = ops->group_start(ops), ended;
+
+    if (res != medleySuccess) return fail_op(lead, res);
+    for (size_t i = first; i < round->n; i++) {
+        struct mdl_op *op = round->ops[i];
+        if (!op || !fit_together(lead, op)) continue;
+        if (res == medleySuccess) res = visit(op, run);
+        if (i != first) round->ops[i] = NULL;
+    }
+    ended = ops->group_end(ops);
+    round->ops[first] = NULL;
+    return fail_op(lead, res == medleySuccess ? ended : res);
+}
+
+/* Messages of one communicator and stream, of a vendor that has no groups. */
+static medleyResult_t run_messages(const struct round *round, size_t first)
+{
+    struct mdl_op *lead = round->ops[first];
+    struct mdl_native_comm *n = native_of(lead);
+    struct mdl_native_call *list = calloc(round->n, sizeof(*list));
+    struct mdl_dev_visit before;
+    medleyResult_t res;
+    int k = 0;
+
+    if (!list) return fail_op(lead, mdl_error(medleySystemError, "out of memory for %zu messages", round->n));
+    for (size_t i = first; i < round->n; i++) {
+        struct mdl_op *op = round->ops[i];
+        if (!op || !is_message(op) || op->comm != lead->comm || op->native->stream != lead->native->stream) continue;
+        list[k++] = call_of(op);
+        round->ops[i] = NULL;
+    }
+    res = mdl_dev_enter(&n->dev, &before);
+    if (res == medleySuccess) {
+        res = n->ops->messages(n->ops, n->comm, list, k, lead->native->stream);
+        mdl_dev_leave(&n->dev, &before);
+    }
+    free(list);
+    return fail_op(lead, res);
+}
+
+static medleyResult_t run_next(const struct round *round, size_t first)
+{
+    struct mdl_op *op = round->ops[first];
+
+    if (native_of(op)->caps.ways & MDL_NATIVE_GROUPS) return run_group(round, first);
+    if (is_message(op)) return run_messages(round, first);
+    round->ops[first] = NULL;
+    return visit(op, run);
+}
+
+static medleyResult_t run_round(struct mdl_op **ops, struct mdl_op **left, size_t n)
+{
+    struct round round = {left, n};
+
+    memcpy(left, ops, n * sizeof(struct mdl_op *));
+    for (size_t i = 0; i < n; i++) MDL_TRY(visit(ops[i], begin));
+    if (n == 1) {
+        MDL_TRY(visit(ops[0], run));
+    } else {
+        for (size_t i = 0; i < n; i++)
+            if (left[i]) MDL_TRY(run_next(&round, i));
+    }
+    for (size_t i = 0; i < n; i++) MDL_TRY(visit(ops[i], end));
+    return medleySuccess;
+}
+
+/* ---- launching ---- */
+
+static size_t count_native(const struct mdl_batch *b)
+{
+    size_t n = 0;
+
+    mdl_list_each (it, &b->ops) n += mdl_container_of(it, struct mdl_op, link)->native != NULL;
+    return n;
+}
+
+/* The batch's part of a round. */
+static size_t pick(const struct mdl_batch *b, size_t round, struct mdl_op **out)
+{
+    size_t n = 0, seen = 0;
+
+    mdl_list_each (it, &b->ops) {
+        struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        if (!op->native) continue;
+        if (is_message(op) ? round == 0 : seen++ == round) out[n++] = op;
+    }
+    return n;
+}
+
+static medleyResult_t run_rounds(struct mdl_batch *const *batches, int nbatches, struct mdl_op **room, size_t count)
+{
+    size_t n = 1;
+
+    for (size_t round = 0; n; round++) {
+        n = 0;
+        for (int i = 0; i < nbatches; i++) n += pick(batches[i], round, room + n);
+        if (n) MDL_TRY(run_round(room, room + count, n));
+        n |= round == 0; /* messages only, perhaps: there may be collectives behind them */
+    }
+    return medleySuccess;
+}
+
+static medleyResult_t lock_all(struct mdl_batch *const *batches, int n)
+{
+    medleyResult_t res = medleySuccess;
+
+    for (int i = 0; i < n; i++) {
+        if (!count_native(batches[i])) continue;
+        pthread_mutex_lock(&batches[i]->comm->native->lock);
+        if (res == medleySuccess && mdl_native_is_over(batches[i]->comm->native)) res = mdl_comm_fault(batches[i]->comm);
+    }
+    return res;
+}
+
+static void unlock_all(struct mdl_batch *const *batches, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (count_native(batches[i])) pthread_mutex_unlock(&batches[i]->comm->native->lock);
+}
+
+/* An error on one communicator leaves the others of a group with calls that their peers may have and they have not. */
+static medleyResult_t fail_all(struct mdl_batch *const *batches, int n, medleyResult_t res)
+{
+    for (int i = 0; i < n; i++)
+        if (count_native(batches[i]) && !mdl_comm_failed(batches[i]->comm)) mdl_comm_fail_here(batches[i]->comm, res);
+    return res;
+}
+
+medleyResult_t mdl_native_launch(struct mdl_batch *const *batches, int n)
+{
+    struct mdl_op **room;
+    size_t count = 0;
+    medleyResult_t res;
+
+    for (int i = 0; i < n; i++) count += count_native(batches[i]);
+    if (!count) return medleySuccess;
+    room = calloc(2 * count, sizeof(struct mdl_op *));
+    if (!room)
+        return fail_all(batches, n, mdl_error(medleySystemError, "out of memory for a group of %zu operations", count));
+    res = lock_all(batches, n);
+    if (res == medleySuccess) res = run_rounds(batches, n, room, count);
+    unlock_all(batches, n);
+    if (res != medleySuccess) (void)fail_all(batches, n, res);
+    free(room);
+    return res;
+}
