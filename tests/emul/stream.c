@@ -83,6 +83,14 @@ enum emul_code emul_stream_destroy(int vendor, void *handle)
     return code;
 }
 
+/* The NULL stream waits for the blocking streams of its device, itself among them, and for no other. */
+static void drain_blocking(const struct emul_stream *legacy)
+{
+    for (struct emul_stream *at = emul.streams; at; at = at->next)
+        if (at->vendor == legacy->vendor && at->device == legacy->device && !(at->flags & EMUL_NON_BLOCKING) && at->last)
+            (void)emul_op_wait(at->last, UINT64_MAX);
+}
+
 enum emul_code emul_stream_sync_for(int vendor, void *handle, uint64_t timeout_ns)
 {
     enum emul_code code;
@@ -94,7 +102,7 @@ enum emul_code emul_stream_sync_for(int vendor, void *handle, uint64_t timeout_n
     }
     bool done = true;
     if (!code && !handle)
-        emul_device_drain(emul_device_at(vendor, stream->device)); /* blocking streams, and a bit more */
+        drain_blocking(stream);
     else if (!code && stream->last)
         done = emul_op_wait(stream->last, timeout_ns);
     if (!code) code = emul_sticky(vendor, stream->device);
