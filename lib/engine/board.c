@@ -43,7 +43,7 @@ static size_t counts_offset(int nranks)
 
 static size_t asleep_offset(int nranks)
 {
-    size_t end = counts_offset(nranks) + ((size_t)nranks + 1) * sizeof(uint64_t);
+    size_t end = counts_offset(nranks) + ((size_t)nranks + 2) * sizeof(uint64_t);
 
     return (end + SIGNAL_BYTES - 1) / SIGNAL_BYTES * SIGNAL_BYTES;
 }

@@ -171,6 +171,12 @@ static inline _Atomic uint64_t *mdl_board_left(const struct mdl_board *b, int i)
     return (_Atomic uint64_t *)((char *)b->base[i] + b->counts_offset) + b->counts;
 }
 
+/* Not the number of local rank i's board: it reads no windows of others any more (direct.h). Behind `left`. */
+static inline _Atomic uint64_t *mdl_board_reads_windows(const struct mdl_board *b, int i)
+{
+    return mdl_board_left(b, i) + 1;
+}
+
 /* Is the thread that works for local rank i about to sleep, so that it must be woken? In a cache line of its own. */
 static inline _Atomic uint64_t *mdl_board_asleep(const struct mdl_board *b, int i)
 {

@@ -21,6 +21,7 @@
 enum { MDL_MAX_TRANSPORTS = 8, MDL_P2P_CHANNEL = MDL_MAX_CHANNELS - 1, MDL_NO_TRANSPORT = 255 };
 
 struct mdl_batch;
+struct mdl_direct;
 struct mdl_stager;
 struct mdl_native_comm;
 
@@ -69,6 +70,7 @@ struct mdl_comm {
     struct mdl_stager *stager; /* its device; NULL: the host */
     struct mdl_native_comm *native; /* its vendor's communicator; NULL: calls do not pass through */
     _Atomic bool native_refused;    /* while that is made: some rank's vendor cannot */
+    struct mdl_direct *direct; /* its window and those of all others; NULL: not all have one */
 
     /* [any thread] failure: the first wins. abort_word is looked at in every loop */
     _Atomic uint32_t abort_word;

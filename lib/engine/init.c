@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include "lib/engine/direct.h"
 #include "lib/engine/exec.h"
 #include "lib/engine/facts.h"
 #include "lib/engine/job.h"
@@ -79,6 +80,7 @@ void mdl_comm_free(struct mdl_comm *c)
     if (!c) return;
     if (c->use_board && !mdl_comm_failed(c))
         atomic_store_explicit(mdl_board_left(&c->board, c->board.me), 1, memory_order_relaxed);
+    mdl_direct_close(c); /* while the boards are mapped */
     mdl_fault_detach(c);
     mdl_transports_close(c); /* no request is touched after it */
     mdl_audit_stop(c);
@@ -460,6 +462,7 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
         set_limits(c);
         res = mdl_native_open(c, deadline_ns);
     }
+    if (res == medleySuccess && !c->native) res = mdl_direct_open(c, deadline_ns);
     if (res == medleySuccess) {
         mdl_audit_start(c);
         log_result(c);

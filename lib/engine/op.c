@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include "lib/engine/direct.h"
 #include "lib/engine/exec.h"
 #include "lib/engine/lines.h"
 #include "lib/engine/native.h"
@@ -216,6 +217,15 @@ static medleyResult_t run_windows(struct mdl_op *op, int *events)
     return op->windows_left ? medleyInProgress : medleySuccess;
 }
 
+/* Does it go from device to device? */
+static bool is_direct(const struct mdl_op *op) { return op->stage && op->stage->direct; }
+
+static medleyResult_t run(struct mdl_op *op, int *events)
+{
+    if (op->native) return mdl_native_step(op, events);
+    return is_direct(op) ? mdl_direct_run(op, events) : run_windows(op, events);
+}
+
 static void note(struct mdl_op *op) { op->diary = mdl_diary_start(&op->comm->diary, &op->call, op->seq, op->tag); }
 
 static medleyResult_t start_collective(struct mdl_op *op)
@@ -253,9 +263,12 @@ static medleyResult_t step_collective(struct mdl_op *op, int *events)
             mdl_quick_finish(op);
             return medleySuccess;
         }
-        MDL_TRY(choose(op));
+        if (is_direct(op))
+            mdl_direct_start(op);
+        else
+            MDL_TRY(choose(op));
     }
-    if (op->state == MDL_STATE_RUN) res = op->native ? mdl_native_step(op, events) : run_windows(op, events);
+    if (op->state == MDL_STATE_RUN) res = run(op, events);
     return res;
 }
 
@@ -511,6 +524,7 @@ static bool is_reached(struct mdl_op *op)
     struct mdl_stage *s = op->stage;
 
     if (!s) return true;
+    if (s->direct) return mdl_direct_is_reached(op);
     if (!mdl_stage_has(s, 0)) return false;
     if (s->side[MDL_IN].staged) op->in = s->side[MDL_IN].base;
     if (s->side[MDL_OUT].staged) op->out = s->side[MDL_OUT].base;
@@ -542,7 +556,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
         return medleyInProgress;
     }
     if (res == medleyInProgress) return res;
-    if (res == medleySuccess && op->stage) res = mdl_stage_done(op->stage, op->stage->nblocks);
+    if (res == medleySuccess && op->stage && !is_direct(op)) res = mdl_stage_done(op->stage, op->stage->nblocks);
     if (res != medleySuccess && !mdl_comm_failed(c)) mdl_comm_fail_here(c, res);
     if (op->state == MDL_STATE_FINISHED) return op->result;
     if (mdl_comm_failed(c)) return fail(op);
@@ -587,6 +601,7 @@ int mdl_op_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstan
     }
     if (op->state == MDL_STATE_ROOM || op->state == MDL_STATE_LINES) n = mdl_lines_blame(op, peers, cap);
     if (op->native && op->state == MDL_STATE_RUN) return mdl_native_blame(op, peers, cap);
+    if (is_direct(op) && n == 0) n = mdl_direct_blame(op, peers, cap);
     for (int d = 0; d < MDL_MAX_DEPTH; d++) {
         if (op->runs[d]) n = mdl_run_blame(op->runs[d], peers, n, cap, outstanding);
     }

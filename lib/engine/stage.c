@@ -4,6 +4,7 @@
 
 #include "lib/engine/stage.h"
 #include "lib/engine/comm.h"
+#include "lib/engine/direct.h"
 #include "lib/engine/lines.h"
 #include "lib/engine/native.h"
 #include "lib/engine/op.h"
@@ -95,6 +96,7 @@ static bool is_through(const struct mdl_stager *st, struct mdl_stage *s)
 
     if (!atomic_load_explicit(&s->let_go, memory_order_acquire)) return false; /* pairs with mdl_stage_let_go */
     if (!s->launched) return true;
+    if (s->direct) return mdl_direct_is_through(s->direct);
     if (!s->attended) return (load(s->arrived) & ~MDL_WORD_FAILED) >= s->nblocks + 1;
     return !s->last || d->event_query(d, s->last) != medleyInProgress;
 }
@@ -103,6 +105,7 @@ static void give_back(struct mdl_stager *st, struct mdl_stage *s)
 {
     const struct mdl_device *d = st->dev.ops;
 
+    if (s->direct) mdl_direct_give_back(st, s);
     for (int i = 0; i < 2; i++)
         if (s->side[i].base) mdl_arena_give(&st->arena, s->side[i].base, s->side[i].bytes);
     if (s->scalar) mdl_arena_give(&st->arena, s->scalar, sizeof(uint64_t));
@@ -161,21 +164,29 @@ static void nap(void)
     nanosleep(&ts, NULL);
 }
 
-void mdl_stager_close(struct mdl_stager *st)
+bool mdl_stager_settle(struct mdl_stager *st)
 {
     uint64_t until = mdl_now_ns() + CLOSE_NS;
+    struct mdl_dev dev = st->dev;
+    struct mdl_dev_visit visit;
+    bool none;
+
+    if (mdl_dev_enter(&dev, &visit) != medleySuccess) return false;
+    while (none = reap(st), !none && mdl_now_ns() < until) nap();
+    mdl_dev_leave(&dev, &visit);
+    return none;
+}
+
+void mdl_stager_close(struct mdl_stager *st)
+{
     struct mdl_dev_visit visit;
     struct mdl_dev dev;
 
     reap_left_behind();
     if (!st) return;
     dev = st->dev;
-    if (mdl_dev_enter(&dev, &visit) != medleySuccess) return leave_behind(st);
-    while (!reap(st) && mdl_now_ns() < until) nap();
-    if (mdl_list_empty(&st->stages))
-        free_stager(st);
-    else
-        leave_behind(st);
+    if (!mdl_stager_settle(st) || mdl_dev_enter(&dev, &visit) != medleySuccess) return leave_behind(st);
+    free_stager(st);
     mdl_dev_leave(&dev, &visit);
 }
 
@@ -247,7 +258,7 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
     MDL_TRY(mdl_stage_find_out(op, op->scalar_at, &scalar));
     if (scalar) s->scalar_user = op->scalar_at;
     shape(s, op);
-    return medleySuccess;
+    return mdl_direct_make(s);
 }
 
 /* ---- room ---- */
@@ -295,6 +306,7 @@ static bool take_room(struct mdl_stager *st, struct mdl_stage *s)
 {
     size_t ring = s->nblocks < MDL_STAGE_RING ? s->nblocks : MDL_STAGE_RING;
 
+    if (s->direct) return mdl_direct_take_room(st, s);
     if (!s->attended && s->pair < 0 && !take_pair(st, s)) return false;
     if (s->scalar_user && !s->scalar) s->scalar = mdl_arena_take(&st->arena, sizeof(uint64_t));
     if (s->scalar_user && !s->scalar) return false;
@@ -330,10 +342,16 @@ medleyResult_t mdl_stage_reserve(struct mdl_stage *s)
 
 void mdl_stage_let_go(struct mdl_stage *s)
 {
-    if (s->launched && !s->attended) __atomic_store_n(s->ready, RELEASED, __ATOMIC_RELEASE);
+    struct mdl_stager *stager = s->op->comm->stager;
+
+    if (s->direct)
+        mdl_direct_let_go(s);
+    else if (s->launched && !s->attended)
+        __atomic_store_n(s->ready, RELEASED, __ATOMIC_RELEASE);
     if (s->launched && s->attended) mdl_stage_close_attended(s);
     s->op = NULL;
     if (!s->listed) {
+        if (s->direct) mdl_direct_give_back(stager, s);
         free(s); /* it was never given room */
         return;
     }

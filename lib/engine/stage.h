@@ -24,6 +24,8 @@
 #include "lib/dev/dev.h"
 #include "lib/engine/drive.h"
 
+struct mdl_direct_call;
+
 enum { MDL_STAGE_RING = 4, MDL_STAGES_MOST = 128, MDL_STAGE_P2P_BYTES = 131072 };
 
 struct mdl_stage_side {
@@ -47,6 +49,7 @@ struct mdl_stage {
     int pair;               /* of words, -1: none yet */
     uint64_t *arrived, *ready;
     mdl_dev_event event[MDL_STAGE_RING], last;
+    struct mdl_direct_call *direct; /* the call does not pass through the host (direct.h): none of the room above */
     char *scalar; /* pinned copy of a scalar of the device, NULL: none */
     const void *scalar_user;
     _Atomic bool let_go; /* by the operation: the room goes when the stream is through */
@@ -64,6 +67,7 @@ struct mdl_stager {
 };
 
 medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct mdl_stager **s) MDL_MUST_USE;
+bool mdl_stager_settle(struct mdl_stager *s); /* waits shortly; true: its streams are through with all calls */
 void mdl_stager_close(struct mdl_stager *s); /* waits shortly for the streams; what they still use stays */
 
 /* For an operation of a communicator with a device that was just set up: finds out where its buffers are. Sets

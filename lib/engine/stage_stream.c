@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include "lib/engine/comm.h"
+#include "lib/engine/direct.h"
 #include "lib/engine/exec.h"
 #include "lib/engine/native.h"
 #include "lib/engine/stage.h"
@@ -149,7 +150,7 @@ static medleyResult_t visit_all(struct mdl_batch *const *batches, int n, bool me
 
 static medleyResult_t reserve(struct mdl_stage *s, bool *attend)
 {
-    s->attended |= *attend;
+    s->attended |= *attend && !s->direct;
     return mdl_stage_reserve(s);
 }
 
@@ -168,10 +169,10 @@ static medleyResult_t turn(struct mdl_stage *s, bool *more)
 
 static medleyResult_t whole(struct mdl_stage *s, bool *more)
 {
-    medleyResult_t res = begin(s);
+    medleyResult_t res = s->direct ? mdl_direct_launch(s) : begin(s);
 
     (void)more;
-    if (res == medleySuccess) res = put_all_out(s);
+    if (res == medleySuccess && !s->direct) res = put_all_out(s);
     return fail_comm(s, res);
 }
 

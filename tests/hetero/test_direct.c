@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Collectives from device to device (lib/engine/direct.h): test_direct [-n ranks] [-t: threads] [-x path] [name...].
+ * The devices come from MDL_TEST_DEVICES, as in test_coll; MEDLEY_ONESHOT=0 keeps small calls off the lines. `path`
+ * says what is expected of this vendor: direct; moves (all that does not reduce is direct); staged (nothing is).
+ */
+#include "config.h"
+
+#include "lib/dev/dev.h"
+#include "lib/reduce/reduce.h"
+#include "tests/coll/home.h"
+#include "tests/coll/ranks.h"
+#include "tests/coll/reference.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { COUNT = 9001, LARGE = 400000, MOST_RANKS = 16 };
+enum path { DIRECT, MOVES, STAGED };
+
+#define CHECK(what)                                                                                                    \
+    do {                                                                                                               \
+        if (what) break;                                                                                               \
+        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, medleyGetLastError(NULL));                       \
+        return 1;                                                                                                      \
+    } while (0)
+#define OK(call) CHECK((call) == medleySuccess)
+
+static enum path path;
+
+struct place {
+    struct ranks_world *w;
+    int rank, n;
+    medleyComm_t comm;
+    struct mdl_dev dev;
+};
+
+static bool reduces(medleyColl_t k)
+{
+    return k == medleyCollAllReduce || k == medleyCollReduce || k == medleyCollReduceScatter;
+}
+
+/* Did the newest collective go the way that it should? */
+static bool went(medleyComm_t comm, bool direct)
+{
+    medleyCommStats_t stats = {.size = sizeof(stats)};
+
+    if (medleyCommGetStats(comm, &stats) != medleySuccess) return false;
+    if ((strcmp(stats.last_algorithm, "direct") == 0) == direct) return true;
+    fprintf(stderr, "the call went by \"%s\"\n", stats.last_algorithm);
+    return false;
+}
+
+static bool should(medleyColl_t coll, medleyRedOp_t op)
+{
+    return path == DIRECT ? op != medleyNumOps : path == MOVES && !reduces(coll);
+}
+
+/* ---- the tests ---- */
+
+static int run_case(struct place *p, struct coll_case *c)
+{
+    unsigned long long hash;
+    char text[256];
+
+    coll_case_text(c, text, sizeof(text));
+    if (coll_case_run(c, p->comm, p->rank, p->n, NULL, &hash) == 0 && went(p->comm, should(c->coll, c->op))) return 0;
+    fprintf(stderr, "rank %d: %s\n", p->rank, text);
+    return 1;
+}
+
+/* Each collective x type x operation, in place and not, of lengths that are less than the ranks, one piece, and
+ * several. */
+static int every(struct place *p)
+{
+    static const size_t counts[] = {1, 5, 997, 20011};
+    unsigned i = 0;
+
+    for (int coll = 0; coll < medleyCollBarrier; coll++)
+        for (int t = 0; t < medleyNumTypes; t++)
+            for (int op = 0; op <= (reduces((medleyColl_t)coll) ? medleyNumOps : 0); op++, i++) {
+                struct coll_case c = {.coll = (medleyColl_t)coll,
+                                      .dtype = (medleyDataType_t)t,
+                                      .op = (medleyRedOp_t)op,
+                                      .root = (int)i % p->n,
+                                      .in_place = i & 1,
+                                      .seed = i};
+                if (op == medleyProd && p->n > 3) c.op = medleyMax;
+                for (int k = 0; k < 2; k++, c.in_place = !c.in_place) {
+                    c.count = counts[(i + (unsigned)k * 2) % 4];
+                    CHECK(run_case(p, &c) == 0);
+                }
+            }
+    return 0;
+}
+
+static uint32_t bits_of(int rank, size_t i)
+{
+    uint64_t x = (i * 2654435761u + (uint64_t)rank * 40503u) * 0x9e3779b97f4a7c15u;
+
+    x ^= x >> 29;
+    return i % 7 == 0 ? (uint32_t)x : 0x3f000000u + ((uint32_t)x & 0x1ffffffu); /* any bits, and what rounds */
+}
+
+/* Every element is the host's fold of all ranks' in their order, or in deterministic mode its tree. */
+static int bits(struct place *p)
+{
+    const char *deterministic = getenv("MEDLEY_DETERMINISTIC");
+    uint32_t *own = malloc(LARGE * 4), *all[MOST_RANKS], *expected = malloc(LARGE * 4);
+    struct mdl_reduce r = {.dtype = medleyFloat32, .op = medleySum, .tree = deterministic && *deterministic == '1'};
+    void *in, *out = home_take(LARGE * 4);
+    const void *srcs[MOST_RANKS];
+
+    for (int k = 0; k < p->n; k++) {
+        all[k] = malloc(LARGE * 4);
+        for (size_t i = 0; i < LARGE; i++) all[k][i] = bits_of(k, i);
+        srcs[k] = all[k];
+    }
+    in = home_copy_in(all[p->rank], LARGE * 4);
+    mdl_reduce(&r, expected, srcs, 0, p->n, LARGE);
+    OK(medleyAllReduce(in, out, LARGE, medleyFloat, medleySum, p->comm, home_stream()));
+    OK(home_sync());
+    CHECK(went(p->comm, should(medleyCollAllReduce, medleySum)));
+    home_copy_out(own, out, LARGE * 4);
+    CHECK(path != DIRECT || memcmp(own, expected, LARGE * 4) == 0);
+    for (int k = 0; k < p->n; k++) free(all[k]);
+    free(own);
+    free(expected);
+    home_free(in);
+    home_free(out);
+    return 0;
+}
+
+static void fill(float *dst, float value)
+{
+    float *host = malloc(COUNT * sizeof(float));
+
+    for (size_t i = 0; i < COUNT; i++) host[i] = value;
+    home_store(dst, host, COUNT * sizeof(float));
+    free(host);
+}
+
+static bool holds(const float *src, float value)
+{
+    float *host = malloc(COUNT * sizeof(float));
+    size_t wrong = 0;
+
+    home_copy_out(host, src, COUNT * sizeof(float));
+    for (size_t i = 0; i < COUNT; i++) wrong += host[i] != value;
+    if (wrong) fprintf(stderr, "%zu elements are not %g\n", wrong, (double)value);
+    free(host);
+    return wrong == 0;
+}
+
+/* Calls of one communicator on two streams, none of which is waited for: the windows go from one to the other. */
+static int streams(struct place *p)
+{
+    enum { TIMES = 12 };
+    const struct mdl_device *d = p->dev.ops;
+    float *in[TIMES], *out[TIMES];
+    mdl_dev_stream second;
+
+    OK(d->stream_create(d, &second));
+    for (int i = 0; i < TIMES; i++) {
+        in[i] = home_take(COUNT * sizeof(float));
+        out[i] = home_take(COUNT * sizeof(float));
+        fill(in[i], (float)(i + p->rank));
+    }
+    for (int i = 0; i < TIMES; i++)
+        OK(medleyAllReduce(in[i], out[i], COUNT, medleyFloat, medleySum, p->comm, i & 1 ? second : home_stream()));
+    OK(d->stream_sync(d, second));
+    OK(home_sync());
+    for (int i = 0; i < TIMES; i++) {
+        CHECK(holds(out[i], (float)(p->n * i + p->n * (p->n - 1) / 2)));
+        home_free(in[i]);
+        home_free(out[i]);
+    }
+    OK(d->stream_destroy(d, second));
+    return 0;
+}
+
+/* What is in the stream before the call is in its input, and what is behind it sees the result; a group of them too. */
+static int in_order(struct place *p)
+{
+    const struct mdl_device *d = p->dev.ops;
+    float *source = home_take(COUNT * 4), *in = home_take(COUNT * 4), *out = home_take(COUNT * 4);
+    float *copy = home_take(COUNT * 4);
+
+    fill(source, (float)p->rank);
+    fill(in, 1000);
+    OK(d->copy(d, in, source, COUNT * 4, MDL_COPY_D2D, home_stream()));
+    OK(medleyGroupStart());
+    OK(medleyAllReduce(in, out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+    OK(medleyBroadcast(out, out, COUNT, medleyFloat, 0, p->comm, home_stream()));
+    OK(medleyAllReduce(out, copy, COUNT, medleyFloat, medleyMax, p->comm, home_stream()));
+    OK(medleyGroupEnd());
+    OK(d->copy(d, in, copy, COUNT * 4, MDL_COPY_D2D, home_stream()));
+    OK(home_sync());
+    CHECK(holds(in, (float)(p->n * (p->n - 1) / 2)));
+    home_free(source);
+    home_free(in);
+    home_free(out);
+    home_free(copy);
+    return 0;
+}
+
+/* Children have windows of their own; those of one that was aborted while streams were held give theirs back. */
+static int children(struct place *p)
+{
+    float *in = home_take(COUNT * sizeof(float)), *out = home_take(COUNT * sizeof(float));
+    medleyComm_t child;
+
+    for (int turn = 0; turn < 3; turn++) {
+        OK(medleyCommSplit(p->comm, 0, p->n - p->rank, &child, NULL));
+        fill(in, (float)p->rank + 1);
+        if (turn < 2) {
+            OK(medleyAllReduce(in, out, COUNT, medleyFloat, medleyMax, child, home_stream()));
+            OK(home_sync());
+            CHECK(holds(out, (float)p->n));
+            OK(medleyCommDestroy(child));
+            continue;
+        }
+        if (p->rank != 1) OK(medleyAllReduce(in, out, COUNT, medleyFloat, medleySum, child, home_stream()));
+        ranks_meet(p->w, 1);
+        OK(medleyCommAbort(child));
+        OK(home_sync());
+    }
+    home_free(in);
+    home_free(out);
+    return 0;
+}
+
+/* Calls that do not match are an error on all ranks, and let go of the streams. */
+static int mismatch(struct place *p)
+{
+    float *in = home_take(COUNT * sizeof(float)), *out = home_take(COUNT * sizeof(float));
+    medleyResult_t res = medleyInProgress;
+
+    fill(in, 1);
+    OK(medleyAllReduce(in, out, COUNT - (p->rank == 1), medleyFloat, medleySum, p->comm, home_stream()));
+    OK(home_sync());
+    while (res == medleyInProgress || res == medleySuccess) OK(medleyCommGetAsyncError(p->comm, &res));
+    CHECK(res == medleyInvalidUsage);
+    CHECK(strstr(medleyGetLastError(p->comm), "AllReduce") != NULL);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    home_free(in);
+    home_free(out);
+    return 0;
+}
+
+/* A rank that dies is named on the others, and their streams go on. */
+static int killed(struct place *p)
+{
+    float *in = home_take(COUNT * sizeof(float)), *out = home_take(COUNT * sizeof(float));
+    medleyResult_t res = medleySuccess;
+
+    fill(in, 1);
+    OK(medleyAllReduce(in, out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+    OK(home_sync());
+    if (p->rank == 1) kill(getpid(), SIGKILL);
+    OK(medleyAllReduce(in, out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+    OK(home_sync());
+    while (res == medleyInProgress || res == medleySuccess) OK(medleyCommGetAsyncError(p->comm, &res));
+    CHECK(res == medleyRemoteError);
+    CHECK(strstr(medleyGetLastError(p->comm), "rank 1") != NULL);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    home_free(in);
+    home_free(out);
+    return 0;
+}
+
+/* ---- running them ---- */
+
+static const struct test {
+    const char *name;
+    int (*run)(struct place *p);
+    bool kills; /* rank 1; not with threads, and not among all */
+} tests[] = {
+    {"every", every, false},       {"bits", bits, false},         {"streams", streams, false},
+    {"in_order", in_order, false}, {"children", children, false}, {"mismatch", mismatch, false},
+    {"killed", killed, true},
+};
+
+static int run_one(struct ranks_world *w, int rank, void *arg)
+{
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    const struct test *t = arg;
+    struct place p = {.w = w, .rank = rank, .n = w->nranks};
+    struct mdl_config cfg;
+
+    config.device = home_name(rank);
+    OK(home_enter(config.device, true));
+    OK(mdl_config_load(&cfg));
+    OK(mdl_dev_find(&cfg, config.device, &p.dev));
+    OK(ranks_comm(w, rank, &config, &p.comm));
+    ranks_meet(w, 0);
+    CHECK(t->run(&p) == 0);
+    if (!t->kills) ranks_meet(w, 15);
+    if (p.comm) OK(medleyCommDestroy(p.comm));
+    home_leave();
+    return 0;
+}
+
+static bool is_asked(const struct test *t, int argc, char **argv)
+{
+    bool all = optind == argc;
+
+    for (int i = optind; i < argc; i++)
+        if (strcmp(argv[i], t->name) == 0) return true;
+    return all;
+}
+
+static int run_test(const struct test *t, int n, bool threads)
+{
+    int status[MOST_RANKS] = {0}, failed;
+
+    if (t->kills && threads) return 0;
+    failed = ranks_run(n, threads, run_one, (void *)(uintptr_t)t, 60, status);
+    if (t->kills && n > 1) failed -= status[1] == -SIGKILL;
+    printf("%s: %s\n", t->name, failed ? "FAILED" : "ok");
+    return failed != 0;
+}
+
+int main(int argc, char **argv)
+{
+    bool threads = false;
+    int n = 3, failed = 0, o;
+
+    while ((o = getopt(argc, argv, "n:tx:")) != -1) {
+        if (o == 'n') n = atoi(optarg);
+        if (o == 't') threads = true;
+        if (o == 'x') path = *optarg == 'd' ? DIRECT : *optarg == 'm' ? MOVES : STAGED;
+        if (o == '?') return 2;
+    }
+    if (n < 2 || n > MOST_RANKS) return 2;
+    if (!getenv("MDL_TEST_DEVICES")) {
+        printf("skipped: MDL_TEST_DEVICES names no devices\n");
+        return 77;
+    }
+    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+        if (is_asked(&tests[i], argc, argv)) failed += run_test(&tests[i], n, threads);
+    return failed != 0;
+}
