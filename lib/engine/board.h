@@ -24,7 +24,7 @@
 #include <stdatomic.h>
 
 enum { MDL_BOARD_DEPTH = 32, MDL_LINE_ROOM = 512, MDL_LINE_WORDS = 8 };
-enum { MDL_BOARD_PAYLOAD_BYTES = 32768 };
+enum { MDL_BOARD_PAYLOAD_BYTES = 131072 };
 
 /* Signature and buffers of one call: exactly what the line carries. */
 enum mdl_line_flags {

@@ -100,7 +100,7 @@ struct mdl_comm {
     bool use_board;
     _Atomic bool boards_mapped; /* [any thread] all of the host's boards can be read */
     uint32_t quick;    /* bit of each collective whose small calls go through quick.h */
-    size_t quick_most; /* bytes of a payload */
+    uint32_t quick_most[medleyNumColls]; /* bytes of a payload */
     struct mdl_transport_use *map_transport;
 
     /* execution */
