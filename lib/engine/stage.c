@@ -20,7 +20,8 @@
 
 enum { WORD_SPACE = 64 };
 
-#define CLOSE_NS (2 * MDL_NS_PER_S)
+#define CLOSE_NS        (2 * MDL_NS_PER_S)
+#define CLOSE_FAILED_NS (MDL_NS_PER_S / 10)
 
 /* Stagers of communicators that ended while a stream still used their room. */
 static struct {
@@ -58,7 +59,8 @@ static medleyResult_t fill_stager(struct mdl_stager *s, size_t bytes)
 
     MDL_TRY(d->alloc_pinned(d, words + bytes, &s->pinned));
     s->arrived = s->pinned;
-    if (!mdl_arena_init(&s->arena, (char *)s->pinned + words, bytes)) return mdl_error(medleySystemError, "out of memory for a device");
+    if (!mdl_arena_init(&s->arena, (char *)s->pinned + words, bytes))
+        return mdl_error(medleySystemError, "out of memory for a device");
     return has_words(s) ? d->alloc_words(d, MDL_STAGES_MOST, s->ready) : medleySuccess;
 }
 
@@ -166,7 +168,8 @@ static void nap(void)
 
 bool mdl_stager_settle(struct mdl_stager *st)
 {
-    uint64_t until = mdl_now_ns() + CLOSE_NS;
+    bool failed = atomic_load_explicit(&st->failed, memory_order_relaxed);
+    uint64_t until = mdl_now_ns() + (failed ? CLOSE_FAILED_NS : CLOSE_NS);
     struct mdl_dev dev = st->dev;
     struct mdl_dev_visit visit;
     bool none;
@@ -224,8 +227,8 @@ static void shape(struct mdl_stage *s, const struct mdl_op *op)
     s->side[MDL_IN].slots = in;
     s->side[MDL_OUT].slots = out;
     s->elem = op->elem;
-    s->block = op->call.coll >= medleyCollSend ? MDL_STAGE_P2P_BYTES / op->elem
-                                               : mdl_choose_block(&c->limits, most, op->elem);
+    s->block =
+        op->call.coll >= medleyCollSend ? MDL_STAGE_P2P_BYTES / op->elem : mdl_choose_block(&c->limits, most, op->elem);
     s->stride = s->block;
     longest = mdl_op_longest_slot(op);
     s->nblocks = (longest + s->block - 1) / s->block;
@@ -250,8 +253,8 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
     mdl_lines_bytes(op, &in_bytes, &out_bytes);
     s->side[MDL_IN].user = in_bytes ? (char *)(uintptr_t)op->in : NULL;
     s->side[MDL_OUT].user = out_bytes ? op->out : NULL;
-    *s = (struct mdl_stage){.op = op, .stream = stream, .attended = is_attended(st), .pair = -1,
-                            .side = {s->side[0], s->side[1]}};
+    *s = (struct mdl_stage){
+        .op = op, .stream = stream, .attended = is_attended(st), .pair = -1, .side = {s->side[0], s->side[1]}};
     mdl_list_init(&s->link);
     op->stage = s;
     for (int i = 0; i < 2; i++) MDL_TRY(mdl_stage_find_out(op, s->side[i].user, &s->side[i].staged));

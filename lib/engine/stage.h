@@ -63,6 +63,7 @@ struct mdl_stager {
     uint64_t *arrived, *ready[MDL_STAGES_MOST]; /* pair i: arrived[8 * i], *ready[i] */
     bool pair_taken[MDL_STAGES_MOST];
     struct mdl_list stages; /* launched and not through */
+    _Atomic bool failed;    /* a call of the device has: its streams need not come to their ends */
     struct mdl_list link;   /* among those that their communicators left behind */
 };
 

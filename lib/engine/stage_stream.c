@@ -116,9 +116,18 @@ typedef medleyResult_t visitor(struct mdl_stage *s, bool *more);
 
 static bool is_message(const struct mdl_op *op) { return op->call.coll >= medleyCollSend; }
 
+/* With whose device it was: every rank gets these words. */
 static medleyResult_t fail_comm(struct mdl_stage *s, medleyResult_t res)
 {
-    if (res != medleySuccess && !mdl_comm_failed(s->op->comm)) mdl_comm_fail_here(s->op->comm, res);
+    struct mdl_comm *c = s->op->comm;
+    struct mdl_stager *st = c->stager;
+    char why[MDL_ERROR_TEXT_BYTES];
+
+    if (res == medleySuccess || mdl_comm_failed(c)) return res;
+    atomic_store_explicit(&st->failed, true, memory_order_relaxed); /* looked at when all threads are through */
+    snprintf(why, sizeof(why), "%s", mdl_error_text());
+    mdl_comm_fail_here(c, mdl_error(res, "rank %d (host %s) on %s:%d: %s", c->rank, c->facts[c->rank].host,
+                                    st->dev.ops->vendor, st->dev.ordinal, why[0] ? why : medleyGetErrorString(res)));
     return res;
 }
 
@@ -202,14 +211,12 @@ medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n)
 
 static void look_at_word(struct mdl_stage *s)
 {
-    const struct mdl_dev *dev = &stager_of(s)->dev;
     uint64_t word = __atomic_load_n(s->arrived, __ATOMIC_ACQUIRE); /* pairs with the stream's write */
 
     if (!(word & MDL_WORD_FAILED))
         s->seen = word;
     else if (!mdl_comm_failed(s->op->comm))
-        (void)fail_comm(s, mdl_error(medleyUnhandledDeviceError, "stream %p of %s:%d has failed", (void *)s->stream,
-                                     dev->ops->vendor, dev->ordinal));
+        (void)fail_comm(s, mdl_error(medleyUnhandledDeviceError, "stream %p has failed", (void *)s->stream));
 }
 
 static medleyResult_t look_at_events(struct mdl_stage *s, bool *more)
@@ -272,7 +279,7 @@ medleyResult_t mdl_stage_done(struct mdl_stage *s, size_t blocks)
     MDL_TRY(mdl_dev_enter(dev, &visit));
     while (res == medleySuccess && s->put_out < blocks) res = put_out(s);
     mdl_dev_leave(dev, &visit);
-    return res;
+    return fail_comm(s, res);
 }
 
 static medleyResult_t close_attended(struct mdl_stage *s, bool *more)
