@@ -187,12 +187,14 @@ CALL(MemGetHandleForAddressRange, (void *out, uint64_t address, size_t size, int
 CALL(StreamWriteValue64_v2, (void *stream, uint64_t address, uint64_t value, unsigned flags))
 {
     ENTER(EMUL_NEED_CONTEXT);
+    if (emul_fault(VENDOR, "nowait", NULL)) return codes[EMUL_UNSUPPORTED];
     return codes[flags > 1 ? EMUL_INVALID : emul_write(VENDOR, stream_of(stream), (void *)at(address), value, 8)];
 }
 
 CALL(StreamWaitValue64_v2, (void *stream, uint64_t address, uint64_t value, unsigned flags))
 {
     ENTER(EMUL_NEED_CONTEXT);
+    if (emul_fault(VENDOR, "nowait", NULL)) return codes[EMUL_UNSUPPORTED];
     return codes[emul_wait(VENDOR, stream_of(stream), (void *)at(address), value, UINT64_MAX, 8, (int)flags)];
 }
 

@@ -28,7 +28,7 @@ done
 [ "$failures" != 0 ] || [ -n "$ran" ] || skip "no emulated runtime has been built"
 
 run cuda12 missing=cudaHostAlloc,missing=cudaEventCreateWithFlags,missing=cudaStreamCreateWithFlags
-run cuda13 nowait,noipc
+run cuda13 noipc
 run hip6 missing=hipLaunchHostFunc
 run acl missing=aclrtLaunchHostFunc
 run acl missing=aclrtQueryEventStatus,missing=aclrtMemGetAddressRange,missing=aclrtPointerGetAttributes
