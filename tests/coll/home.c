@@ -2,8 +2,8 @@
 /*
  * See home.h. What fails here is not what is tested: it ends the program.
  *
- * Memory is had once, at the beginning: the vendors' allocation calls wait for all that the device does, and another rank
- * of this process may hold a stream of it until this rank makes its call.
+ * Memory is had once, at the beginning: the vendors' allocation calls wait for all that the device does, and another
+ * rank of this process may hold a stream of it until this rank makes its call.
  */
 #include "config.h"
 
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HOME_BYTES = 96 << 20, PINNED_BYTES = 32 << 20 };
+enum { HOME_BYTES = 96 << 20, PINNED_BYTES = 32 << 20, GUARD = 64, GUARD_BYTE = 0xa5 };
 
 static _Thread_local struct {
     struct mdl_dev dev;
@@ -136,4 +136,27 @@ void *home_copy_in(const void *host, size_t bytes)
 
     home_store(p, host, bytes);
     return p;
+}
+
+void *home_copy_in_odd(const void *host, size_t bytes, size_t offset)
+{
+    char guard[GUARD], *p = home_take(GUARD + offset + bytes + GUARD);
+
+    memset(guard, GUARD_BYTE, sizeof(guard));
+    home_store(p + offset, guard, GUARD);
+    home_store(p + offset + GUARD + bytes, guard, GUARD);
+    home_store(p + offset + GUARD, host, bytes);
+    return p + offset + GUARD;
+}
+
+bool home_free_odd(void *device, size_t bytes, size_t offset)
+{
+    char around[2 * GUARD], *at = device;
+    bool whole = true;
+
+    home_copy_out(around, at - GUARD, GUARD);
+    home_copy_out(around + GUARD, at + bytes, GUARD);
+    for (size_t i = 0; i < sizeof(around); i++) whole &= (unsigned char)around[i] == GUARD_BYTE;
+    home_free(at - GUARD - offset);
+    return whole;
 }

@@ -29,4 +29,9 @@ void *home_copy_in(const void *host, size_t bytes);
 void home_copy_out(void *host, const void *device, size_t bytes);
 void home_free(void *device);
 
+/* A copy `offset` bytes past an aligned address, between bytes that nobody may change. Given back with home_free_odd,
+ * which tells whether somebody did. */
+void *home_copy_in_odd(const void *host, size_t bytes, size_t offset);
+bool home_free_odd(void *device, size_t bytes, size_t offset);
+
 #endif

@@ -147,7 +147,6 @@ static void drop(const struct coll_case *c, void *p)
         abort();
 }
 
-
 /* Element offset of IN in OUT (or OUT in IN) of an in-place call. */
 static void place(const struct coll_case *c, int rank, struct buffers *b, size_t elem)
 {
@@ -174,6 +173,9 @@ static void place(const struct coll_case *c, int rank, struct buffers *b, size_t
     }
 }
 
+/* Device buffers begin at any element. */
+static size_t odd(const struct coll_case *c, size_t elem) { return c->seed / 35 % 17 * elem; }
+
 /* On a device: copies of the buffers there, but for some that stay on the host. */
 static void move_in(const struct coll_case *c, struct buffers *b, size_t elem)
 {
@@ -181,8 +183,8 @@ static void move_in(const struct coll_case *c, struct buffers *b, size_t elem)
     b->out_at = b->out;
     b->device_in = b->device_out = NULL;
     if (!home_is_device()) return;
-    if (b->in_base && c->seed % 5) b->device_in = home_copy_in(b->in_base, b->in_n * elem);
-    if (b->out_base && c->seed % 7) b->device_out = home_copy_in(b->out_base, b->out_n * elem);
+    if (b->in_base && c->seed % 5) b->device_in = home_copy_in_odd(b->in_base, b->in_n * elem, odd(c, elem));
+    if (b->out_base && c->seed % 7) b->device_out = home_copy_in_odd(b->out_base, b->out_n * elem, odd(c, elem));
     /* in place one buffer is in the other */
     char *in = b->in_base ? b->device_in : b->device_out, *out = b->out_base ? b->device_out : b->device_in;
     const char *in_base = b->in_base ? b->in_base : b->out_base, *out_base = b->out_base ? b->out_base : b->in_base;
@@ -190,12 +192,16 @@ static void move_in(const struct coll_case *c, struct buffers *b, size_t elem)
     if (out) b->out_at = out + (b->out - out_base);
 }
 
-static void move_out(struct buffers *b, size_t elem)
+/* False: something around a buffer of the device was changed. */
+static bool move_out(const struct coll_case *c, struct buffers *b, size_t elem)
 {
+    bool whole = true;
+
     if (b->device_in && !b->out_base) home_copy_out(b->in_base, b->device_in, b->in_n * elem);
     if (b->device_out) home_copy_out(b->out_base, b->device_out, b->out_n * elem);
-    if (b->device_in) home_free(b->device_in);
-    if (b->device_out) home_free(b->device_out);
+    if (b->device_in) whole &= home_free_odd(b->device_in, b->in_n * elem, odd(c, elem));
+    if (b->device_out) whole &= home_free_odd(b->device_out, b->out_n * elem, odd(c, elem));
+    return whole;
 }
 
 static medleyResult_t call(const struct coll_case *c, const struct buffers *b, medleyRedOp_t op, medleyComm_t comm,
@@ -261,7 +267,8 @@ static bool is_near(const struct coll_case *c, const char *got, const char *want
     uint64_t a = 0, b = 0;
 
     if (!ulps || c->op != medleyAvg) return false;
-    if (c->dtype != medleyFloat16 && c->dtype != medleyBfloat16 && c->dtype != medleyFloat32 && c->dtype != medleyFloat64)
+    if (c->dtype != medleyFloat16 && c->dtype != medleyBfloat16 && c->dtype != medleyFloat32 &&
+        c->dtype != medleyFloat64)
         return false;
     memcpy(&a, got, elem);
     memcpy(&b, want, elem);
@@ -311,6 +318,7 @@ int coll_case_run(const struct coll_case *c, medleyComm_t comm, int rank, int n,
     void *device_scalar = NULL;
     medleyRedOp_t op = c->op;
     medleyResult_t res = medleySuccess;
+    bool whole;
     int wrong;
 
     sizes(c, rank, n, &b);
@@ -334,7 +342,7 @@ int coll_case_run(const struct coll_case *c, medleyComm_t comm, int rank, int n,
         res = home_sync();
     else if (res == medleySuccess && stream)
         res = medleyStreamSynchronize(stream);
-    move_out(&b, elem);
+    whole = move_out(c, &b, elem);
     if (device_scalar) home_free(device_scalar);
     if (res != medleySuccess) {
         coll_case_text(c, text, sizeof(text));
@@ -342,6 +350,11 @@ int coll_case_run(const struct coll_case *c, medleyComm_t comm, int rank, int n,
         wrong = 1;
     } else {
         wrong = compare(c, rank, n, &b, before, elem, hash);
+        if (!whole) {
+            coll_case_text(c, text, sizeof(text));
+            fprintf(stderr, "rank %d: %s: bytes around a device's buffer changed\n", rank, text);
+            wrong++;
+        }
     }
     free(before);
     free(b.sc);

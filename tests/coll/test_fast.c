@@ -109,8 +109,7 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 #endif
 }
 
-#define ALLOW(number)                                                                                                  \
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#define ALLOW(number) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
 /* For the calling thread, for good. */
 static bool trap_calls(void)

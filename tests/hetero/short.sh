@@ -1,0 +1,20 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# A short selection among two vendors' devices and hosts, on emulated runtimes, for builds with sanitizers.
+. "${srcdir:-.}/tests/hetero/lib.sh"
+MDL_TEST_SECONDS=200
+# Device memory that the processor may not touch is none of the sanitizers' business, and the runtimes' own handler of
+# such a touch says more than theirs.
+export ASAN_OPTIONS="handle_segv=0:allow_user_segv_handler=1:${ASAN_OPTIONS-}"
+
+for transport in shm tcp; do
+  export MEDLEY_TRANSPORT=$transport
+  use_devices cuda:0,host,hip:0
+  coll -n 3 -c 40 -m 20000 -s 91
+  coll -n 4 -c 40 -m 5000 -s 92 -t
+done
+unset MEDLEY_TRANSPORT
+EMUL_FAULT=nowait coll -n 3 -c 30 -m 20000 -s 93 -t # attended
+use_devices hip:0,cuda:0
+tests/hetero/test_stream
+MDL_TEST_VENDORS="cuda hip" tests/hetero/test_faults killed/cuda killed/hip mismatch
