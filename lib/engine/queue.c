@@ -111,12 +111,12 @@ static void retire(struct mdl_batch *b)
 
     drop_tickets(b, b->result);
     mdl_list_remove(&b->link);
-    atomic_fetch_sub_explicit(&c->queued, 1, memory_order_release); /* pairs with mdl_queue_busy */
     if (mdl_list_empty(&c->queue)) {
         mdl_list_remove(&c->active);
         pthread_cond_broadcast(&q.cond);
     }
-    mdl_batch_free(b);
+    mdl_batch_free(b); /* its operations still look at the communicator, which may go once it is not busy */
+    atomic_fetch_sub_explicit(&c->queued, 1, memory_order_release); /* pairs with mdl_queue_busy */
     q.users--;
 }
 
