@@ -34,7 +34,13 @@ MEDLEY_DETERMINISTIC=1 with cuda:0 -n 9 -t -x moves in_order
 MEDLEY_DEVICE_DIRECT=0 with cuda:0 -x staged every
 EMUL_FAULT=noipc with cuda:0 -n 2 -x staged every
 EMUL_FAULT=missing=cuStreamWaitValue64_v2 with cuda:0 -n 2 -x staged bits
-EMUL_FAULT=nortc EMUL_CACHE='' with cuda:0 -n 2 -x moves bits in_order
+EMUL_FAULT=nortc with cuda:0 -n 2 -x moves bits in_order
+
+# The same of one rank alone.
+with cuda:0 -f noipc -x staged bits in_order
+with cuda:0 -f missing=cudaIpcOpenMemHandle -x staged bits in_order
+with cuda:0 -f missing=cuStreamWaitValue64_v2 -n 2 -x staged bits in_order
+with cuda:0 -f nortc -n 2 -x moves bits in_order
 
 # Nothing is left behind; slow streams; one hardware queue; every thread says which device it means.
 EMUL_LEAKS=2 with cuda:0,cuda:1 -x direct streams children
