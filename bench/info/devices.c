@@ -91,7 +91,9 @@ static void show_abilities(uint32_t caps)
 
 void info_show_devices(const struct mdl_config *cfg)
 {
+    const struct mdl_native *native;
     struct mdl_dev_row row;
+    char text[768];
     int i;
 
     printf("devices         host, and of these vendors (MEDLEY_DEVICE=%s):\n", cfg->device.s);
@@ -101,6 +103,8 @@ void info_show_devices(const struct mdl_config *cfg)
                d->proof ? d->proof : "");
         printf("    %-12s%s\n", row.bound ? "found" : "not here", row.bound ? row.found : row.why);
         if (!row.bound) continue;
+        native = mdl_dev_native(cfg, d, text, sizeof(text));
+        printf("    %-12s%s%s%s\n", "collectives", native ? native->name : "none: ", native ? ", " : "", text);
         show_abilities(d->caps(d));
         show_devices(d);
     }

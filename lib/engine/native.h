@@ -87,11 +87,11 @@ void mdl_native_let_go(struct mdl_op *op);
 static inline bool mdl_native_waits(const struct mdl_op *op) { return op->native && !op->native->begun; }
 int mdl_native_blame(const struct mdl_op *op, int *peers, int cap);
 
-/* native_open.c, for its tests: why there is no native communicator ("" if there is), and what all ranks have. `same`
- * tells whether two ranks are on one machine. */
+/* native_open.c, for its tests: what all ranks have, and why there is no native communicator ("": there is to be one).
+ * True: that is something to be told of, since somebody may want to change it. */
 void mdl_native_row_write(struct mdl_writer *w, const struct mdl_native_row *row);
 medleyResult_t mdl_native_row_read(struct mdl_reader *r, struct mdl_native_row *row) MDL_MUST_USE;
-void mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n,
+bool mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n,
                        struct mdl_native_caps *caps, char *why, size_t why_bytes);
 
 /* native.c, for native_open.c */

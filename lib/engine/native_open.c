@@ -80,38 +80,44 @@ static bool share_device(const struct mdl_native_row *rows, const struct mdl_ran
     return strcmp(facts[a].device, facts[b].device) == 0;
 }
 
-static void find_obstacle(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n, char *why,
+static bool find_obstacle(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n, char *why,
                           size_t bytes)
 {
+    bool any = false;
+
+    for (int r = 0; r < n; r++) any |= rows[r].bound;
     for (int r = 0; r < n; r++) {
         const struct mdl_native_row *row = &rows[r];
         if (!row->wanted) {
             snprintf(why, bytes, "MEDLEY_NATIVE is 0 on rank %d", r);
-            return;
+            return false;
         }
         if (!row->bound) {
             snprintf(why, bytes, "rank %d (host %s) has no library for %s", r, facts[r].host, facts[r].device);
-            return;
+            return any;
         }
         if (strcmp(row->name, rows[0].name) != 0 || row->caps.version != rows[0].caps.version ||
             row->caps.id_bytes != rows[0].caps.id_bytes) {
             snprintf(why, bytes, "rank 0 (host %s) has %s version %u, rank %d (host %s) has %s version %u", facts[0].host,
                      rows[0].name, rows[0].caps.version, r, facts[r].host, row->name, row->caps.version);
-            return;
+            return true;
         }
         for (int other = 0; other < r; other++) {
             if (!share_device(rows, facts, other, r)) continue;
             snprintf(why, bytes, "ranks %d and %d (host %s) are on one device", other, r, facts[r].host);
-            return;
+            return false;
         }
     }
+    return false;
 }
 
-void mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n,
+bool mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n,
                        struct mdl_native_caps *caps, char *why, size_t why_bytes)
 {
+    bool loud;
+
     why[0] = 0;
-    find_obstacle(rows, facts, n, why, why_bytes);
+    loud = find_obstacle(rows, facts, n, why, why_bytes);
     *caps = rows[0].caps;
     for (int r = 1; r < n; r++) {
         caps->colls &= rows[r].caps.colls;
@@ -119,6 +125,7 @@ void mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_
                      ((caps->ways | rows[r].caps.ways) & (MDL_NATIVE_ONE_KIND | MDL_NATIVE_ONE_BUFFER));
         for (int op = 0; op < medleyNumOps; op++) caps->reduces[op] &= rows[r].caps.reduces[op];
     }
+    return loud;
 }
 
 /* From what all have known since the first exchange. */
@@ -160,9 +167,12 @@ static medleyResult_t agree_on(struct mdl_comm *c, const struct mdl_native_row *
     if (!rows) return mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
     res = exchange_rows(c, mine, rows, deadline_ns);
     if (res == medleySuccess) {
-        mdl_native_decide(rows, c->facts, c->nranks, caps, why, sizeof(why));
+        bool loud = mdl_native_decide(rows, c->facts, c->nranks, caps, why, sizeof(why));
         *go = !why[0];
-        if (!*go) MDL_INFO(MDL_INIT, "rank %d: calls do not pass through to the vendor: %s", c->rank, why);
+        if (loud && c->rank == 0)
+            MDL_WARN(MDL_INIT, "calls do not pass through to the vendor's library: %s", why);
+        else if (!*go)
+            MDL_INFO(MDL_INIT, "rank %d: calls do not pass through to the vendor's library: %s", c->rank, why);
     }
     free(rows);
     return res;

@@ -146,7 +146,8 @@ int ccl_init_now(int vendor, const void *id, size_t size, int ranks, int rank, s
     if (!id || !out) return EMUL_CCL_ARGUMENT;
     if (ranks < 1 || ranks > CCL_RANKS || rank < 0 || rank >= ranks)
         return emul_misuse(EMUL_INVALID, "rank %d of %d: are the arguments in order?", rank, ranks), EMUL_CCL_ARGUMENT;
-    int code = check_id(vendor, id, size, &head);
+    if (emul_fault(vendor, "cclexit", NULL)) _exit(9);
+    int code = emul_fault(vendor, "cclinit", NULL) ? EMUL_CCL_SYSTEM : check_id(vendor, id, size, &head);
     struct emul_comm *comm = code ? NULL : calloc(1, sizeof(*comm));
     if (!comm) return code ? code : EMUL_CCL_SYSTEM;
     *comm = (struct emul_comm){.magic = magic, .vendor = vendor, .ranks = ranks, .rank = rank};

@@ -91,7 +91,8 @@ CALL(GetVersion, (int *version))
 {
     emul_enter(VENDOR, __func__, EMUL_ANYWHERE);
     if (!version) return EMUL_CCL_ARGUMENT;
-    *version = CCL_VERSION;
+    unsigned other;
+    *version = emul_fault(VENDOR, "cclversion", &other) ? (int)other : CCL_VERSION;
     return 0;
 }
 

@@ -10,7 +10,8 @@ export EMUL_DEVICES=4 MEDLEY_DEVICE_STAGING=8M MDL_TEST_AVG_ULPS=1 # vendors rou
 on() {
   vendor=$1 folder=$2
   shift 2
-  export MEDLEY_DEVICE_PATH="$vendor=$emul/$folder" MDL_TEST_DEVICES="${devices:-$vendor:0,$vendor:1,$vendor:2}"
+  case $folder in /*) ;; *) folder=$emul/$folder ;; esac
+  export MEDLEY_DEVICE_PATH="$vendor=$folder" MDL_TEST_DEVICES="${devices:-$vendor:0,$vendor:1,$vendor:2}"
   quietly "$@" || fail "$vendor of $folder, devices $MDL_TEST_DEVICES: $*"
 }
 coll() { on "$1" "$2" tests/coll/test_coll -n 3 -d 60 -m 20000 $3; }
@@ -19,9 +20,57 @@ for pair in cuda:cuda12 hip:hip6 dtk:dtk musa:musa maca:maca tops:tops supa:supa
   iluvatar:iluvatar ppu:ppu; do
   coll "${pair%%:*}" "${pair#*:}" "-c 60 -s 71"
 done
+
+# How many of each reduction's 12 types times 5 operations pass through (all-reduce, reduce, reduce-scatter and its V),
+# and how many types of what only moves.
+used() {
+  export MDL_TEST_NATIVE="$3"
+  on "$1" "$2" tests/hetero/test_native used
+  grep -q "^passed: $4 12 12 12 12 12 12 12$" "$work/quietly.log" ||
+    fail "$1 of $2: $(grep ^passed: "$work/quietly.log") is not $4 and all that moves"
+}
+scene() {
+  vendor_=$1 folder_=$2
+  shift 2
+  on "$vendor_" "$folder_" tests/hetero/test_native "$@"
+}
+mkdir "$work/maca_mx" "$work/bare"
+for file in libmdlemul.so maca/libmcruntime.so cuda12/libcudart.so.12 cuda12/libcuda.so.1; do
+  ln -s "$emul/$file" "$work/"
+done
+ln -s "$work/libmcruntime.so" "$emul/maca_mx/libmccl.so" "$work/maca_mx/"
+ln -s "$work/libcudart.so.12" "$work/libcuda.so.1" "$work/bare/"
+
+used cuda cuda12 nccl "50 50 50 50"
+used tops tops eccl "35 35 35 35"
+used acl acl hccl "23 23 23 23"
+used cnrt cnrt cncl "36 36 36 36"
+export MDL_TEST_NATIVE=nccl
 on cuda cuda12 tests/hetero/test_stream
+scene cuda cuda12 host_buffers group turns one_thread killed asynchronous late held aborted mismatch lost_in_init
+scene cuda cuda12 one_is_off deterministic versions no_init
+devices=cuda:0,cuda:1,cuda:1 scene cuda cuda12 unused # two ranks on one device
+scene cuda "$work/bare" unused               # without the library
+MEDLEY_NATIVE=0 scene cuda cuda12 unused
 [ -z "${MDL_CHECK_SHORT-}" ] || finish
 
+used cuda cuda13 nccl "50 50 50 50"
+used hip hip6 rccl "50 50 50 50"
+used dtk dtk rccl "50 50 50 50"
+used musa musa mccl "40 40 40 40"
+used maca maca mccl "50 50 50 50"
+used maca "$work/maca_mx" mccl "50 50 50 50"
+used supa supa succl "40 40 40 40"
+used tx tx tccl "40 40 40 40"
+used tang tang pccl "40 40 40 40"
+used iluvatar iluvatar ixccl "50 50 50 50"
+used ppu ppu "ppu nccl" "50 50 50 50"
+for pair in hip:hip6:rccl tops:tops:eccl tang:tang:pccl cnrt:cnrt:cncl acl:acl:hccl; do
+  rest=${pair#*:}
+  export MDL_TEST_NATIVE="${rest#*:}"
+  scene "${pair%%:*}" "${rest%:*}" host_buffers group turns one_thread held no_init lost_in_init
+  [ "${pair%%:*}" = acl ] || scene "${pair%%:*}" "${rest%:*}" killed asynchronous late aborted # HCCL has no abort
+done
 for pair in cuda:cuda12 tops:tops acl:acl cnrt:cnrt; do
   coll "${pair%%:*}" "${pair#*:}" "-p -s 72"
   coll "${pair%%:*}" "${pair#*:}" "-t -c 60 -s 73"

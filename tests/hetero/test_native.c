@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What pass-through promises: test_native name... The devices come from MDL_TEST_DEVICES, as in test_coll;
+ * MDL_TEST_NATIVE is the name of the vendor's library. That a call has passed through shows in the statistics.
+ */
+#include "config.h"
+
+#include "lib/dev/dev.h"
+#include "tests/coll/home.h"
+#include "tests/coll/ranks.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { COUNT = 3000, SKIPPED = 77 };
+
+#define CHECK(what)                                                                                                    \
+    do {                                                                                                               \
+        if (what) break;                                                                                               \
+        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, medleyGetLastError(NULL));                       \
+        return 1;                                                                                                      \
+    } while (0)
+#define OK(call) CHECK((call) == medleySuccess)
+
+struct place { /* a rank and what it works with */
+    struct ranks_world *w;
+    int rank, n;
+    medleyComm_t comm;
+    struct mdl_dev dev;
+    uint64_t *gate; /* a word that streams wait for */
+    float *host, *in, *out;
+    uint64_t done[medleyNumColls]; /* calls that are done */
+};
+
+static void fill(const struct place *p, float *dst, size_t count, float value)
+{
+    for (size_t i = 0; i < count; i++) p->host[i] = value;
+    home_store(dst, p->host, count * sizeof(float));
+}
+
+static bool holds(const struct place *p, const float *src, size_t count, float value)
+{
+    home_copy_out(p->host, src, count * sizeof(float));
+    for (size_t i = 0; i < count; i++) {
+        if (p->host[i] == value) continue;
+        fprintf(stderr, "rank %d: element %zu of %zu is %g, should be %g\n", p->rank, i, count, (double)p->host[i],
+                (double)value);
+        return false;
+    }
+    return true;
+}
+
+static float sum_to(int n) { return (float)(n * (n + 1) / 2); }
+static void pause_ms(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
+
+/* The call of this kind that was just made is done: did the vendor do it? 1, 0, or -1 for an error. */
+static int passed(struct place *p, medleyComm_t comm, medleyColl_t coll)
+{
+    const char *name = getenv("MDL_TEST_NATIVE");
+    medleyCommStats_t s = {.size = sizeof(s)};
+
+    p->done[coll]++;
+    do {
+        if (medleyCommGetStats(comm, &s) != medleySuccess) return -1;
+        sched_yield();
+    } while (s.coll[coll].calls < p->done[coll]);
+    return name && strcmp(s.last_algorithm, name) == 0;
+}
+
+static medleyResult_t sum(const struct place *p)
+{
+    return medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream());
+}
+
+/* An all-reduce that comes out right. */
+static int sums(struct place *p)
+{
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    OK(sum(p));
+    OK(home_sync());
+    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+/* Waits for an error of the communicator, and that the stream goes on after it. */
+static medleyResult_t error_comes(const struct place *p)
+{
+    medleyResult_t res = medleySuccess;
+
+    while (res == medleySuccess)
+        if (medleyCommGetAsyncError(p->comm, &res) != medleySuccess) return medleyInternalError;
+    return home_sync() == medleySuccess ? res : medleyInternalError;
+}
+
+/* ---- which calls pass through ---- */
+
+static medleyResult_t call(const struct place *p, medleyColl_t coll, medleyDataType_t t, medleyRedOp_t op)
+{
+    const size_t counts[3] = {5, 0, 7}, displs[3] = {0, 6, 9}, mine = counts[p->rank];
+    medleyComm_t c = p->comm;
+    void *s = home_stream();
+    int next = (p->rank + 1) % p->n, before = (p->rank + p->n - 1) % p->n;
+
+    switch (coll) {
+    case medleyCollAllReduce: return medleyAllReduce(p->in, p->out, 9, t, op, c, s);
+    case medleyCollReduce: return medleyReduce(p->in, p->out, 9, t, op, 1, c, s);
+    case medleyCollReduceScatter: return medleyReduceScatter(p->in, p->out, 9, t, op, c, s);
+    case medleyCollReduceScatterV: return medleyReduceScatterV(p->in, p->out, counts, displs, t, op, c, s);
+    case medleyCollBroadcast: return medleyBroadcast(p->in, p->out, 9, t, 1, c, s);
+    case medleyCollAllGather: return medleyAllGather(p->in, p->out, 9, t, c, s);
+    case medleyCollAllGatherV: return medleyAllGatherV(p->in, mine, p->out, counts, displs, t, c, s);
+    case medleyCollAlltoAll: return medleyAlltoAll(p->in, p->out, 9, t, c, s);
+    case medleyCollGather: return medleyGather(p->in, p->out, 9, t, 2, c, s);
+    case medleyCollScatter: return medleyScatter(p->in, p->out, 9, t, 2, c, s);
+    case medleyCollSend:
+        MDL_TRY(medleyGroupStart());
+        MDL_TRY(medleySend(p->in, 9, t, next, c, s));
+        MDL_TRY(medleyRecv(p->out, 9, t, before, c, s));
+        return medleyGroupEnd();
+    default: return medleyInternalError;
+    }
+}
+
+/* Prints for each collective how many of its types, times its operations, the vendor did. */
+static int used(struct place *p)
+{
+    static const medleyColl_t reductions[] = {medleyCollAllReduce, medleyCollReduce, medleyCollReduceScatter,
+                                              medleyCollReduceScatterV},
+                              moves[] = {medleyCollBroadcast, medleyCollAllGather, medleyCollAllGatherV,
+                                         medleyCollAlltoAll,  medleyCollGather,    medleyCollScatter,
+                                         medleyCollSend};
+    char text[256] = "";
+
+    for (size_t i = 0; i < sizeof(reductions) / sizeof(reductions[0]); i++) {
+        int n = 0;
+        for (int t = 0; t < medleyNumTypes; t++) {
+            for (int op = 0; op < medleyNumOps; op++) {
+                OK(call(p, reductions[i], (medleyDataType_t)t, (medleyRedOp_t)op));
+                n += passed(p, p->comm, reductions[i]);
+            }
+        }
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), " %d", n);
+    }
+    for (size_t i = 0; i < sizeof(moves) / sizeof(moves[0]); i++) {
+        int n = 0;
+        for (int t = 0; t < medleyNumTypes; t++) {
+            OK(call(p, moves[i], (medleyDataType_t)t, medleySum));
+            n += passed(p, p->comm, moves[i]);
+        }
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), " %d", n);
+    }
+    OK(home_sync());
+    if (p->rank == 0) printf("passed:%s\n", text);
+    return 0;
+}
+
+/* Nothing does, and all is right. */
+static int unused(struct place *p)
+{
+    if (sums(p)) return 1;
+    CHECK(passed(p, p->comm, medleyCollAllReduce) == 0);
+    return 0;
+}
+
+static int one_is_off(struct place *p) { return unused(p); }
+
+/* ---- buffers ---- */
+
+/* Each rank has its own mixture of buffers of the host and of the device. */
+static int host_buffers(struct place *p)
+{
+    float *in = malloc(3 * COUNT * sizeof(float)), *out = malloc(3 * COUNT * sizeof(float));
+    bool in_host = p->rank != 0, out_host = p->rank != 1;
+
+    for (size_t i = 0; i < 3 * COUNT; i++) {
+        in[i] = (float)(p->rank + 1);
+        out[i] = -1;
+    }
+    fill(p, p->in, COUNT, (float)(p->rank + 1));
+    OK(medleyAllReduce(in_host ? in : p->in, out_host ? out : p->out, COUNT, medleyFloat, medleySum, p->comm,
+                       home_stream()));
+    OK(home_sync());
+    CHECK(passed(p, p->comm, medleyCollAllReduce) == 1);
+    for (size_t i = 0; out_host && i < COUNT; i++) CHECK(out[i] == sum_to(p->n));
+    if (!out_host) CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+
+    /* What is between the slots is not the call's. */
+    const size_t counts[3] = {10, 20, 5}, displs[3] = {0, 15, 40};
+    for (size_t i = 0; i < COUNT; i++) out[i] = -1;
+    OK(medleyAllGatherV(in, counts[p->rank], out, counts, displs, medleyFloat, p->comm, home_stream()));
+    OK(home_sync());
+    CHECK(passed(p, p->comm, medleyCollAllGatherV) == 1);
+    for (size_t i = 0; i < 60; i++) {
+        float want = -1;
+        for (int r = 0; r < 3; r++)
+            if (i >= displs[r] && i < displs[r] + counts[r]) want = (float)r + 1;
+        CHECK(out[i] == want);
+    }
+    free(in);
+    free(out);
+    return 0;
+}
+
+/* ---- groups ---- */
+
+/* A collective needs the result of the one before it; a second communicator and messages are in the group too. */
+static int group(struct place *p)
+{
+    const struct mdl_device *d = p->dev.ops;
+    int next = (p->rank + 1) % p->n, before = (p->rank + p->n - 1) % p->n;
+    float *a = p->in + COUNT, *b = p->out + COUNT, *got = p->out + 2 * COUNT;
+    mdl_dev_stream stream;
+    medleyComm_t other;
+
+    OK(medleyCommSplit(p->comm, 0, p->n - p->rank, &other, NULL));
+    OK(d->stream_create(d, &stream));
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    fill(p, a, COUNT, 1);
+    OK(medleyGroupStart());
+    OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+    OK(medleySend(a, COUNT, medleyFloat, next, p->comm, home_stream()));
+    OK(medleyAllReduce(p->out, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+    OK(medleyAllReduce(a, b, COUNT, medleyFloat, medleySum, other, stream));
+    OK(medleyRecv(got, COUNT, medleyFloat, before, p->comm, home_stream()));
+    OK(medleyGroupEnd());
+    OK(home_sync());
+    OK(d->stream_sync(d, stream));
+    p->done[medleyCollAllReduce]++;
+    CHECK(passed(p, p->comm, medleyCollAllReduce) == 1);
+    CHECK(holds(p, p->out, COUNT, (float)p->n * sum_to(p->n)));
+    CHECK(holds(p, b, COUNT, (float)p->n));
+    CHECK(holds(p, got, COUNT, 1));
+    OK(d->stream_destroy(d, stream));
+    OK(medleyCommDestroy(other));
+    return 0;
+}
+
+/* Calls that pass through and calls that do not, in turns on one stream. */
+static int turns(struct place *p)
+{
+    medleyRedOp_t twice;
+    float scale = 2;
+
+    OK(medleyRedOpCreatePreMulSum(&twice, &scale, medleyFloat, medleyScalarHostImmediate, p->comm));
+    for (int i = 0; i < 20; i++) {
+        fill(p, p->in, COUNT, (float)p->rank + 1);
+        OK(sum(p));
+        OK(medleyAllReduce(p->in, p->in, COUNT, medleyFloat, twice, p->comm, home_stream()));
+        OK(medleyAllReduce(p->in, p->in, COUNT, medleyFloat, medleyMax, p->comm, home_stream()));
+        OK(home_sync());
+        CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+        CHECK(holds(p, p->in, COUNT, 2 * sum_to(p->n)));
+    }
+    OK(medleyRedOpDestroy(twice, p->comm));
+    return 0;
+}
+
+/* ---- errors ---- */
+
+/* Rank 2 dies while the others are in a call. */
+static int killed(struct place *p)
+{
+    medleyResult_t res;
+
+    if (sums(p)) return 1;
+    ranks_meet(p->w, 1);
+    if (p->rank == 2) raise(SIGKILL);
+    res = sum(p); /* it may be known already */
+    if (res == medleySuccess) res = error_comes(p);
+    CHECK(res == medleyRemoteError);
+    CHECK(strstr(medleyGetLastError(p->comm), "rank 2") != NULL);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    fill(p, p->in, COUNT, 7); /* the device is as it should be */
+    CHECK(holds(p, p->in, COUNT, 7));
+    return 0;
+}
+
+/* The vendor's library finds an error in the second call. */
+static int asynchronous(struct place *p)
+{
+    if (sums(p)) return 1;
+    ranks_meet(p->w, 1);
+    OK(sum(p));
+    CHECK(error_comes(p) != medleyInternalError);
+    CHECK(strstr(medleyGetLastError(p->comm), "AsyncError") != NULL);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    return 0;
+}
+
+/* Rank 2 does not make the call. */
+static int late(struct place *p)
+{
+    if (sums(p)) return 1;
+    if (p->rank != 2) {
+        OK(sum(p));
+        CHECK(error_comes(p) == medleyTimeout);
+        CHECK(strstr(medleyGetLastError(p->comm), "rank 2") != NULL);
+    }
+    ranks_meet(p->w, 1);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    return 0;
+}
+
+/* A stream that comes to the call late, longer than any deadline, is nobody's fault. */
+static int held(struct place *p)
+{
+    medleyResult_t res;
+
+    if (!p->gate) return SKIPPED;
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    __atomic_store_n(p->gate, 0, __ATOMIC_RELEASE);
+    OK(p->dev.ops->stream_wait(p->dev.ops, home_stream(), p->gate, 1));
+    OK(sum(p));
+    ranks_meet(p->w, 1);
+    pause_ms(1500);
+    OK(medleyCommGetAsyncError(p->comm, &res));
+    CHECK(res == medleySuccess);
+    ranks_meet(p->w, 2);
+    __atomic_store_n(p->gate, 1, __ATOMIC_RELEASE);
+    OK(home_sync());
+    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+/* An abort while the stream has not come to the call, and one while it is in it. */
+static int aborted(struct place *p)
+{
+    if (p->rank != 2) OK(sum(p));
+    ranks_meet(p->w, 1);
+    if (p->rank == 0) OK(medleyCommAbort(p->comm));
+    if (p->rank == 0) p->comm = NULL;
+    if (p->rank == 1) CHECK(error_comes(p) == medleyRemoteError);
+    OK(home_sync());
+    ranks_meet(p->w, 2);
+    if (p->comm) OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    return 0;
+}
+
+/* Rank 0 calls something else. */
+static int mismatch(struct place *p)
+{
+    if (p->rank == 0)
+        OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleyMax, p->comm, home_stream()));
+    else
+        OK(sum(p));
+    CHECK(error_comes(p) == medleyInvalidUsage);
+    CHECK(strstr(medleyGetLastError(p->comm), "max") && strstr(medleyGetLastError(p->comm), "sum"));
+    ranks_meet(p->w, 1);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    return 0;
+}
+
+/* ---- running them ---- */
+
+static const struct test {
+    const char *name;
+    int (*run)(struct place *p);
+    const char *variable, *value; /* set on rank `only`, or, if that is -1, on all */
+    int only;
+    int lost; /* a rank that does not come back; -1: none */
+} tests[] = {
+    {"used", used, "MEDLEY_NATIVE", "1", -1, -1},
+    {"unused", unused, "MEDLEY_NATIVE", NULL, -1, -1},
+    {"one_is_off", one_is_off, "MEDLEY_NATIVE", "0", 1, -1},
+    {"deterministic", unused, "MEDLEY_DETERMINISTIC", "1", -1, -1},
+    {"versions", unused, "EMUL_FAULT", "cclversion@22000", 1, -1},
+    {"no_init", unused, "EMUL_FAULT", "cclinit", 1, -1},
+    {"host_buffers", host_buffers, "MEDLEY_NATIVE", "1", -1, -1},
+    {"group", group, "MEDLEY_NATIVE", "1", -1, -1},
+    {"turns", turns, "MEDLEY_NATIVE", "1", -1, -1},
+    {"killed", killed, "MEDLEY_NATIVE", "1", -1, 2},
+    {"asynchronous", asynchronous, "EMUL_FAULT", "cclasync@2", -1, -1},
+    {"late", late, "MEDLEY_TIMEOUT", "500ms", -1, -1},
+    {"held", held, "MEDLEY_TIMEOUT", "500ms", -1, -1},
+    {"aborted", aborted, "MEDLEY_NATIVE", "1", -1, -1},
+    {"mismatch", mismatch, "EMUL_STRICT", "0", -1, -1},
+    {"lost_in_init", NULL, "EMUL_FAULT", "cclexit", 2, 2},
+};
+
+/* Rank 2 dies in the vendor's init: the others must not wait there for ever. */
+static int lost_in_init(struct place *p, medleyResult_t res)
+{
+    CHECK(p->rank != 2 && res == medleyRemoteError);
+    CHECK(strstr(medleyGetLastError(NULL), "rank 2") != NULL);
+    return 0;
+}
+
+static int run_one(struct ranks_world *w, int rank, void *arg)
+{
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    const struct test *t = arg;
+    struct place p = {.w = w, .rank = rank, .n = w->nranks};
+    struct mdl_config cfg;
+    medleyResult_t made;
+    int res;
+
+    if (t->value && (t->only < 0 || t->only == rank)) setenv(t->variable, t->value, 1);
+    config.device = home_name(rank);
+    OK(home_enter(config.device, true));
+    OK(mdl_config_load(&cfg));
+    OK(mdl_dev_find(&cfg, config.device, &p.dev));
+    made = ranks_comm(w, rank, &config, &p.comm);
+    if (!t->run) return lost_in_init(&p, made);
+    OK(made);
+    if (p.dev.caps & MDL_DEV_WORDS) OK(p.dev.ops->alloc_words(p.dev.ops, 1, &p.gate));
+    p.host = malloc(3 * COUNT * sizeof(float));
+    p.in = home_take(3 * COUNT * sizeof(float));
+    p.out = home_take(3 * COUNT * sizeof(float));
+    ranks_meet(w, 0);
+    res = t->run(&p);
+    if (res) return res;
+    if (t->lost < 0) ranks_meet(w, 15);
+    OK(medleyCommDestroy(p.comm));
+    if (p.gate) OK(p.dev.ops->free_words(p.dev.ops, 1, &p.gate));
+    home_free(p.in);
+    home_free(p.out);
+    home_leave();
+    free(p.host);
+    return 0;
+}
+
+/* Three ranks of one thread, which are in one group together: nothing may be waited for before all have made their
+ * calls. One of them has its input on the host. */
+static int one_thread(struct ranks_world *w, int rank, void *arg)
+{
+    enum { RANKS = 3, BYTES = COUNT * sizeof(float) };
+    medleyConfig_t config[RANKS];
+    medleyComm_t comm[RANKS];
+    struct mdl_dev dev[RANKS];
+    mdl_dev_stream stream[RANKS];
+    char name[RANKS][64];
+    float *in[RANKS], *out[RANKS], *host, *source = malloc(BYTES);
+    medleyUniqueId id;
+    struct mdl_config cfg;
+
+    (void)w, (void)rank, (void)arg;
+    OK(mdl_config_load(&cfg));
+    for (int r = 0; r < RANKS; r++) {
+        const medleyConfig_t plain = MEDLEY_CONFIG_INITIALIZER;
+        snprintf(name[r], sizeof(name[r]), "%s", home_name(r));
+        config[r] = plain;
+        config[r].device = name[r];
+        OK(mdl_dev_find(&cfg, name[r], &dev[r]));
+        OK(dev[r].ops->enter(dev[r].ops, dev[r].ordinal));
+        OK(dev[r].ops->alloc(dev[r].ops, BYTES, (void **)&in[r]));
+        OK(dev[r].ops->alloc(dev[r].ops, BYTES, (void **)&out[r]));
+        OK(dev[r].ops->alloc_pinned(dev[r].ops, BYTES, (void **)&host));
+        for (size_t i = 0; i < COUNT; i++) source[i] = host[i] = (float)r + 1;
+        OK(dev[r].ops->stream_create(dev[r].ops, &stream[r]));
+        OK(dev[r].ops->copy(dev[r].ops, in[r], host, BYTES, MDL_COPY_H2D, stream[r]));
+        OK(dev[r].ops->stream_sync(dev[r].ops, stream[r]));
+    }
+    OK(medleyGetUniqueId(&id));
+    OK(medleyGroupStart());
+    for (int r = 0; r < RANKS; r++) OK(medleyCommInitRankConfig(&comm[r], RANKS, id, r, &config[r]));
+    OK(medleyGroupEnd());
+    for (int turn = 0; turn < 3; turn++) {
+        OK(medleyGroupStart());
+        for (int r = 0; r < RANKS; r++) {
+            OK(medleyAllReduce(r == RANKS - 1 ? source : in[r], out[r], COUNT, medleyFloat, medleySum, comm[r], stream[r]));
+            OK(medleyAlltoAll(out[r], out[r], COUNT / RANKS, medleyFloat, comm[r], stream[r]));
+        }
+        OK(medleyGroupEnd());
+    }
+    for (int r = 0; r < RANKS; r++) {
+        OK(dev[r].ops->enter(dev[r].ops, dev[r].ordinal));
+        OK(dev[r].ops->copy(dev[r].ops, host, out[r], BYTES, MDL_COPY_D2H, stream[r]));
+        OK(dev[r].ops->stream_sync(dev[r].ops, stream[r]));
+        for (size_t i = 0; i < COUNT; i++) CHECK(host[i] == sum_to(RANKS));
+    }
+    for (int r = 0; r < RANKS; r++) OK(medleyCommDestroy(comm[r]));
+    free(source);
+    return 0;
+}
+
+static bool is_bad(const struct test *t, const int *status)
+{
+    for (int r = 0; r < 3; r++)
+        if (r != t->lost && status[r] != 0) return true;
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    int failed = 0, ran = 0, status[3];
+
+    for (int i = 1; i < argc; i++) {
+        const struct test *t = NULL;
+        bool bad, skip;
+        if (strcmp(argv[i], "one_thread") == 0) {
+            bad = ranks_run(1, false, one_thread, NULL, 30, NULL) != 0;
+            printf("one_thread: %s\n", bad ? "FAILED" : "ok");
+            failed += bad;
+            ran++;
+            continue;
+        }
+        for (size_t k = 0; k < sizeof(tests) / sizeof(tests[0]); k++)
+            if (strcmp(tests[k].name, argv[i]) == 0) t = &tests[k];
+        if (!t) return 2;
+        fflush(stdout);
+        (void)ranks_run(3, false, run_one, (void *)(uintptr_t)t, 30, status);
+        bad = is_bad(t, status);
+        skip = bad && status[0] == SKIPPED;
+        printf("%s: %s\n", t->name, skip ? "skipped: streams cannot wait for words" : bad ? "FAILED" : "ok");
+        failed += bad && !skip;
+        ran += !skip;
+    }
+    return failed ? 1 : ran ? 0 : SKIPPED;
+}
