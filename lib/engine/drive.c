@@ -232,6 +232,17 @@ static void look_for_errors(const struct mdl_batch *b)
     }
 }
 
+/* What to ask a peer about: the message that it owes or is owed, if there is one. */
+static const struct mdl_op *op_with(const struct mdl_batch *b, const struct mdl_op *first, int peer)
+{
+    mdl_list_each (it, &b->ops) {
+        const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        if (op->state == MDL_STATE_FINISHED || op->state == MDL_STATE_NEW) continue;
+        if (!is_collective(op) && op->call.root == peer) return op;
+    }
+    return first;
+}
+
 /* Looks at the clock for a batch that does not move. */
 static void check_deadlines(struct mdl_batch *b, uint64_t now)
 {
@@ -264,7 +275,7 @@ static void check_deadlines(struct mdl_batch *b, uint64_t now)
         for (int i = 0; i < n; i++) {
             bool gone = atomic_load_explicit(&c->gone[peers[i]], memory_order_relaxed);
             if (!gone)
-                mdl_diag_ask(c, op, peers[i]);
+                mdl_diag_ask(c, op_with(b, op, peers[i]), peers[i]);
             else if (waited > GONE_NS && !mdl_comm_failed(c))
                 fail_gone(b, peers[i], (double)waited / 1e9);
         }
