@@ -309,6 +309,26 @@ static int late(struct place *p)
     return 0;
 }
 
+/* Rank 2 sends late, which holds up rank 0's group; rank 1 has its part of it and waits for the next one. Nobody is wrong.
+ */
+static int late_message(struct place *p)
+{
+    int next = (p->rank + 1) % p->n, before = (p->rank + p->n - 1) % p->n;
+
+    for (int turn = 0; turn < 2; turn++) {
+        fill(p, p->in, COUNT, (float)p->rank);
+        if (p->rank == 2 && turn == 0) pause_ms(500);
+        OK(medleyGroupStart());
+        OK(medleyRecv(p->out, COUNT, medleyFloat, before, p->comm, home_stream()));
+        OK(medleySend(p->in, COUNT, medleyFloat, next, p->comm, home_stream()));
+        OK(medleyGroupEnd());
+        if (p->rank != 1 || turn) OK(home_sync());
+    }
+    OK(home_sync());
+    CHECK(holds(p, p->out, COUNT, (float)before));
+    return 0;
+}
+
 /* A stream that comes to the call late, longer than any deadline, is nobody's fault. */
 static int held(struct place *p)
 {
@@ -381,6 +401,7 @@ static const struct test {
     {"killed", killed, "MEDLEY_NATIVE", "1", -1, 2},
     {"asynchronous", asynchronous, "EMUL_FAULT", "cclasync@2", -1, -1},
     {"late", late, "MEDLEY_TIMEOUT", "500ms", -1, -1},
+    {"late_message", late_message, "MEDLEY_STALL", "20ms", -1, -1},
     {"held", held, "MEDLEY_TIMEOUT", "500ms", -1, -1},
     {"aborted", aborted, "MEDLEY_NATIVE", "1", -1, -1},
     {"mismatch", mismatch, "EMUL_STRICT", "0", -1, -1},
