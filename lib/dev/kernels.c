@@ -16,6 +16,7 @@ enum how { HOW_TREE = 4, HOW_DST_ACC = 8, HOW_SCALE = 16, HOW_DIVIDE = 32 };
 struct mdl_dev_kernels {
     const struct mdl_device *ops;
     int ordinal;
+    void *module;
     void *fold[medleyNumTypes];
     uint32_t types; /* bit of each datatype that has the host's bits */
 };
@@ -289,18 +290,26 @@ static char *whole_text(void)
     return text;
 }
 
-static medleyResult_t load(struct mdl_dev_kernels *k, const char *text)
+static medleyResult_t find_kernels(struct mdl_dev_kernels *k)
 {
-    const struct mdl_device *d = k->ops;
-    void *module;
-
-    MDL_TRY(d->module_load(d, text, &module));
     for (int t = 0; t < medleyNumTypes; t++) {
         char name[NAME_BYTES];
         snprintf(name, sizeof(name), "mdl_fold_%d", t);
-        MDL_TRY(d->kernel_find(d, module, name, &k->fold[t]));
+        MDL_TRY(k->ops->kernel_find(k->ops, k->module, name, &k->fold[t]));
     }
-    return try_out(k);
+    return medleySuccess;
+}
+
+static medleyResult_t load(struct mdl_dev_kernels *k, const char *text)
+{
+    const struct mdl_device *d = k->ops;
+    medleyResult_t res = d->module_load(d, text, &k->module);
+
+    if (res != medleySuccess) return res;
+    res = find_kernels(k);
+    if (res == medleySuccess) res = try_out(k);
+    if (res != medleySuccess) (void)d->module_unload(d, k->module);
+    return res;
 }
 
 /* What was compiled in this process, or could not be. */
