@@ -108,6 +108,15 @@ static void offer(struct mdl_comm *c, struct mdl_direct *d, struct mdl_direct_of
 
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
+/* Has one process several devices, which its kernels may not read from each other? */
+static bool must_copy(const struct mdl_direct_offer *all, int n)
+{
+    for (int r = 0; r < n; r++)
+        for (int s = 0; s < r; s++)
+            if (all[r].process == all[s].process && all[r].ordinal != all[s].ordinal) return true;
+    return false;
+}
+
 /* The same on all ranks: it looks at nothing but the offers. */
 static bool agree(struct mdl_direct *d, const struct mdl_direct_offer *all, int n)
 {
@@ -123,6 +132,7 @@ static bool agree(struct mdl_direct *d, const struct mdl_direct_offer *all, int 
         apart |= all[r].process != all[0].process;
         exported &= all[r].ipc.len > 0;
     }
+    d->copies = must_copy(all, n);
     d->half = (size_t)bytes / 2;
     d->most = (size_t)smaller(bytes / 2, staging / 4);
     return (exported || !apart) && d->most >= (size_t)n * LEAST_ELEMENTS * ELEMENT_BYTES;

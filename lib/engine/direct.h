@@ -82,6 +82,7 @@ struct mdl_direct {
     size_t most;                   /* bytes of a piece's slots: half a window at most */
     const struct mdl_dev_kernels *kernels;
     uint32_t types;            /* that all ranks can reduce */
+    bool copies;                   /* some rank's kernels may not read all windows */
     char *scratch, *carry;     /* for what kernels may not read; for partials. NULL: not needed */
     uint64_t *arrived, *ready; /* the words, which count on from call to call */
     mdl_dev_event event;       /* behind the newest call */

@@ -20,6 +20,7 @@
 #define RELEASED ((uint64_t)1 << 62)
 
 enum step { FILL, MEET, EMPTY };
+enum { QUEUED_FOR_HOST = 4 }; /* operations of a piece whose buffers are the host's */
 
 /* How each collective uses the windows: what it puts in and what it takes, in slots, and from whom. */
 enum take { FROM_ALL, FROM_ROOT, SHARES, REDUCED };
@@ -65,19 +66,34 @@ static void set_slots(const struct mdl_op *op, struct mdl_direct_call *call)
     call->out_slots = shape->out_root && !root ? 0 : shape->take == FROM_ALL ? n : 1;
 }
 
+/* Operations that a stream gets for a piece, at most; on the rank that has most to do. */
+static size_t queued_of_piece(const struct mdl_op *op)
+{
+    const struct shape *shape = shape_of(op);
+    const size_t n = (size_t)op->comm->nranks, in = shape->split_in ? n : 1,
+                 out = shape->take == FROM_ALL || shape->take == SHARES ? n : 1;
+    const size_t reduction = shape->reduces ? 1 + n / MDL_DEV_FOLD_SRC * 2 + (op->comm->direct->copies ? n : 0) : 0;
+
+    return in + out + reduction + (shape->take == SHARES ? 4 : 2) + QUEUED_FOR_HOST;
+}
+
 medleyResult_t mdl_direct_make(struct mdl_stage *s)
 {
     struct mdl_op *op = s->op;
     const struct shape *shape = shape_of(op);
     struct mdl_direct_call *call;
-    size_t slots;
+    size_t slots, piece, queued;
 
     if (!takes(op)) return medleySuccess;
+    slots = shape->split_in || shape->take == FROM_ALL ? (size_t)op->comm->nranks : 1;
+    piece = op->comm->direct->most / slots / op->elem;
+    queued = (op->count / piece + 1) * queued_of_piece(op);
+    if (queued > MDL_STAGE_QUEUED_MOST && op->count > piece) return medleySuccess; /* too long for a stream's queue */
     call = calloc(1, sizeof(*call));
     if (!call) return mdl_error(medleySystemError, "out of memory for an operation");
-    slots = shape->split_in || shape->take == FROM_ALL ? (size_t)op->comm->nranks : 1;
     set_slots(op, call);
-    call->piece = op->comm->direct->most / slots / op->elem;
+    s->queued = queued;
+    call->piece = piece;
     if (call->piece > op->count) call->piece = op->count;
     call->npieces = (op->count + call->piece - 1) / call->piece;
     call->twice = shape->take == SHARES;

@@ -267,6 +267,7 @@ static void shape(struct mdl_stage *s, const struct mdl_op *op)
     s->nblocks = (longest + s->block - 1) / s->block;
     if (!s->nblocks || (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged)) s->nblocks = 1;
     if (s->nblocks == 1) s->stride = longest; /* where all slots are equal, as the user's buffer is */
+    s->queued = s->nblocks * (2 + (s->side[MDL_IN].staged ? in : 0) + (s->side[MDL_OUT].staged ? out : 0));
 }
 
 medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)

@@ -15,6 +15,9 @@
  * stream cannot wait for a word, or a group needs more words than there are, the calling thread stays in the call and appends what comes next to the stream itself
  * (`attended`), told by events how far the stream is, or, without events, by waiting for the stream.
  *
+ * A stream takes only so many operations that have not begun; whoever appends more waits in the vendor's call. So a call
+ * that would append more before anybody works for it (MDL_STAGE_QUEUED_MOST) is attended, too.
+ *
  * Windows of plans tile blocks (mdl_choose_limits.blocks), so that no reference crosses the end of a ring.
  */
 #ifndef MDL_ENGINE_STAGE_H_
@@ -26,7 +29,7 @@
 
 struct mdl_direct_call;
 
-enum { MDL_STAGE_RING = 4, MDL_STAGES_MOST = 128, MDL_STAGE_P2P_BYTES = 131072 };
+enum { MDL_STAGE_RING = 4, MDL_STAGES_MOST = 128, MDL_STAGE_P2P_BYTES = 131072, MDL_STAGE_QUEUED_MOST = 800 };
 
 struct mdl_stage_side {
     bool staged; /* the user's buffer is the device's */
@@ -42,6 +45,7 @@ struct mdl_stage {
     struct mdl_stage_side side[2];   /* MDL_IN, MDL_OUT */
     size_t elem, block, stride;      /* elements of a block; from slot to slot in the ring */
     size_t nblocks, ring;
+    size_t queued; /* operations that its stream gets */
     bool attended, launched;
     bool listed;            /* in the stager's list: it was given room */
     size_t put_in, put_out; /* blocks appended to the stream so far */

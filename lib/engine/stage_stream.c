@@ -185,11 +185,19 @@ static medleyResult_t whole(struct mdl_stage *s, bool *more)
     return fail_comm(s, res);
 }
 
+/* More words than there are, or more than a stream takes. */
 static bool too_many(struct mdl_batch *const *batches, int n)
 {
-    for (int i = 0; i < n; i++)
+    size_t queued = 0;
+
+    for (int i = 0; i < n; i++) {
         if (batches[i]->nops > MDL_STAGES_MOST) return true;
-    return false;
+        mdl_list_each (it, &batches[i]->ops) {
+            const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+            if (op->stage) queued += op->stage->queued;
+        }
+    }
+    return queued > MDL_STAGE_QUEUED_MOST;
 }
 
 medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n)

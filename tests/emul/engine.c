@@ -73,6 +73,7 @@ static void start(void)
     if (emul.queues > EMUL_QUEUES_MAX) emul.queues = EMUL_QUEUES_MAX;
     emul.delay_us = (unsigned)number("EMUL_DELAY_US", 0);
     emul.stuck_s = (unsigned)number("EMUL_STUCK_S", 10);
+    emul.depth = (unsigned)number("EMUL_DEPTH", 0);
     emul.seed = number("EMUL_SEED", 1);
     emul.memory = number("EMUL_MEMORY", 4ul << 30);
     emul.arena = number("EMUL_ARENA", 16ul << 30);

@@ -331,6 +331,11 @@ enum emul_code emul_submit(struct emul_stream *stream, struct emul_op *op)
             record(stream->graph, op);
         return code;
     }
+    while (emul.depth && stream->submitted - stream->executed >= emul.depth) {
+        emul.waiters++;
+        pthread_cond_wait(&emul.progress, &emul.lock);
+        emul.waiters--;
+    }
     legacy_order(stream, op);
     stream->submitted++;
     emul_op_put(stream->last);

@@ -133,7 +133,7 @@ struct emul_state {
     unsigned waiters;
     bool strict, require_enter, trace;
     int leaks;
-    unsigned queues, delay_us, stuck_s;
+    unsigned queues, delay_us, stuck_s, depth;
     uint64_t seed, next_id;
     size_t memory, arena;
     _Atomic pid_t pid;

@@ -48,6 +48,11 @@ EMUL_LEAKS=2 with hip:0,hip:1 -t -x direct streams children
 EMUL_DELAY_US=300 with cuda:0,cuda:1 -x direct streams in_order bits
 EMUL_QUEUES=1 EMUL_REQUIRE_ENTER=1 with cuda:0,cuda:1 -n 2 -x direct every
 
+# A stream takes only so much that has not begun: what is longer is staged, and attended.
+EMUL_DEPTH=1000 MEDLEY_DEVICE_DIRECT=0 MEDLEY_WINDOW=4096 with cuda:0 -n 2 -x staged bits
+EMUL_DEPTH=1000 MEDLEY_DEVICE_WINDOW=64K with cuda:0 -n 3 -x direct bits
+EMUL_DEPTH=1000 MEDLEY_DEVICE_WINDOW=64K with cuda:0 -n 12 -x staged bits
+
 # Random ones, with buffers of the host among them.
 random() {
   use_devices "$1"
