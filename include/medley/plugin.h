@@ -297,7 +297,7 @@ struct mdl_native_caps {
 
 /*
  * A vendor's collective library, beside its device adapter. `probe` comes first; it may come again. Any thread may call;
- * all but probe, caps and get_id with the rank's device entered, and one at a time for a communicator, except that abort
+ * all but probe and caps with a rank's device entered, and one at a time for a communicator, except that abort
  * comes when another call does not end.
  *
  * - run and messages append to the stream and return, as far as the vendor does.

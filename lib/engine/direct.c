@@ -144,7 +144,8 @@ static medleyResult_t open_peer(struct mdl_direct *d, const struct mdl_direct_of
     void *base;
 
     if (o->process == mdl_window_process()) {
-        p->held = mdl_window_hold(ops, o->base);
+        const struct mdl_dev other = {.ops = ops, .ordinal = o->ordinal};
+        p->held = mdl_window_hold(&other, o->base);
         if (!p->held) return mdl_error(medleyInternalError, "no window at %llx", (unsigned long long)o->base);
         p->window = p->held->base;
         p->reads = o->ordinal == d->dev.ordinal;

@@ -45,7 +45,7 @@ struct mdl_window {
 
 medleyResult_t mdl_window_take(const struct mdl_dev *dev, size_t bytes, struct mdl_window **w) MDL_MUST_USE;
 /* That of another rank of this process; NULL: there is none. */
-struct mdl_window *mdl_window_hold(const struct mdl_device *ops, uint64_t base);
+struct mdl_window *mdl_window_hold(const struct mdl_dev *dev, uint64_t base);
 void mdl_window_drop(struct mdl_window *w);
 uint64_t mdl_window_process(void); /* a random number that this process has alone */
 

@@ -328,8 +328,8 @@ static bool has_arrived(const struct mdl_op *op)
 
     if (!(word & MDL_WORD_FAILED)) return word > op->stage->direct->base + op->stage->direct->done;
     if (!mdl_comm_failed(op->comm))
-        mdl_comm_fail_here(op->comm, mdl_error(medleyUnhandledDeviceError, "stream %p of %s:%d has failed",
-                                               (void *)op->stage->stream, d->dev.ops->vendor, d->dev.ordinal));
+        (void)mdl_stager_fail(
+            op->comm, mdl_error(medleyUnhandledDeviceError, "stream %p has failed", (void *)op->stage->stream));
     return false;
 }
 

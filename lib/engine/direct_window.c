@@ -77,14 +77,15 @@ medleyResult_t mdl_window_take(const struct mdl_dev *dev, size_t bytes, struct m
     return medleySuccess;
 }
 
-struct mdl_window *mdl_window_hold(const struct mdl_device *ops, uint64_t base)
+struct mdl_window *mdl_window_hold(const struct mdl_dev *dev, uint64_t base)
 {
     struct mdl_window *found = NULL;
 
     lock();
     mdl_list_each (it, &all.list) {
         struct mdl_window *w = mdl_container_of(it, struct mdl_window, link);
-        if ((uint64_t)(uintptr_t)w->base == base && w->dev.ops == ops && w->holders) found = w;
+        if ((uint64_t)(uintptr_t)w->base == base && w->dev.ops == dev->ops && w->dev.ordinal == dev->ordinal && w->holders)
+            found = w;
     }
     if (found) found->holders++;
     pthread_mutex_unlock(&all.lock);

@@ -217,7 +217,7 @@ static bool waits_for_stream(const struct mdl_batch *b)
     mdl_list_each (it, &b->ops) {
         const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
         if (op->state == MDL_STATE_FINISHED) continue;
-        if (op->state != MDL_STATE_NEW && !(op->state == MDL_STATE_RUN && mdl_native_waits(op))) return false;
+        if (op->state != MDL_STATE_NEW && !mdl_native_waits(op)) return false;
         staged |= op->stage || op->native;
     }
     return staged;

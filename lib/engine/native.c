@@ -5,6 +5,7 @@
 #include "lib/engine/native.h"
 #include "lib/engine/comm.h"
 #include "lib/engine/op.h"
+#include "lib/engine/stage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct mdl_native_comm *mdl_native_new(const struct mdl_native *ops, const struc
     struct mdl_native_comm *n = calloc(1, sizeof(*n));
 
     if (!n) return NULL;
+    n->holders = 1;
     n->ops = ops;
     n->dev = *dev;
     pthread_mutex_init(&n->lock, NULL);
@@ -54,12 +56,13 @@ static void free_rooms(const struct mdl_device *d, struct mdl_list *list, bool u
     }
 }
 
-void mdl_native_free(void *native_comm)
+void mdl_native_drop(void *native_comm)
 {
     struct mdl_native_comm *n = native_comm;
     const struct mdl_device *d = n->dev.ops;
     struct mdl_dev_visit visit;
 
+    if (atomic_fetch_sub_explicit(&n->holders, 1, memory_order_acq_rel) > 1) return; /* pairs with itself */
     if (mdl_dev_enter(&n->dev, &visit) == medleySuccess) {
         free_passes(d, &n->passes);
         free_passes(d, &n->limbo);
@@ -127,7 +130,7 @@ void mdl_native_end(struct mdl_native_comm *n, int rank, bool aborts)
     if (!mdl_aside_wait(n->end, mdl_now_ns() + (n->aborts ? CLOSE_ABORT_NS : CLOSE_DESTROY_NS)))
         MDL_WARN(MDL_COLL, "rank %d: %s does not come back from %s its communicator: it is left behind", rank,
                  n->ops->name, n->aborts ? "aborting" : "destroying");
-    if (mdl_aside_end(n->end, mdl_native_free)) mdl_native_free(n);
+    if (mdl_aside_end(n->end, mdl_native_drop)) mdl_native_drop(n);
 }
 
 void mdl_native_close(struct mdl_comm *c)
@@ -139,6 +142,16 @@ void mdl_native_close(struct mdl_comm *c)
 }
 
 /* ---- for the executing thread ---- */
+
+void mdl_native_look_for_begin(struct mdl_op *op)
+{
+    struct mdl_native_comm *n = op->native->owner;
+    struct mdl_dev_visit visit;
+
+    if (!op->native->launched || mdl_dev_enter(&n->dev, &visit) != medleySuccess) return;
+    op->native->begun = n->dev.ops->event_query(n->dev.ops, op->native->begin) == medleySuccess;
+    mdl_dev_leave(&n->dev, &visit);
+}
 
 medleyResult_t mdl_native_step(struct mdl_op *op, int *events)
 {
@@ -176,7 +189,7 @@ void mdl_native_look_for_error(struct mdl_op *op)
         }
     }
     pthread_mutex_unlock(&n->lock);
-    if (res != medleySuccess && !mdl_comm_failed(c)) mdl_comm_fail_here(c, res);
+    (void)mdl_stager_fail(c, res);
 }
 
 /* Whom the vendor's library waits for is not known. Those that have left may have done their part: they count only if
@@ -197,8 +210,8 @@ int mdl_native_blame(const struct mdl_op *op, int *peers, int cap)
 
 void mdl_native_let_go(struct mdl_op *op)
 {
-    struct mdl_native_comm *n = op->comm->native;
     struct mdl_pass *p = op->native;
+    struct mdl_native_comm *n = p->owner;
     bool through = !p->launched || (op->state == MDL_STATE_FINISHED && op->result == medleySuccess);
 
     op->native = NULL;
@@ -209,4 +222,5 @@ void mdl_native_let_go(struct mdl_op *op)
     }
     mdl_list_append(through ? &n->passes : &n->limbo, &p->link);
     pthread_mutex_unlock(&n->pool);
+    mdl_native_drop(n);
 }

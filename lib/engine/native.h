@@ -42,6 +42,7 @@ struct mdl_native_room {
 /* An operation's part. */
 struct mdl_pass {
     struct mdl_list link; /* while nobody has it */
+    struct mdl_native_comm *owner; /* held: a group may end after its communicator was aborted */
     mdl_dev_stream stream;
     mdl_dev_event begin, end; /* before and behind the vendor's call */
     bool launched, begun;
@@ -50,6 +51,7 @@ struct mdl_pass {
 };
 
 struct mdl_native_comm {
+    _Atomic int holders; /* the communicator, and operations */
     const struct mdl_native *ops;
     struct mdl_dev dev;
     struct mdl_native_caps caps; /* of all ranks */
@@ -82,6 +84,7 @@ medleyResult_t mdl_native_launch(struct mdl_batch *const *batches, int n) MDL_MU
 /* For the executing thread. */
 medleyResult_t mdl_native_step(struct mdl_op *op, int *events); /* InProgress, or how it ended */
 void mdl_native_look_for_error(struct mdl_op *op);             /* now and then */
+void mdl_native_look_for_begin(struct mdl_op *op);             /* before it runs: has its stream come to it? */
 void mdl_native_let_go(struct mdl_op *op);
 /* Has its stream not come to it yet? */
 static inline bool mdl_native_waits(const struct mdl_op *op) { return op->native && !op->native->begun; }
@@ -96,7 +99,7 @@ bool mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_
 
 /* native.c, for native_open.c */
 struct mdl_native_comm *mdl_native_new(const struct mdl_native *ops, const struct mdl_dev *dev);
-void mdl_native_free(void *native_comm);
+void mdl_native_drop(void *native_comm); /* the last holder frees it */
 void mdl_native_end(struct mdl_native_comm *n, int rank, bool aborts); /* ends the vendor's, waits shortly, frees */
 
 #endif

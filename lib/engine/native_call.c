@@ -80,7 +80,8 @@ static medleyResult_t take_pass(struct mdl_op *op, mdl_dev_stream stream)
 
     if (!p) p = calloc(1, sizeof(*p));
     if (!p) return mdl_error(medleySystemError, "out of memory for an operation");
-    *p = (struct mdl_pass){.begin = p->begin, .end = p->end, .stream = stream};
+    *p = (struct mdl_pass){.begin = p->begin, .end = p->end, .stream = stream, .owner = native_of(op)};
+    atomic_fetch_add_explicit(&p->owner->holders, 1, memory_order_relaxed);
     mdl_list_init(&p->link);
     op->native = p; /* let_go takes it from here on */
     if (!p->begin) MDL_TRY(d->event_create(d, &p->begin));
@@ -344,8 +345,7 @@ struct round {
 
 static medleyResult_t fail_op(struct mdl_op *op, medleyResult_t res)
 {
-    if (res != medleySuccess && !mdl_comm_failed(op->comm)) mdl_comm_fail_here(op->comm, res);
-    return res;
+    return mdl_stager_fail(op->comm, res);
 }
 
 /* With the device entered. */
@@ -379,9 +379,16 @@ static medleyResult_t run_group(const struct round *round, size_t first)
 {
     struct mdl_op *lead = round->ops[first];
     const struct mdl_native *ops = native_of(lead)->ops;
-    medleyResult_t res = ops->group_start(ops), ended;
+    const struct mdl_dev *dev = &native_of(lead)->dev;
+    struct mdl_dev_visit before;
+    medleyResult_t res = mdl_dev_enter(dev, &before), ended;
 
     if (res != medleySuccess) return fail_op(lead, res);
+    res = ops->group_start(ops);
+    if (res != medleySuccess) {
+        mdl_dev_leave(dev, &before);
+        return fail_op(lead, res);
+    }
     for (size_t i = first; i < round->n; i++) {
         struct mdl_op *op = round->ops[i];
         if (!op || !fit_together(lead, op)) continue;
@@ -389,6 +396,7 @@ static medleyResult_t run_group(const struct round *round, size_t first)
         if (i != first) round->ops[i] = NULL;
     }
     ended = ops->group_end(ops);
+    mdl_dev_leave(dev, &before);
     round->ops[first] = NULL;
     return fail_op(lead, res == medleySuccess ? ended : res);
 }
@@ -438,8 +446,10 @@ static medleyResult_t run_round(struct mdl_op **ops, struct mdl_op **left, size_
     if (n == 1) {
         MDL_TRY(visit(ops[0], run));
     } else {
-        for (size_t i = 0; i < n; i++)
-            if (left[i]) MDL_TRY(run_next(&round, i));
+        /* Messages first: their order and that of collectives need not be the same on all ranks. */
+        for (int rest = 0; rest < 2; rest++)
+            for (size_t i = 0; i < n; i++)
+                if (left[i] && (rest || kind_of(left[i]) == medleyCollSend)) MDL_TRY(run_next(&round, i));
     }
     for (size_t i = 0; i < n; i++) MDL_TRY(visit(ops[i], end));
     return medleySuccess;
@@ -503,7 +513,7 @@ static void unlock_all(struct mdl_batch *const *batches, int n)
 static medleyResult_t fail_all(struct mdl_batch *const *batches, int n, medleyResult_t res)
 {
     for (int i = 0; i < n; i++)
-        if (count_native(batches[i]) && !mdl_comm_failed(batches[i]->comm)) mdl_comm_fail_here(batches[i]->comm, res);
+        if (count_native(batches[i])) (void)mdl_stager_fail(batches[i]->comm, res);
     return res;
 }
 

@@ -329,7 +329,7 @@ static medleyResult_t make(struct mdl_comm *c, const struct mdl_native *ops, con
                  ops->name);
 free_both:
     free(s);
-    if (n) mdl_native_free(n);
+    if (n) mdl_native_drop(n);
     return res;
 }
 

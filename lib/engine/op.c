@@ -545,6 +545,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
         if (op->scalar_at) memcpy(&op->scalar, op->scalar_at, op->elem);
         op->scalar_at = NULL;
     }
+    if (mdl_native_waits(op) && op->state != MDL_STATE_RUN) mdl_native_look_for_begin(op);
     if (op->state == MDL_STATE_DOUBT)
         res = step_doubt(op);
     else if (is_p2p(op))

@@ -136,7 +136,7 @@ static bool is_through(const struct mdl_stager *st, struct mdl_stage *s)
     return !s->last || d->event_query(d, s->last) != medleyInProgress;
 }
 
-static void give_back(struct mdl_stager *st, struct mdl_stage *s)
+static void give_room_back(struct mdl_stager *st, struct mdl_stage *s)
 {
     const struct mdl_device *d = st->dev.ops;
 
@@ -148,6 +148,11 @@ static void give_back(struct mdl_stager *st, struct mdl_stage *s)
     for (int i = 0; i < MDL_STAGE_RING; i++)
         if (s->event[i]) (void)d->event_destroy(d, s->event[i]);
     if (s->last) (void)d->event_destroy(d, s->last);
+}
+
+static void give_back(struct mdl_stager *st, struct mdl_stage *s)
+{
+    give_room_back(st, s);
     mdl_list_remove(&s->link);
     free(s);
 }
@@ -352,10 +357,9 @@ static bool take_room(struct mdl_stager *st, struct mdl_stage *s)
     return false;
 }
 
-medleyResult_t mdl_stage_reserve(struct mdl_stage *s)
+static medleyResult_t wait_for_room(struct mdl_stager *st, struct mdl_stage *s)
 {
     struct mdl_comm *c = s->op->comm;
-    struct mdl_stager *st = c->stager;
 
     (void)reap(st);
     while (!take_room(st, s)) {
@@ -370,6 +374,18 @@ medleyResult_t mdl_stage_reserve(struct mdl_stage *s)
         nap();
         (void)reap(st);
     }
+    return medleySuccess;
+}
+
+medleyResult_t mdl_stage_reserve(struct mdl_stage *s)
+{
+    struct mdl_stager *st = s->op->comm->stager;
+    medleyResult_t res = wait_for_room(st, s);
+
+    if (res != medleySuccess) {
+        give_room_back(st, s); /* what it has of it; the stage itself is let go with its operation */
+        return res;
+    }
     mdl_list_append(&st->stages, &s->link);
     s->listed = true; /* the link itself is the issuing threads': neighbours come and go */
     return medleySuccess;
@@ -379,8 +395,6 @@ medleyResult_t mdl_stage_reserve(struct mdl_stage *s)
 
 void mdl_stage_let_go(struct mdl_stage *s)
 {
-    struct mdl_stager *stager = s->op->comm->stager;
-
     if (s->direct)
         mdl_direct_let_go(s);
     else if (s->launched && !s->attended)
@@ -388,8 +402,8 @@ void mdl_stage_let_go(struct mdl_stage *s)
     if (s->launched && s->attended) mdl_stage_close_attended(s);
     s->op = NULL;
     if (!s->listed) {
-        if (s->direct) mdl_direct_give_back(stager, s);
-        free(s); /* it was never given room */
+        free(s->direct); /* it was never given room; its communicator may be gone, if a group ends after that */
+        free(s);
         return;
     }
     atomic_store_explicit(&s->let_go, true, memory_order_release); /* pairs with is_through */

@@ -83,6 +83,9 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream) MDL_MUST
  * device of each entered. An error leaves nothing launched, or has failed the communicator. */
 medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n) MDL_MUST_USE;
 
+/* Fails the communicator, whose device is at fault, with whose device it was: every rank gets these words. Returns res. */
+medleyResult_t mdl_stager_fail(struct mdl_comm *c, medleyResult_t res);
+
 /* stage.c, stage_stream.c: the parts of the above. */
 medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_device) MDL_MUST_USE;
 medleyResult_t mdl_stage_reserve(struct mdl_stage *s) MDL_MUST_USE;

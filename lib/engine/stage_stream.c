@@ -116,10 +116,8 @@ typedef medleyResult_t visitor(struct mdl_stage *s, bool *more);
 
 static bool is_message(const struct mdl_op *op) { return op->call.coll >= medleyCollSend; }
 
-/* With whose device it was: every rank gets these words. */
-static medleyResult_t fail_comm(struct mdl_stage *s, medleyResult_t res)
+medleyResult_t mdl_stager_fail(struct mdl_comm *c, medleyResult_t res)
 {
-    struct mdl_comm *c = s->op->comm;
     struct mdl_stager *st = c->stager;
     char why[MDL_ERROR_TEXT_BYTES];
 
@@ -130,6 +128,8 @@ static medleyResult_t fail_comm(struct mdl_stage *s, medleyResult_t res)
                                     st->dev.ops->vendor, st->dev.ordinal, why[0] ? why : medleyGetErrorString(res)));
     return res;
 }
+
+static medleyResult_t fail_comm(struct mdl_stage *s, medleyResult_t res) { return mdl_stager_fail(s->op->comm, res); }
 
 /* With the device entered: the caller's own may be another one. */
 static medleyResult_t visit_one(struct mdl_stage *s, visitor *visit, bool *more)
@@ -200,12 +200,10 @@ static bool too_many(struct mdl_batch *const *batches, int n)
     return queued > MDL_STAGE_QUEUED_MOST;
 }
 
-medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n)
+static medleyResult_t launch(struct mdl_batch *const *batches, int n)
 {
-    bool more = true, attend = too_many(batches, n);
+    bool more = true;
 
-    MDL_TRY(visit_all(batches, n, true, reserve, &attend));
-    MDL_TRY(visit_all(batches, n, false, reserve, &attend));
     MDL_TRY(mdl_native_launch(batches, n)); /* all ranks' streams have them before what is staged */
     MDL_TRY(visit_all(batches, n, true, begin_message, &more));
     while (more) {
@@ -213,6 +211,24 @@ medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n)
         MDL_TRY(visit_all(batches, n, true, turn, &more));
     }
     return visit_all(batches, n, false, whole, &more);
+}
+
+/* A group that is launched in part leaves its communicators with calls that their peers have and they have not. */
+static medleyResult_t fail_all(struct mdl_batch *const *batches, int n, medleyResult_t res)
+{
+    for (int i = 0; i < n; i++) (void)mdl_stager_fail(batches[i]->comm, res);
+    return res;
+}
+
+medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n)
+{
+    bool attend = too_many(batches, n);
+    medleyResult_t res;
+
+    MDL_TRY(visit_all(batches, n, true, reserve, &attend));
+    MDL_TRY(visit_all(batches, n, false, reserve, &attend));
+    res = launch(batches, n);
+    return res == medleySuccess ? res : fail_all(batches, n, res);
 }
 
 /* ---- the executing thread's side ---- */

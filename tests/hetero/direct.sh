@@ -4,7 +4,7 @@
 # and with neither (staged); ranks as processes and threads, several on a device and several devices; what goes wrong.
 # shellcheck source=tests/hetero/lib.sh
 . "${srcdir:-.}/tests/hetero/lib.sh"
-export MEDLEY_NATIVE=0 MEDLEY_ONESHOT=0 EMUL_DEVICES=2 MEDLEY_DEVICE_WINDOW=256K
+export MEDLEY_NATIVE=0 MEDLEY_DEVICE_DIRECT=1 MEDLEY_ONESHOT=0 EMUL_DEVICES=2 MEDLEY_DEVICE_WINDOW=256K
 
 with() {
   use_devices "$1"

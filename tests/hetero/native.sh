@@ -4,7 +4,7 @@
 # with what it lacks; and that nothing passes through where it must not.
 . "${srcdir:-.}/tests/lib.sh"
 emul=$build/tests/emul
-export MEDLEY_DEVICE_DIRECT=0 EMUL_DEVICES=4 MEDLEY_DEVICE_STAGING=8M MDL_TEST_AVG_ULPS=1 # vendors round averages in their own way
+export MEDLEY_NATIVE=1 MEDLEY_DEVICE_DIRECT=0 EMUL_DEVICES=4 MEDLEY_DEVICE_STAGING=8M MDL_TEST_AVG_ULPS=1 # vendors round averages in their own way
 
 # vendor, folder, program...
 on() {
@@ -47,7 +47,7 @@ used acl acl hccl "23 23 23 23"
 used cnrt cnrt cncl "36 36 36 36"
 export MDL_TEST_NATIVE=nccl
 on cuda cuda12 tests/hetero/test_stream
-scene cuda cuda12 host_buffers group turns one_thread killed asynchronous late late_message held aborted mismatch lost_in_init
+scene cuda cuda12 host_buffers group turns one_thread killed asynchronous late late_message held aborted left_open left_open_staged mismatch lost_in_init
 scene cuda cuda12 one_is_off deterministic versions no_init
 devices=cuda:0,cuda:1,cuda:1 scene cuda cuda12 unused # two ranks on one device
 scene cuda "$work/bare" unused               # without the library

@@ -35,7 +35,7 @@ hosts() {
 one() {
   first=$1 second=$2 pattern=$3 links=$4 ranks=$5 members=$6 setting=$7
   unset MEDLEY_TRANSPORT MDL_TEST_HOSTS MEDLEY_WINDOW MEDLEY_DETERMINISTIC MEDLEY_NATIVE EMUL_FAULT EMUL_DELAY_US EMUL_QUEUES EMUL_SEED
-  export MEDLEY_DEVICE_STAGING=8M
+  export MEDLEY_DEVICE_STAGING=8M MEDLEY_NATIVE=1 MEDLEY_DEVICE_DIRECT=1
   threads=
   [ $members = processes ] || threads=-t
   case $links$threads in

@@ -365,6 +365,19 @@ static int aborted(struct place *p)
     return 0;
 }
 
+/* The communicator goes while a group has a call on it: the group's end finds it gone, and touches nothing of it. */
+static int left_open(struct place *p)
+{
+    OK(medleyGroupStart());
+    OK(sum(p));
+    ranks_meet(p->w, 1);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    CHECK(medleyGroupEnd() != medleySuccess);
+    OK(home_sync());
+    return 0;
+}
+
 /* Rank 0 calls something else. */
 static int mismatch(struct place *p)
 {
@@ -404,6 +417,8 @@ static const struct test {
     {"late_message", late_message, "MEDLEY_STALL", "20ms", -1, -1},
     {"held", held, "MEDLEY_TIMEOUT", "500ms", -1, -1},
     {"aborted", aborted, "MEDLEY_NATIVE", "1", -1, -1},
+    {"left_open", left_open, "MEDLEY_NATIVE", "1", -1, -1},
+    {"left_open_staged", left_open, "MEDLEY_NATIVE", "0", -1, -1},
     {"mismatch", mismatch, "EMUL_STRICT", "0", -1, -1},
     {"lost_in_init", NULL, "EMUL_FAULT", "cclexit", 2, 2},
 };
