@@ -48,9 +48,9 @@ static bool is_candidate(const struct mdl_comm *c)
  * the vendor would itself wait for. */
 static bool is_able(const struct mdl_comm *c)
 {
-    const uint32_t needed = MDL_DEV_WORDS | MDL_DEV_POINTERS | MDL_DEV_EVENTS;
+    const uint32_t needed = MDL_DEV_POINTERS | MDL_DEV_EVENTS;
 
-    return c->cfg.device_direct && (c->stager->dev.caps & needed) == needed;
+    return c->cfg.device_direct && mdl_hold_can(&c->stager->hold) && (c->stager->dev.caps & needed) == needed;
 }
 
 static uint32_t types_of(const struct mdl_dev_kernels *k)
@@ -83,7 +83,7 @@ static medleyResult_t make_own(struct mdl_comm *c, struct mdl_direct *d)
     MDL_TRY(mdl_window_take(&d->dev, 2 * half, &d->own));
     MDL_TRY(ops->alloc_pinned(ops, WORD_SPACE, (void **)&d->arrived));
     *d->arrived = 0;
-    MDL_TRY(ops->alloc_words(ops, 1, &d->ready));
+    MDL_TRY(mdl_hold_alloc(d->hold, 1, &d->ready));
     return ops->event_create(ops, &d->event);
 }
 
@@ -242,6 +242,7 @@ static medleyResult_t make(struct mdl_comm *c, uint64_t deadline_ns, bool *usabl
         goto free_offers;
     }
     d->dev = c->stager->dev;
+    d->hold = &c->stager->hold;
     c->direct = d;
     atomic_store_explicit(mdl_board_reads_windows(&c->board, c->board.me), c->facts[c->rank].board_segment,
                           memory_order_relaxed); /* the exchange orders it */
@@ -327,7 +328,7 @@ static void free_own(struct mdl_direct *d)
     if (d->scratch) (void)ops->free(ops, d->scratch);
     if (d->carry) (void)ops->free(ops, d->carry);
     if (d->event) (void)ops->event_destroy(ops, d->event);
-    if (d->ready) (void)ops->free_words(ops, 1, &d->ready);
+    if (d->ready) mdl_hold_free(d->hold, 1, &d->ready);
     if (d->arrived) (void)ops->free_pinned(ops, d->arrived);
 }
 

@@ -76,6 +76,7 @@ struct mdl_direct_peer {
 
 struct mdl_direct {
     struct mdl_dev dev;
+    const struct mdl_hold *hold; /* the stager's */
     struct mdl_window *own;
     struct mdl_direct_peer *peers; /* [nranks] */
     size_t half;                   /* bytes of half a window */

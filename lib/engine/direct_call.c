@@ -178,11 +178,9 @@ static medleyResult_t copy(const struct piece *x, void *dst, const void *src, si
 /* The end of what stands before the next step, and the wait for the step. */
 static medleyResult_t pass(struct piece *x)
 {
-    const struct mdl_device *ops = x->d->dev.ops;
-
     x->step++;
-    MDL_TRY(ops->stream_write(ops, x->s->stream, x->d->arrived, x->step));
-    return ops->stream_wait(ops, x->s->stream, x->d->ready, x->step);
+    MDL_TRY(mdl_hold_write(x->d->hold, x->s->stream, x->d->arrived, x->step));
+    return mdl_hold_wait(x->d->hold, x->s->stream, x->d->ready, x->step);
 }
 
 static medleyResult_t put_in(struct piece *x)
@@ -305,7 +303,7 @@ medleyResult_t mdl_direct_launch(struct mdl_stage *s)
     s->launched = true;
     if (d->used) MDL_TRY(ops->stream_wait_event(ops, s->stream, d->event));
     for (size_t p = 0; p < call->npieces; p++) MDL_TRY(put_piece(s, p));
-    MDL_TRY(ops->stream_write(ops, s->stream, d->arrived, call->base + call->total + 1));
+    MDL_TRY(mdl_hold_write(d->hold, s->stream, d->arrived, call->base + call->total + 1));
     MDL_TRY(ops->event_record(ops, d->event, s->stream));
     d->used = true;
     return medleySuccess;

@@ -32,59 +32,24 @@ static struct {
 
 /* ---- the communicator's device ---- */
 
-static bool has_words(const struct mdl_stager *s) { return (s->dev.caps & MDL_DEV_WORDS) != 0; }
-
 /* Where pointers cannot be asked, a copy may be from ordinary memory, for which the vendors wait: then no stream may be
  * held. */
 static bool is_attended(const struct mdl_stager *s)
 {
-    return !has_words(s) || !(s->dev.caps & (MDL_DEV_POINTERS | MDL_DEV_COPY_ANY));
+    return !mdl_hold_can(&s->hold) || !(s->dev.caps & (MDL_DEV_POINTERS | MDL_DEV_COPY_ANY));
 }
 
 static void free_stager(struct mdl_stager *s)
 {
     const struct mdl_device *d = s->dev.ops;
 
-    if (s->ready[0]) (void)d->free_words(d, MDL_STAGES_MOST, s->ready);
+    if (s->ready[0]) mdl_hold_free(&s->hold, MDL_STAGES_MOST, s->ready);
     if (s->pinned) (void)d->free_pinned(d, s->pinned);
     mdl_arena_fini(&s->arena);
     free(s);
 }
 
 static uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-
-/* A library has the calls although the device or its driver refuses them: only a try tells. The wait has what it waits
- * for already. */
-static bool takes_words(const struct mdl_device *d, uint64_t *word)
-{
-    mdl_dev_stream stream;
-    bool takes;
-
-    if (d->stream_create(d, &stream) != medleySuccess) return false;
-    __atomic_store_n(word, 1, __ATOMIC_RELEASE);
-    takes = d->stream_wait(d, stream, word, 1) == medleySuccess &&
-            d->stream_write(d, stream, word, 2) == medleySuccess && d->stream_sync(d, stream) == medleySuccess &&
-            load(word) == 2;
-    (void)d->stream_destroy(d, stream);
-    __atomic_store_n(word, 0, __ATOMIC_RELEASE);
-    return takes;
-}
-
-/* Without words the calling threads attend their streams. */
-static medleyResult_t make_words(struct mdl_stager *s)
-{
-    const struct mdl_device *d = s->dev.ops;
-
-    if (!has_words(s)) return medleySuccess;
-    MDL_TRY(d->alloc_words(d, MDL_STAGES_MOST, s->ready));
-    if (takes_words(d, s->ready[0])) return medleySuccess;
-    MDL_INFO(MDL_COLL, "streams of %s:%d cannot wait for words: %s", d->vendor, s->dev.ordinal, mdl_error_text());
-    mdl_error_clear();
-    (void)d->free_words(d, MDL_STAGES_MOST, s->ready);
-    s->ready[0] = NULL;
-    s->dev.caps &= ~(uint32_t)MDL_DEV_WORDS;
-    return medleySuccess;
-}
 
 static medleyResult_t fill_stager(struct mdl_stager *s, size_t bytes)
 {
@@ -96,7 +61,8 @@ static medleyResult_t fill_stager(struct mdl_stager *s, size_t bytes)
     s->arrived = s->pinned;
     if (!mdl_arena_init(&s->arena, (char *)s->pinned + words, bytes))
         return mdl_error(medleySystemError, "out of memory for a device");
-    return make_words(s);
+    MDL_TRY(mdl_hold_open(&s->hold, &s->dev));
+    return mdl_hold_can(&s->hold) ? mdl_hold_alloc(&s->hold, MDL_STAGES_MOST, s->ready) : medleySuccess;
 }
 
 medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct mdl_stager **out)

@@ -25,6 +25,7 @@
 
 #include "lib/dev/arena.h"
 #include "lib/dev/dev.h"
+#include "lib/dev/hold.h"
 #include "lib/engine/drive.h"
 
 struct mdl_direct_call;
@@ -62,6 +63,7 @@ struct mdl_stage {
 /* A communicator's device, with what its stages are made of. Used by the threads that issue calls, one at a time. */
 struct mdl_stager {
     struct mdl_dev dev;
+    struct mdl_hold hold;
     struct mdl_arena arena;
     void *pinned;
     uint64_t *arrived, *ready[MDL_STAGES_MOST]; /* pair i: arrived[8 * i], *ready[i] */

@@ -15,6 +15,7 @@
 
 static struct mdl_stager *stager_of(const struct mdl_stage *s) { return s->op->comm->stager; }
 static const struct mdl_device *device_of(const struct mdl_stage *s) { return stager_of(s)->dev.ops; }
+static const struct mdl_hold *hold_of(const struct mdl_stage *s) { return &stager_of(s)->hold; }
 static bool has_events(const struct mdl_stage *s) { return (stager_of(s)->dev.caps & MDL_DEV_EVENTS) != 0; }
 
 /* ---- copies ---- */
@@ -64,7 +65,7 @@ static medleyResult_t put_in(struct mdl_stage *s)
     if (b == 0 && s->scalar) MDL_TRY(copy(s, MDL_IN, (char *)(uintptr_t)s->scalar_user, s->scalar, s->elem));
     MDL_TRY(copy_block(s, MDL_IN, b));
     if (!s->attended)
-        MDL_TRY(d->stream_write(d, s->stream, s->arrived, b + 1));
+        MDL_TRY(mdl_hold_write(hold_of(s), s->stream, s->arrived, b + 1));
     else if (has_events(s))
         MDL_TRY(d->event_record(d, s->event[b % s->ring], s->stream));
     else
@@ -76,15 +77,14 @@ static medleyResult_t put_in(struct mdl_stage *s)
 /* The results of the next block, behind the wait for them, then what takes its place. */
 static medleyResult_t put_out(struct mdl_stage *s)
 {
-    const struct mdl_device *d = device_of(s);
     size_t b = s->put_out;
 
-    if (!s->attended) MDL_TRY(d->stream_wait(d, s->stream, s->ready, b + 1));
+    if (!s->attended) MDL_TRY(mdl_hold_wait(hold_of(s), s->stream, s->ready, b + 1));
     MDL_TRY(copy_block(s, MDL_OUT, b));
     s->put_out++;
     if (s->put_in < s->nblocks) MDL_TRY(put_in(s));
     if (s->put_out < s->nblocks || s->attended) return medleySuccess;
-    return d->stream_write(d, s->stream, s->arrived, s->nblocks + 1);
+    return mdl_hold_write(hold_of(s), s->stream, s->arrived, s->nblocks + 1);
 }
 
 static medleyResult_t make_events(struct mdl_stage *s)
