@@ -12,6 +12,7 @@
 #include "config.h"
 
 #include "lib/engine/direct.h"
+#include "lib/engine/exchange.h"
 #include "lib/reduce/reduce.h"
 
 #include <errno.h>
@@ -28,20 +29,10 @@ enum { WORD_SPACE = 64, LEAST_ELEMENTS = 64, ELEMENT_BYTES = 8, WHY_BYTES = 256,
 
 /* ---- who can ---- */
 
-static size_t vendor_length(const char *device) { return strcspn(device, ":"); }
-
 /* By what all ranks know, so that all take part in the exchanges or none. */
 static bool is_candidate(const struct mdl_comm *c)
 {
-    const char *first = c->facts[0].device;
-    size_t n = vendor_length(first);
-
-    if (c->nranks < 2 || c->team->nhosts > 1 || !c->use_board || strcmp(first, "host") == 0) return false;
-    for (int r = 1; r < c->nranks; r++) {
-        const char *device = c->facts[r].device;
-        if (vendor_length(device) != n || strncmp(device, first, n) != 0) return false;
-    }
-    return true;
+    return c->team->nhosts == 1 && c->use_board && mdl_exchange_same_vendor(c);
 }
 
 /* Streams must be able to wait for words, and pointers to be told apart, so that nothing is copied behind a wait that
@@ -184,32 +175,17 @@ static medleyResult_t open_all(struct mdl_comm *c, struct mdl_direct *d, const s
 static medleyResult_t exchange_offers(struct mdl_comm *c, const struct mdl_direct_offer *own, uint64_t deadline_ns,
                                       struct mdl_direct_offer *all)
 {
-    uint8_t mine[MDL_DIRECT_WIRE_BYTES], *bytes = calloc((size_t)c->nranks, sizeof(mine));
+    uint8_t mine[MDL_DIRECT_WIRE_BYTES], *bytes;
     struct mdl_writer w = {.p = mine, .cap = sizeof(mine)};
-    medleyResult_t res;
 
-    if (!bytes) return mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
     mdl_direct_write(&w, own);
-    res = mdl_ctl_allgather(c->ctl, mine, sizeof(mine), bytes, deadline_ns, "windows of devices");
-    for (int r = 0; res == medleySuccess && r < c->nranks; r++) {
+    MDL_TRY(mdl_exchange_bytes(c, mine, sizeof(mine), deadline_ns, "windows of devices", &bytes));
+    for (int r = 0; r < c->nranks; r++) {
         struct mdl_reader rd = {.p = bytes + (size_t)r * sizeof(mine), .left = sizeof(mine)};
         mdl_direct_read(&rd, &all[r]);
     }
     free(bytes);
-    return res;
-}
-
-static medleyResult_t all_could(struct mdl_comm *c, bool could, uint64_t deadline_ns, bool *all_did)
-{
-    uint8_t mine = could, *all = calloc((size_t)c->nranks, 1);
-    medleyResult_t res;
-
-    if (!all) return mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
-    res = mdl_ctl_allgather(c->ctl, &mine, 1, all, deadline_ns, "windows of devices are open");
-    *all_did = true;
-    for (int r = 0; res == medleySuccess && r < c->nranks; r++) *all_did &= all[r] == 1;
-    free(all);
-    return res;
+    return medleySuccess;
 }
 
 /* With the device entered. */
@@ -224,7 +200,7 @@ static medleyResult_t open_inside(struct mdl_comm *c, struct mdl_direct *d, stru
     for (int r = 0; r < c->nranks; r++) d->peers[r].elsewhere = all[r].process != mdl_window_process();
     if (!agree(d, all, c->nranks)) return medleySuccess;
     could = open_all(c, d, all) == medleySuccess;
-    return all_could(c, could, deadline_ns, usable);
+    return mdl_exchange_vote(c, could, deadline_ns, "windows of devices are open", usable);
 }
 
 static medleyResult_t make(struct mdl_comm *c, uint64_t deadline_ns, bool *usable)

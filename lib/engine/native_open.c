@@ -10,6 +10,7 @@
 
 #include "lib/engine/ask.h"
 #include "lib/engine/comm.h"
+#include "lib/engine/exchange.h"
 #include "lib/engine/facts.h"
 #include "lib/engine/native.h"
 #include "lib/engine/stage.h"
@@ -128,27 +129,15 @@ bool mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_
     return loud;
 }
 
-/* From what all have known since the first exchange. */
-static bool is_candidate(const struct mdl_comm *c)
-{
-    size_t len = strcspn(c->facts[0].device, ":") + 1;
-
-    if (c->nranks < 2 || c->cfg.deterministic || strcmp(c->facts[0].device, "host") == 0) return false;
-    for (int r = 1; r < c->nranks; r++)
-        if (strncmp(c->facts[r].device, c->facts[0].device, len) != 0) return false;
-    return true;
-}
-
 static medleyResult_t exchange_rows(struct mdl_comm *c, const struct mdl_native_row *mine, struct mdl_native_row *rows,
                                     uint64_t deadline_ns)
 {
-    uint8_t bytes[MDL_NATIVE_ROW_BYTES] = {0}, *all = calloc((size_t)c->nranks, sizeof(bytes));
+    uint8_t bytes[MDL_NATIVE_ROW_BYTES] = {0}, *all;
     struct mdl_writer w = {.p = bytes, .cap = sizeof(bytes)};
-    medleyResult_t res;
+    medleyResult_t res = medleySuccess;
 
-    if (!all) return mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
     mdl_native_row_write(&w, mine);
-    res = mdl_ctl_allgather(c->ctl, bytes, sizeof(bytes), all, deadline_ns, "collective libraries");
+    MDL_TRY(mdl_exchange_bytes(c, bytes, sizeof(bytes), deadline_ns, "collective libraries", &all));
     for (int r = 0; res == medleySuccess && r < c->nranks; r++) {
         struct mdl_reader rd = {.p = all + (size_t)r * sizeof(bytes), .left = sizeof(bytes)};
         res = mdl_native_row_read(&rd, &rows[r]);
@@ -184,22 +173,18 @@ static medleyResult_t agree_on(struct mdl_comm *c, const struct mdl_native_row *
 static medleyResult_t share_id(struct mdl_comm *c, const struct mdl_native *ops, size_t len, uint8_t *id, bool *go,
                                uint64_t deadline_ns)
 {
-    uint8_t *mine = calloc(1 + len, 1), *all = calloc(1 + len, (size_t)c->nranks);
+    uint8_t *mine = calloc(1 + len, 1), *all = NULL;
     struct mdl_dev_visit visit;
-    medleyResult_t res = medleySystemError;
+    medleyResult_t res;
 
-    if (!mine || !all) {
-        mdl_error(res, "out of memory for %d ids", c->nranks);
-        goto free_ids;
-    }
+    if (!mine) return mdl_error(medleySystemError, "out of memory for an id");
     if (c->rank == 0 && mdl_dev_enter(&c->stager->dev, &visit) == medleySuccess) {
         mine[0] = ops->get_id(ops, mine + 1) == medleySuccess;
         mdl_dev_leave(&c->stager->dev, &visit);
     }
-    res = mdl_ctl_allgather(c->ctl, mine, 1 + len, all, deadline_ns, "the vendor's id");
+    res = mdl_exchange_bytes(c, mine, 1 + len, deadline_ns, "the vendor's id", &all);
     *go = res == medleySuccess && all[0];
     if (*go) memcpy(id, all + 1, len);
-free_ids:
     free(mine);
     free(all);
     return res;
@@ -275,20 +260,6 @@ static bool start(struct mdl_comm *c, struct start *s, uint64_t deadline_ns, voi
     return ok;
 }
 
-static medleyResult_t have_all(struct mdl_comm *c, bool mine, bool *go, uint64_t deadline_ns)
-{
-    uint8_t own = mine, *all = calloc((size_t)c->nranks, 1);
-    medleyResult_t res;
-
-    if (!all) return mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
-    if (!mine) (void)mdl_ctl_send(c->ctl, 0, MDL_MSG_NATIVE, NULL, 0);
-    res = mdl_ctl_allgather(c->ctl, &own, 1, all, deadline_ns, "the vendor's communicator");
-    *go = res == medleySuccess;
-    for (int r = 0; r < c->nranks; r++) *go = *go && all[r];
-    free(all);
-    return res;
-}
-
 /* What a late rank uses up must leave time for the last exchange. */
 static uint64_t most_of(uint64_t deadline_ns)
 {
@@ -315,7 +286,8 @@ static medleyResult_t make(struct mdl_comm *c, const struct mdl_native *ops, con
     if (res != medleySuccess || !go) goto free_both;
     mine = start(c, s, most_of(deadline_ns), &n->comm);
     s = NULL;
-    res = have_all(c, mine, &go, deadline_ns);
+    if (!mine) (void)mdl_ctl_send(c->ctl, 0, MDL_MSG_NATIVE, NULL, 0);
+    res = mdl_exchange_vote(c, mine, deadline_ns, "the vendor's communicator", &go);
     if (go) {
         n->caps = *caps;
         __atomic_store_n(&c->native, n, __ATOMIC_RELEASE); /* pairs with mdl_native_abort */
@@ -340,7 +312,7 @@ medleyResult_t mdl_native_open(struct mdl_comm *c, uint64_t deadline_ns)
     struct mdl_native_row row;
     bool go = false;
 
-    if (!is_candidate(c)) return medleySuccess;
+    if (c->cfg.deterministic || !mdl_exchange_same_vendor(c)) return medleySuccess;
     tell(c, &ops, &row);
     MDL_TRY(agree_on(c, &row, &caps, &go, deadline_ns));
     if (!go) return medleySuccess;

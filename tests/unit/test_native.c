@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "lib/engine/comm.h"
+#include "lib/engine/exchange.h"
 #include "lib/engine/native.h"
 #include "tests/unit/unit.h"
 
@@ -75,6 +76,26 @@ static void refused(const char *words, bool loud)
     ck_assert_int_eq(mdl_native_decide(rows, facts, 3, &caps, why, sizeof(why)), loud);
     ck_assert_msg(strstr(why, words) != NULL, "\"%s\" is not in: %s", words, why);
 }
+
+START_TEST(one_vendor)
+{
+    static struct mdl_comm c = {.nranks = 3, .facts = facts};
+
+    begin();
+    ck_assert(mdl_exchange_same_vendor(&c));
+    snprintf(facts[2].device, sizeof(facts[2].device), "cuda"); /* its first one */
+    ck_assert(mdl_exchange_same_vendor(&c));
+    snprintf(facts[2].device, sizeof(facts[2].device), "cudax:0");
+    ck_assert(!mdl_exchange_same_vendor(&c));
+    snprintf(facts[2].device, sizeof(facts[2].device), "host");
+    ck_assert(!mdl_exchange_same_vendor(&c));
+    for (int r = 0; r < 3; r++) snprintf(facts[r].device, sizeof(facts[r].device), "host");
+    ck_assert(!mdl_exchange_same_vendor(&c));
+    begin();
+    c.nranks = 1;
+    ck_assert(!mdl_exchange_same_vendor(&c));
+}
+END_TEST
 
 START_TEST(common_abilities)
 {
@@ -172,4 +193,4 @@ START_TEST(is_left_behind)
 }
 END_TEST
 
-UNIT_MAIN("native", bytes, damaged_bytes, common_abilities, differences, shared_devices, comes_back, is_left_behind)
+UNIT_MAIN("native", bytes, damaged_bytes, one_vendor, common_abilities, differences, shared_devices, comes_back, is_left_behind)
