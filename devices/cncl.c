@@ -1,48 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Cambricon's CNCL: the calls have NCCL's arguments, but communicators are made and destroyed in arrays, an id is 128
- * bytes with a hash behind them and travels by pointer, types have numbers of their own, and there is neither fp64 nor
- * average.
+ * bytes with a hash behind them and travels by pointer, types and results have numbers of their own, and there is
+ * neither fp64 nor average.
  *
- * Not certain: whether messages may stand in a group with collectives, so they never do.
+ * By the notes of its header: a process may make communicators of an id once, all that it has of it; a group is for
+ * messages; "in progress" is an asynchronous result that is no error. Nothing is said of groups in groups, so there are
+ * none.
  */
 #include "config.h"
 
 #include "devices/calls.h"
+#include "devices/ccl.h"
 #include "devices/native.h"
 #include "lib/base/status.h"
 
-#include <pthread.h>
 #include <stdio.h>
 
-enum { ID_BYTES = 136, NONE = -1 };
+enum { ID_BYTES = 136 };
+enum { IN_PROGRESS = 0x06, BAD_ARGUMENTS = 0x07, ASYNC_ERROR_RESULT = 0x16, NULL_POINTER = 0x21 };
+#define NONE MDL_CCL_NONE
 
 #define CNCL_CALLS(CALL)                                                                                               \
-    CALL(GET_ID, "cnclGetCliqueId", 1)                                                                                 \
-    CALL(INIT, "cnclInitComms", 1)                                                                                     \
-    CALL(DESTROY, "cnclDestroyComms", 1)                                                                               \
-    CALL(ABORT, "cnclAbortComm", 0)                                                                                    \
-    CALL(ASYNC_ERROR, "cnclGetCommAsyncError", 0)                                                                      \
-    CALL(ERROR_TEXT, "cnclGetErrorStr", 0)                                                                             \
-    CALL(ALL_REDUCE, "cnclAllReduce", 0)                                                                               \
-    CALL(REDUCE, "cnclReduce", 0)                                                                                      \
-    CALL(BROADCAST, "cnclBroadcast", 0)                                                                                \
-    CALL(ALL_GATHER, "cnclAllGather", 0)                                                                               \
-    CALL(REDUCE_SCATTER, "cnclReduceScatter", 0)                                                                       \
-    CALL(SEND, "cnclSend", 0)                                                                                          \
-    CALL(RECV, "cnclRecv", 0)                                                                                          \
-    CALL(GROUP_START, "cnclGroupStart", 1)                                                                             \
-    CALL(GROUP_END, "cnclGroupEnd", 1)
+    CALL(GET_ID, "GetCliqueId", 1, NONE)                                                                               \
+    CALL(INIT, "InitComms", 1, NONE)                                                                                   \
+    CALL(DESTROY, "DestroyComms", 1, NONE)                                                                             \
+    CALL(ABORT, "AbortComm", 0, NONE)                                                                                  \
+    CALL(ASYNC_ERROR, "GetCommAsyncError", 0, NONE)                                                                    \
+    CALL(LIB_VERSION, "GetLibVersion", 0, NONE)                                                                        \
+    CALL(ERROR_TEXT, "GetErrorStr", 0, NONE)                                                                           \
+    CALL(ALL_REDUCE, "AllReduce", 0, medleyCollAllReduce)                                                              \
+    CALL(REDUCE, "Reduce", 0, medleyCollReduce)                                                                        \
+    CALL(BROADCAST, "Broadcast", 0, medleyCollBroadcast)                                                               \
+    CALL(ALL_GATHER, "AllGather", 0, medleyCollAllGather)                                                              \
+    CALL(REDUCE_SCATTER, "ReduceScatter", 0, medleyCollReduceScatter)                                                  \
+    CALL(ALL_TO_ALL, "AlltoAll", 0, medleyCollAlltoAll)                                                                \
+    CALL(SEND, "Send", 0, medleyCollSend)                                                                              \
+    CALL(RECV, "Recv", 0, medleyCollRecv)                                                                              \
+    CALL(GROUP_START, "GroupStart", 1, NONE)                                                                           \
+    CALL(GROUP_END, "GroupEnd", 1, NONE)
 
 enum call {
-#define CALL(id, name, needed) id,
+#define CALL(id, stem, needed, coll) id,
     CNCL_CALLS(CALL)
 #undef CALL
         NUM_CALLS
 };
 
-static const struct mdl_call calls[] = {
-#define CALL(id, name, needed) {name, needed},
+static const struct mdl_ccl_call calls[] = {
+#define CALL(id, stem, needed, coll) {stem, needed, coll},
     CNCL_CALLS(CALL)
 #undef CALL
 };
@@ -55,69 +61,57 @@ static const int8_t types[medleyNumTypes] = {
 static const int8_t ops[medleyNumOps] = {
     [medleySum] = 0, [medleyProd] = 1, [medleyMax] = 2, [medleyMin] = 3, [medleyAvg] = NONE};
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static void *library, *fn[NUM_CALLS];
-static struct mdl_native_caps bits;
-static char bound_as[64];
-
-#define CNCL(id, ...) ((int (*)(__VA_ARGS__))(uintptr_t)fn[id])
-
-static medleyResult_t check(enum call call, int rc)
+static medleyResult_t code_of(int rc)
 {
-    const char *(*text)(int) = (const char *(*)(int))(uintptr_t)fn[ERROR_TEXT];
-    const char *words = text && rc ? text(rc) : NULL;
-
-    if (rc == 0) return medleySuccess;
-    return mdl_error(medleyUnhandledDeviceError, "%s failed: %d (%s)", calls[call].name, rc, words ? words : "no text");
+    switch (rc) {
+    case BAD_ARGUMENTS:
+    case NULL_POINTER: return medleyInvalidArgument;
+    case ASYNC_ERROR_RESULT: return medleyRemoteError;
+    default: return medleyUnhandledDeviceError;
+    }
 }
+
+static const struct mdl_ccl_shape shape = {
+    .calls = calls, .ncalls = NUM_CALLS, .error_text = ERROR_TEXT, .code_of = code_of};
+static struct mdl_ccl_state lib = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static _Thread_local int depth; /* groups that are open */
+
+#define CNCL(id, ...) MDL_CCL_FN(&lib, id, __VA_ARGS__)
+
+static medleyResult_t check(enum call call, int rc) { return mdl_ccl_check(&lib, (int)call, rc); }
 
 /* ---- binding ---- */
 
-static void find_caps(void)
+static void find_caps(int version)
 {
-    static const struct {
-        enum call call;
-        medleyColl_t coll;
-    } pairs[] = {
-        {ALL_REDUCE, medleyCollAllReduce},         {REDUCE, medleyCollReduce}, {BROADCAST, medleyCollBroadcast},
-        {ALL_GATHER, medleyCollAllGather},         {SEND, medleyCollSend},     {RECV, medleyCollRecv},
-        {REDUCE_SCATTER, medleyCollReduceScatter},
-    };
-
-    bits = (struct mdl_native_caps){
-        .ways = MDL_NATIVE_GROUPS | MDL_NATIVE_ONE_KIND | (fn[ABORT] ? MDL_NATIVE_ABORT : 0),
-        .id_bytes = ID_BYTES,
-    };
-    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
-        if (fn[pairs[i].call]) bits.colls |= 1u << pairs[i].coll;
-    for (int op = 0; op < medleyNumOps; op++)
-        for (int type = 0; type < medleyNumTypes; type++)
-            if (ops[op] != NONE && types[type] != NONE) bits.reduces[op] |= 1u << type;
+    lib.caps.ways =
+        MDL_NATIVE_GROUPS | MDL_NATIVE_MESSAGES | MDL_NATIVE_ONE_RANK | (lib.fn[ABORT] ? MDL_NATIVE_ABORT : 0);
+    lib.caps.id_bytes = ID_BYTES;
+    lib.caps.version = (uint32_t)version;
+    mdl_ccl_reduces(&lib, types, ops);
 }
 
-static bool bind(const char *where, char *why, size_t why_bytes)
+static bool bind(const struct mdl_native *n, const char *where, char *why, size_t why_bytes)
 {
     static const char *const names[] = {"libcncl.so", NULL};
+    int major = 0, minor = 0, patch = 0;
+    char path[48];
 
-    library = mdl_calls_open(where, "/usr/local/neuware/lib64", names, bound_as, sizeof(bound_as), why, why_bytes);
-    if (!library || !mdl_calls_bind(library, NULL, calls, NUM_CALLS, fn, why, why_bytes)) return false;
-    find_caps();
+    lib.library = mdl_calls_open(where, "/usr/local/neuware/lib64", names, path, sizeof(path), why, why_bytes);
+    if (!lib.library || !mdl_ccl_bind(&lib, &shape, "cncl", why, why_bytes)) return false;
+    if (lib.fn[LIB_VERSION]) (void)CNCL(LIB_VERSION, int *, int *, int *)(&major, &minor, &patch);
+    find_caps(major * 10000 + minor * 100 + patch);
+    snprintf(lib.found, sizeof(lib.found), "%s version %d.%d.%d", path, major, minor, patch);
     return true;
 }
 
 static medleyResult_t probe(const struct mdl_native *n, const char *where, char *found, size_t found_bytes, char *why,
                             size_t why_bytes)
 {
-    bool bound;
-
-    pthread_mutex_lock(&lock);
-    bound = bits.id_bytes || bind(where, why, why_bytes);
-    if (bound) snprintf(found, found_bytes, "%s", bound_as);
-    pthread_mutex_unlock(&lock);
-    return bound ? medleySuccess : medleyInvalidUsage;
+    return mdl_ccl_probe(&lib, n, bind, where, found, found_bytes, why, why_bytes);
 }
 
-static const struct mdl_native_caps *caps(const struct mdl_native *n) { return &bits; }
+static const struct mdl_native_caps *caps(const struct mdl_native *n) { return &lib.caps; }
 
 /* ---- communicators ---- */
 
@@ -126,7 +120,7 @@ static medleyResult_t get_id(const struct mdl_native *n, void *id) { return chec
 static medleyResult_t init(const struct mdl_native *n, const void *id, int nranks, int rank, int ordinal, void **comm)
 {
     return check(INIT, CNCL(INIT, void **, int, const int *, const int *, int, const void *)(comm, 1, &ordinal, &rank,
-                                                                                           nranks, id));
+                                                                                             nranks, id));
 }
 
 static medleyResult_t destroy(const struct mdl_native *n, void *comm)
@@ -142,12 +136,15 @@ static medleyResult_t abort_comm(const struct mdl_native *n, void *comm)
 /* What it returns is the error. */
 static medleyResult_t async_error(const struct mdl_native *n, void *comm)
 {
-    return fn[ASYNC_ERROR] ? check(ASYNC_ERROR, CNCL(ASYNC_ERROR, void *)(comm)) : medleySuccess;
+    int error = lib.fn[ASYNC_ERROR] ? CNCL(ASYNC_ERROR, void *)(comm) : 0;
+
+    return error == IN_PROGRESS ? medleySuccess : check(ASYNC_ERROR, error);
 }
 
 /* ---- calls ---- */
 
-static medleyResult_t run(const struct mdl_native *n, void *comm, const struct mdl_native_call *a, mdl_dev_stream stream)
+static medleyResult_t run(const struct mdl_native *n, void *comm, const struct mdl_native_call *a,
+                          mdl_dev_stream stream)
 {
     int type = types[a->dtype], op = ops[a->op];
     void *in = (void *)(uintptr_t)a->in;
@@ -159,18 +156,22 @@ static medleyResult_t run(const struct mdl_native *n, void *comm, const struct m
     case medleyCollReduceScatter:
         return check(REDUCE_SCATTER, CNCL(REDUCE_SCATTER, REDUCE_ARGS)(in, a->out, a->count, type, op, comm, stream));
     case medleyCollReduce:
-        return check(REDUCE, CNCL(REDUCE, const void *, void *, size_t, int, int, int, void *, void *)(
-                                 in, a->out, a->count, type, op, a->root, comm, stream));
+        return check(REDUCE, CNCL(REDUCE, const void *, void *, size_t, int, int, int, void *,
+                                  void *)(in, a->out, a->count, type, op, a->root, comm, stream));
     case medleyCollBroadcast:
         return check(BROADCAST, CNCL(BROADCAST, REDUCE_ARGS)(in, a->out, a->count, type, a->root, comm, stream));
     case medleyCollAllGather:
-        return check(ALL_GATHER, CNCL(ALL_GATHER, const void *, void *, size_t, int, void *, void *)(
-                                     in, a->out, a->count, type, comm, stream));
+        return check(ALL_GATHER, CNCL(ALL_GATHER, const void *, void *, size_t, int, void *,
+                                      void *)(in, a->out, a->count, type, comm, stream));
+    case medleyCollAlltoAll:
+        return check(ALL_TO_ALL, CNCL(ALL_TO_ALL, const void *, void *, size_t, int, void *,
+                                      void *)(in, a->out, a->count, type, comm, stream));
     case medleyCollSend:
-        return check(SEND, CNCL(SEND, void *, size_t, int, int, void *, void *)(in, a->count, type, a->root, comm, stream));
+        return check(SEND,
+                     CNCL(SEND, void *, size_t, int, int, void *, void *)(in, a->count, type, a->root, comm, stream));
     case medleyCollRecv:
-        return check(RECV,
-                     CNCL(RECV, void *, size_t, int, int, void *, void *)(a->out, a->count, type, a->root, comm, stream));
+        return check(
+            RECV, CNCL(RECV, void *, size_t, int, int, void *, void *)(a->out, a->count, type, a->root, comm, stream));
     default: return mdl_error(medleyInternalError, "CNCL has no call for collective %d", (int)a->coll);
     }
 #undef REDUCE_ARGS
@@ -178,22 +179,14 @@ static medleyResult_t run(const struct mdl_native *n, void *comm, const struct m
 
 static medleyResult_t group_start(const struct mdl_native *n)
 {
-    return check(GROUP_START, CNCL(GROUP_START, void)());
+    if (!depth) MDL_TRY(check(GROUP_START, CNCL(GROUP_START, void)()));
+    depth++;
+    return medleySuccess;
 }
 
-static medleyResult_t group_end(const struct mdl_native *n) { return check(GROUP_END, CNCL(GROUP_END, void)()); }
-
-/* A group is ended even if a call in it has failed. */
-static medleyResult_t messages(const struct mdl_native *n, void *comm, const struct mdl_native_call *list, int ncalls,
-                               mdl_dev_stream stream)
+static medleyResult_t group_end(const struct mdl_native *n)
 {
-    medleyResult_t res, end;
-
-    MDL_TRY(group_start(n));
-    res = medleySuccess;
-    for (int i = 0; res == medleySuccess && i < ncalls; i++) res = run(n, comm, &list[i], stream);
-    end = group_end(n);
-    return res == medleySuccess ? end : res;
+    return --depth ? medleySuccess : check(GROUP_END, CNCL(GROUP_END, void)());
 }
 
 const struct mdl_native mdl_native_cncl = {
@@ -206,7 +199,7 @@ const struct mdl_native mdl_native_cncl = {
     .abort = abort_comm,
     .async_error = async_error,
     .run = run,
-    .messages = messages,
+    .messages = mdl_ccl_messages,
     .group_start = group_start,
     .group_end = group_end,
 };

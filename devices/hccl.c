@@ -3,54 +3,59 @@
  * Huawei Ascend's HCCL.
  *
  * What differs from NCCL: an id has 4108 bytes and travels by pointer; a broadcast has one buffer; there are no groups
- * but for messages; types have numbers of their own, and there is no average. Nothing ends what is on a stream but the
- * library's own time-out: there is no abort.
+ * but for messages; types have numbers of their own, and there is no average; a reduce wants a receive buffer of all
+ * ranks, and every call a stream of the caller's. Nothing ends what is on a stream but the library's own time-out:
+ * there is no abort.
+ *
+ * A batch of messages holds one for each peer and direction. More of them are cut into batches: the first to each peer,
+ * the second, and so on, by which both ends of a message come to the same batch of the pair's.
  *
  * Not certain: which types are reduced (those of its documents, which differ between generations of devices; no product
- * of bf16), the layout of a message in a batch (of public headers).
+ * of bf16).
  */
 #include "config.h"
 
 #include "devices/calls.h"
+#include "devices/ccl.h"
 #include "devices/native.h"
 #include "lib/base/status.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ID_BYTES = 4108, NONE = -1, SENDS = 0, RECEIVES = 1 };
+enum { ID_BYTES = 4108, SENDS = 0, RECEIVES = 1, TIMED_OUT = 9, REMOTE = 21 };
+#define NONE MDL_CCL_NONE
 
 #define HCCL_CALLS(CALL)                                                                                               \
-    CALL(GET_ID, "HcclGetRootInfo", 1)                                                                                 \
-    CALL(INIT, "HcclCommInitRootInfo", 1)                                                                              \
-    CALL(DESTROY, "HcclCommDestroy", 1)                                                                                \
-    CALL(ASYNC_ERROR, "HcclGetCommAsyncError", 0)                                                                      \
-    CALL(ERROR_TEXT, "HcclGetErrorString", 0)                                                                          \
-    CALL(ALL_REDUCE, "HcclAllReduce", 0)                                                                               \
-    CALL(REDUCE, "HcclReduce", 0)                                                                                      \
-    CALL(BROADCAST, "HcclBroadcast", 0)                                                                                \
-    CALL(ALL_GATHER, "HcclAllGather", 0)                                                                               \
-    CALL(REDUCE_SCATTER, "HcclReduceScatter", 0)                                                                       \
-    CALL(ALL_TO_ALL, "HcclAlltoAll", 0)                                                                                \
-    CALL(MESSAGES, "HcclBatchSendRecv", 0)
+    CALL(GET_ID, "GetRootInfo", 1, NONE)                                                                               \
+    CALL(INIT, "CommInitRootInfo", 1, NONE)                                                                            \
+    CALL(DESTROY, "CommDestroy", 1, NONE)                                                                              \
+    CALL(ASYNC_ERROR, "GetCommAsyncError", 0, NONE)                                                                    \
+    CALL(ERROR_TEXT, "GetErrorString", 0, NONE)                                                                        \
+    CALL(ALL_REDUCE, "AllReduce", 0, medleyCollAllReduce)                                                              \
+    CALL(REDUCE, "Reduce", 0, medleyCollReduce)                                                                        \
+    CALL(BROADCAST, "Broadcast", 0, medleyCollBroadcast)                                                               \
+    CALL(ALL_GATHER, "AllGather", 0, medleyCollAllGather)                                                              \
+    CALL(REDUCE_SCATTER, "ReduceScatter", 0, medleyCollReduceScatter)                                                  \
+    CALL(ALL_TO_ALL, "AlltoAll", 0, medleyCollAlltoAll)                                                                \
+    CALL(MESSAGES, "BatchSendRecv", 0, medleyCollSend)
 
 enum call {
-#define CALL(id, name, needed) id,
+#define CALL(id, stem, needed, coll) id,
     HCCL_CALLS(CALL)
 #undef CALL
         NUM_CALLS
 };
 
-static const struct mdl_call calls[] = {
-#define CALL(id, name, needed) {name, needed},
+static const struct mdl_ccl_call calls[] = {
+#define CALL(id, stem, needed, coll) {stem, needed, coll},
     HCCL_CALLS(CALL)
 #undef CALL
 };
 
 static const int8_t types[medleyNumTypes] = {
-    [medleyInt8] = 0,     [medleyUint8] = 7,   [medleyInt32] = 2,       [medleyUint32] = 9,
-    [medleyInt64] = 5,    [medleyUint64] = 6,  [medleyFloat16] = 3,     [medleyFloat32] = 4,
+    [medleyInt8] = 0,     [medleyUint8] = 7,     [medleyInt32] = 2,       [medleyUint32] = 9,
+    [medleyInt64] = 5,    [medleyUint64] = 6,    [medleyFloat16] = 3,     [medleyFloat32] = 4,
     [medleyFloat64] = 10, [medleyBfloat16] = 11, [medleyFloat8e4m3] = 15, [medleyFloat8e5m2] = 16,
 };
 static const int8_t ops[medleyNumOps] = {
@@ -64,69 +69,57 @@ struct message {
     uint32_t peer;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static void *library, *fn[NUM_CALLS];
-static struct mdl_native_caps bits;
-static char bound_as[64];
-
-#define HCCL(id, ...) ((int (*)(__VA_ARGS__))(uintptr_t)fn[id])
-
-static medleyResult_t check(enum call call, int rc)
+static medleyResult_t code_of(int rc)
 {
-    const char *(*text)(int) = (const char *(*)(int))(uintptr_t)fn[ERROR_TEXT];
-    const char *words = text && rc ? text(rc) : NULL;
-
-    if (rc == 0) return medleySuccess;
-    return mdl_error(medleyUnhandledDeviceError, "%s failed: %d (%s)", calls[call].name, rc, words ? words : "no text");
+    switch (rc) {
+    case TIMED_OUT: return medleyTimeout;
+    case REMOTE: return medleyRemoteError;
+    default: return medleyUnhandledDeviceError;
+    }
 }
+
+static const struct mdl_ccl_shape shape = {
+    .calls = calls, .ncalls = NUM_CALLS, .error_text = ERROR_TEXT, .code_of = code_of};
+static struct mdl_ccl_state lib = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+#define HCCL(id, ...) MDL_CCL_FN(&lib, id, __VA_ARGS__)
+
+static medleyResult_t check(enum call call, int rc) { return mdl_ccl_check(&lib, (int)call, rc); }
 
 /* ---- binding ---- */
 
 static void find_caps(void)
 {
-    static const struct {
-        enum call call;
-        uint32_t colls;
-    } pairs[] = {
-        {ALL_REDUCE, 1u << medleyCollAllReduce},         {REDUCE, 1u << medleyCollReduce},
-        {BROADCAST, 1u << medleyCollBroadcast},          {ALL_GATHER, 1u << medleyCollAllGather},
-        {REDUCE_SCATTER, 1u << medleyCollReduceScatter}, {ALL_TO_ALL, 1u << medleyCollAlltoAll},
-        {MESSAGES, 1u << medleyCollSend | 1u << medleyCollRecv},
-    };
     uint32_t sums = 1u << medleyInt8 | 1u << medleyInt32 | 1u << medleyInt64 | 1u << medleyFloat16 |
                     1u << medleyFloat32 | 1u << medleyBfloat16;
 
-    bits = (struct mdl_native_caps){.ways = MDL_NATIVE_ONE_BUFFER, .id_bytes = ID_BYTES};
-    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
-        if (fn[pairs[i].call]) bits.colls |= pairs[i].colls;
-    bits.reduces[medleySum] = bits.reduces[medleyMax] = bits.reduces[medleyMin] = sums;
-    bits.reduces[medleyProd] = sums & ~(1u << medleyBfloat16);
+    lib.caps.ways = MDL_NATIVE_ONE_BUFFER | MDL_NATIVE_REDUCE_OUT | MDL_NATIVE_STREAM;
+    lib.caps.id_bytes = ID_BYTES;
+    if (lib.fn[MESSAGES]) lib.caps.colls |= 1u << medleyCollRecv;
+    lib.caps.reduces[medleySum] = lib.caps.reduces[medleyMax] = lib.caps.reduces[medleyMin] = sums;
+    lib.caps.reduces[medleyProd] = sums & ~(1u << medleyBfloat16);
 }
 
-static bool bind(const char *where, char *why, size_t why_bytes)
+static bool bind(const struct mdl_native *n, const char *where, char *why, size_t why_bytes)
 {
     static const char *const names[] = {"libhccl.so", NULL};
+    char path[64];
 
-    library = mdl_calls_open(where, "/usr/local/Ascend/ascend-toolkit/latest/lib64", names, bound_as, sizeof(bound_as),
-                             why, why_bytes);
-    if (!library || !mdl_calls_bind(library, NULL, calls, NUM_CALLS, fn, why, why_bytes)) return false;
+    lib.library = mdl_calls_open(where, "/usr/local/Ascend/ascend-toolkit/latest/lib64", names, path, sizeof(path), why,
+                                 why_bytes);
+    if (!lib.library || !mdl_ccl_bind(&lib, &shape, "Hccl", why, why_bytes)) return false;
     find_caps();
+    snprintf(lib.found, sizeof(lib.found), "%s", path);
     return true;
 }
 
 static medleyResult_t probe(const struct mdl_native *n, const char *where, char *found, size_t found_bytes, char *why,
                             size_t why_bytes)
 {
-    bool bound;
-
-    pthread_mutex_lock(&lock);
-    bound = bits.id_bytes || bind(where, why, why_bytes);
-    if (bound) snprintf(found, found_bytes, "%s", bound_as);
-    pthread_mutex_unlock(&lock);
-    return bound ? medleySuccess : medleyInvalidUsage;
+    return mdl_ccl_probe(&lib, n, bind, where, found, found_bytes, why, why_bytes);
 }
 
-static const struct mdl_native_caps *caps(const struct mdl_native *n) { return &bits; }
+static const struct mdl_native_caps *caps(const struct mdl_native *n) { return &lib.caps; }
 
 /* ---- communicators ---- */
 
@@ -134,7 +127,8 @@ static medleyResult_t get_id(const struct mdl_native *n, void *id) { return chec
 
 static medleyResult_t init(const struct mdl_native *n, const void *id, int nranks, int rank, int ordinal, void **comm)
 {
-    return check(INIT, HCCL(INIT, uint32_t, const void *, uint32_t, void **)((uint32_t)nranks, id, (uint32_t)rank, comm));
+    return check(INIT,
+                 HCCL(INIT, uint32_t, const void *, uint32_t, void **)((uint32_t)nranks, id, (uint32_t)rank, comm));
 }
 
 static medleyResult_t destroy(const struct mdl_native *n, void *comm)
@@ -146,15 +140,16 @@ static medleyResult_t async_error(const struct mdl_native *n, void *comm)
 {
     int error = 0;
 
-    if (!fn[ASYNC_ERROR]) return medleySuccess;
+    if (!lib.fn[ASYNC_ERROR]) return medleySuccess;
     MDL_TRY(check(ASYNC_ERROR, HCCL(ASYNC_ERROR, void *, int *)(comm, &error)));
     if (error == 0) return medleySuccess;
-    return mdl_error(medleyUnhandledDeviceError, "HcclGetCommAsyncError: an operation failed: %d", error);
+    return mdl_ccl_report(&lib, "GetCommAsyncError: an operation", error);
 }
 
 /* ---- calls ---- */
 
-static medleyResult_t run(const struct mdl_native *n, void *comm, const struct mdl_native_call *a, mdl_dev_stream stream)
+static medleyResult_t run(const struct mdl_native *n, void *comm, const struct mdl_native_call *a,
+                          mdl_dev_stream stream)
 {
     void *in = (void *)(uintptr_t)a->in;
     uint64_t count = a->count;
@@ -168,33 +163,32 @@ static medleyResult_t run(const struct mdl_native *n, void *comm, const struct m
     case medleyCollReduceScatter:
         return check(REDUCE_SCATTER, HCCL(REDUCE_SCATTER, REDUCE_ARGS)(in, a->out, count, type, op, comm, stream));
     case medleyCollReduce:
-        return check(REDUCE, HCCL(REDUCE, void *, void *, uint64_t, int, int, uint32_t, void *, void *)(
-                                 in, a->out, count, type, op, root, comm, stream));
+        return check(REDUCE, HCCL(REDUCE, void *, void *, uint64_t, int, int, uint32_t, void *,
+                                  void *)(in, a->out, count, type, op, root, comm, stream));
     case medleyCollBroadcast:
         return check(BROADCAST, HCCL(BROADCAST, void *, uint64_t, int, uint32_t, void *, void *)(a->out, count, type,
-                                                                                                root, comm, stream));
+                                                                                                 root, comm, stream));
     case medleyCollAllGather:
-        return check(ALL_GATHER, HCCL(ALL_GATHER, void *, void *, uint64_t, int, void *, void *)(in, a->out, count, type,
-                                                                                                comm, stream));
+        return check(ALL_GATHER, HCCL(ALL_GATHER, void *, void *, uint64_t, int, void *, void *)(in, a->out, count,
+                                                                                                 type, comm, stream));
     case medleyCollAlltoAll:
-        return check(ALL_TO_ALL,
-                     HCCL(ALL_TO_ALL, const void *, uint64_t, int, const void *, uint64_t, int, void *, void *)(
-                         in, count, type, a->out, count, type, comm, stream));
+        return check(ALL_TO_ALL, HCCL(ALL_TO_ALL, const void *, uint64_t, int, const void *, uint64_t, int, void *,
+                                      void *)(in, count, type, a->out, count, type, comm, stream));
     default: return mdl_error(medleyInternalError, "HCCL has no call for collective %d", (int)a->coll);
     }
 #undef REDUCE_ARGS
 }
 
-static medleyResult_t messages(const struct mdl_native *n, void *comm, const struct mdl_native_call *list, int ncalls,
-                               mdl_dev_stream stream)
+/* A batch's messages, each of a peer and direction of its own. `round`: which of a peer's messages these are. */
+static medleyResult_t run_batch(const struct mdl_native_call *list, const int *rounds, int ncalls, int round,
+                                void *comm, struct message *batch, mdl_dev_stream stream)
 {
-    struct message *all = calloc((size_t)ncalls, sizeof(*all));
-    medleyResult_t res;
+    uint32_t n = 0;
 
-    if (!all) return mdl_error(medleySystemError, "out of memory for %d messages", ncalls);
     for (int i = 0; i < ncalls; i++) {
         bool sends = list[i].coll == medleyCollSend;
-        all[i] = (struct message){
+        if (rounds[i] != round) continue;
+        batch[n++] = (struct message){
             .kind = sends ? SENDS : RECEIVES,
             .buffer = sends ? (void *)(uintptr_t)list[i].in : list[i].out,
             .count = list[i].count,
@@ -202,9 +196,43 @@ static medleyResult_t messages(const struct mdl_native *n, void *comm, const str
             .peer = (uint32_t)list[i].root,
         };
     }
-    res = check(MESSAGES,
-                HCCL(MESSAGES, struct message *, uint32_t, void *, void *)(all, (uint32_t)ncalls, comm, stream));
-    free(all);
+    return check(MESSAGES, HCCL(MESSAGES, struct message *, uint32_t, void *, void *)(batch, n, comm, stream));
+}
+
+/* Returns how many rounds there are. seen[2 * peer]: messages to a peer so far; behind it, from it. */
+static int count_rounds(const struct mdl_native_call *list, int ncalls, int *rounds, int *seen)
+{
+    int most = 0;
+
+    for (int i = 0; i < ncalls; i++) {
+        rounds[i] = seen[2 * list[i].root + (list[i].coll == medleyCollSend)]++;
+        if (rounds[i] >= most) most = rounds[i] + 1;
+    }
+    return most;
+}
+
+static medleyResult_t messages(const struct mdl_native *n, void *comm, const struct mdl_native_call *list, int ncalls,
+                               mdl_dev_stream stream)
+{
+    struct message *batch = calloc((size_t)ncalls, sizeof(*batch));
+    int peers = 0, nrounds, *rounds = NULL, *seen = NULL;
+    medleyResult_t res = medleySuccess;
+
+    for (int i = 0; i < ncalls; i++)
+        if (list[i].root >= peers) peers = list[i].root + 1;
+    rounds = calloc((size_t)ncalls, sizeof(*rounds));
+    seen = calloc((size_t)peers, 2 * sizeof(*seen));
+    if (!batch || !rounds || !seen) {
+        res = mdl_error(medleySystemError, "out of memory for %d messages", ncalls);
+        goto free_all;
+    }
+    nrounds = count_rounds(list, ncalls, rounds, seen);
+    for (int r = 0; res == medleySuccess && r < nrounds; r++)
+        res = run_batch(list, rounds, ncalls, r, comm, batch, stream);
+free_all:
+    free(batch);
+    free(rounds);
+    free(seen);
     return res;
 }
 

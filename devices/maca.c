@@ -50,7 +50,7 @@ static const struct mdl_cuda_vendor maca = {
 };
 
 static const char *const collectives[] = {"libmccl.so", NULL};
-static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct mdl_ccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct mdl_nccl_vendor native_table = {
     .prefix = "mccl",

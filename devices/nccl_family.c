@@ -21,20 +21,13 @@ struct id {
     char bytes[ID_BYTES];
 };
 
-static const struct {
-    const char *stem;
-    bool needed;
-} calls[] = {
-#define CALL(id, stem, needed) {stem, needed},
+#define NONE MDL_CCL_NONE
+static const struct mdl_ccl_call calls[] = {
+#define CALL(id, stem, needed, coll) {stem, needed, coll},
     MDL_NCCL_CALLS(CALL)
 #undef CALL
 };
-
-static const struct mdl_nccl_vendor *vendor_of(const struct mdl_native *n) { return n->self; }
-static struct mdl_nccl_state *state_of(const struct mdl_native *n) { return vendor_of(n)->state; }
-
-#define FN(n, id, ...) ((int (*)(__VA_ARGS__))(uintptr_t)state_of(n)->fn[MDL_NCCL_##id])
-#define HAS(s, id)     ((s)->fn[MDL_NCCL_##id] != NULL)
+_Static_assert(MDL_NCCL_NUM_CALLS <= (int)MDL_CCL_CALLS_MOST, "mdl_ccl_state has too little room");
 
 static medleyResult_t code_of(int rc)
 {
@@ -46,33 +39,21 @@ static medleyResult_t code_of(int rc)
     }
 }
 
-static medleyResult_t report(const struct mdl_native *n, const char *stem, int rc)
-{
-    const struct mdl_nccl_state *s = state_of(n);
-    const char *(*text)(int) = (const char *(*)(int))(uintptr_t)s->fn[MDL_NCCL_ERROR_TEXT];
-    const char *words = text ? text(rc) : NULL;
+static const struct mdl_ccl_shape shape = {
+    .calls = calls, .ncalls = MDL_NCCL_NUM_CALLS, .error_text = MDL_NCCL_ERROR_TEXT, .code_of = code_of};
 
-    return mdl_error(code_of(rc), "%s%s failed: %d (%s)", s->prefix, stem, rc, words ? words : "no text");
-}
+static const struct mdl_nccl_vendor *vendor_of(const struct mdl_native *n) { return n->self; }
+static struct mdl_ccl_state *state_of(const struct mdl_native *n) { return vendor_of(n)->state; }
+
+#define FN(n, id, ...) MDL_CCL_FN(state_of(n), MDL_NCCL_##id, __VA_ARGS__)
+#define HAS(s, id)     ((s)->fn[MDL_NCCL_##id] != NULL)
 
 static medleyResult_t check(const struct mdl_native *n, enum mdl_nccl_call call, int rc)
 {
-    return rc == 0 ? medleySuccess : report(n, calls[call].stem, rc);
+    return mdl_ccl_check(state_of(n), (int)call, rc);
 }
 
 /* ---- binding ---- */
-
-static bool bind_calls(struct mdl_nccl_state *s, const char *prefix, char *why, size_t why_bytes)
-{
-    for (int i = 0; i < MDL_NCCL_NUM_CALLS; i++) {
-        s->fn[i] = mdl_bind_symbol(s->library, prefix, calls[i].stem);
-        if (s->fn[i] || !calls[i].needed) continue;
-        snprintf(why, why_bytes, "the library has no %s%s", prefix, calls[i].stem);
-        return false;
-    }
-    s->prefix = prefix;
-    return true;
-}
 
 static bool is_foreign(const struct mdl_nccl_vendor *v, char *why, size_t why_bytes)
 {
@@ -86,37 +67,18 @@ static bool is_foreign(const struct mdl_nccl_vendor *v, char *why, size_t why_by
 
 static uint32_t bit(int i) { return (uint32_t)1 << i; }
 
-static void find_colls(const struct mdl_nccl_state *s, struct mdl_native_caps *caps)
+static void find_caps(const struct mdl_nccl_vendor *v, int version)
 {
-    static const struct {
-        enum mdl_nccl_call call;
-        medleyColl_t coll;
-    } pairs[] = {
-        {MDL_NCCL_ALL_REDUCE, medleyCollAllReduce},         {MDL_NCCL_REDUCE, medleyCollReduce},
-        {MDL_NCCL_BROADCAST, medleyCollBroadcast},          {MDL_NCCL_ALL_GATHER, medleyCollAllGather},
-        {MDL_NCCL_REDUCE_SCATTER, medleyCollReduceScatter}, {MDL_NCCL_ALL_TO_ALL, medleyCollAlltoAll},
-        {MDL_NCCL_SEND, medleyCollSend},                    {MDL_NCCL_RECV, medleyCollRecv},
-    };
-
-    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
-        if (s->fn[pairs[i].call]) caps->colls |= bit(pairs[i].coll);
-}
-
-static void find_caps(const struct mdl_nccl_vendor *v)
-{
-    struct mdl_nccl_state *s = v->state;
+    struct mdl_ccl_state *s = v->state;
     uint32_t wide = bit(medleyInt64) | bit(medleyUint64) | bit(medleyFloat64);
     uint32_t types = bit(medleyInt8) | bit(medleyUint8) | bit(medleyInt32) | bit(medleyUint32) | bit(medleyFloat16) |
                      bit(medleyFloat32) | bit(medleyBfloat16) | (v->narrow ? 0 : wide);
 
-    s->caps = (struct mdl_native_caps){
-        .ways = MDL_NATIVE_GROUPS | v->ways | (HAS(s, ABORT) ? MDL_NATIVE_ABORT : 0),
-        .id_bytes = ID_BYTES,
-        .version = (uint32_t)s->version,
-    };
-    find_colls(s, &s->caps);
+    s->caps.ways = MDL_NATIVE_GROUPS | v->ways | (HAS(s, ABORT) ? MDL_NATIVE_ABORT : 0);
+    s->caps.id_bytes = ID_BYTES;
+    s->caps.version = (uint32_t)version;
     for (int op = medleySum; op <= medleyMin; op++) s->caps.reduces[op] = types;
-    if (v->average_since && s->version >= v->average_since) s->caps.reduces[medleyAvg] = types;
+    if (v->average_since && version >= v->average_since) s->caps.reduces[medleyAvg] = types;
 }
 
 static void *open_in_folders(const struct mdl_nccl_vendor *v, char *path, size_t path_bytes)
@@ -143,43 +105,33 @@ static void *open_library(const struct mdl_nccl_vendor *v, const char *where, ch
     if (where && !v->nodes) return NULL;
     library = open_in_folders(v, path, path_bytes);
     if (!library && !v->folders_only) library = mdl_bind_open(NULL, v->libraries, path, path_bytes, why, why_bytes);
-    if (!library && v->folders_only && !where) snprintf(why, why_bytes, "no %s in the vendor's folders", v->libraries[0]);
+    if (!library && v->folders_only && !where)
+        snprintf(why, why_bytes, "no %s in the vendor's folders", v->libraries[0]);
     return library;
 }
 
 static bool bind(const struct mdl_native *n, const char *where, char *why, size_t why_bytes)
 {
     const struct mdl_nccl_vendor *v = vendor_of(n);
-    struct mdl_nccl_state *s = v->state;
+    struct mdl_ccl_state *s = v->state;
     char path[48] = "";
+    int version = 0;
 
     s->library = open_library(v, where, path, sizeof(path), why, why_bytes);
     if (!s->library || is_foreign(v, why, why_bytes)) return false;
-    if (!bind_calls(s, v->prefix, why, why_bytes) &&
-        !(v->older && bind_calls(s, v->older, why, why_bytes)))
+    if (!mdl_ccl_bind(s, &shape, v->prefix, why, why_bytes) &&
+        !(v->older && mdl_ccl_bind(s, &shape, v->older, why, why_bytes)))
         return false;
-    s->version = 0;
-    if (HAS(s, VERSION)) (void)FN(n, VERSION, int *)(&s->version);
-    find_caps(v);
-    snprintf(s->found, sizeof(s->found), "%s version %d", path, s->version);
+    if (HAS(s, VERSION)) (void)FN(n, VERSION, int *)(&version);
+    find_caps(v, version);
+    snprintf(s->found, sizeof(s->found), "%s version %d", path, version);
     return true;
 }
 
 medleyResult_t mdl_nccl_probe(const struct mdl_native *n, const char *where, char *found, size_t found_bytes, char *why,
                               size_t why_bytes)
 {
-    struct mdl_nccl_state *s = state_of(n);
-    bool bound;
-
-    pthread_mutex_lock(&s->lock);
-    bound = s->found[0] || bind(n, where, why, why_bytes);
-    if (!bound) {
-        mdl_bind_close(s->library);
-        s->library = NULL;
-    }
-    snprintf(found, found_bytes, "%s", s->found);
-    pthread_mutex_unlock(&s->lock);
-    return bound ? medleySuccess : medleyInvalidUsage;
+    return mdl_ccl_probe(state_of(n), n, bind, where, found, found_bytes, why, why_bytes);
 }
 
 const struct mdl_native_caps *mdl_nccl_caps(const struct mdl_native *n) { return &state_of(n)->caps; }
@@ -215,7 +167,8 @@ medleyResult_t mdl_nccl_async_error(const struct mdl_native *n, void *comm)
 
     if (!HAS(state_of(n), ASYNC_ERROR)) return medleySuccess;
     MDL_TRY(check(n, MDL_NCCL_ASYNC_ERROR, FN(n, ASYNC_ERROR, void *, int *)(comm, &error)));
-    return error == 0 || error == IN_PROGRESS ? medleySuccess : report(n, "CommGetAsyncError: an operation", error);
+    return error == 0 || error == IN_PROGRESS ? medleySuccess
+                                              : mdl_ccl_report(state_of(n), "CommGetAsyncError: an operation", error);
 }
 
 /* ---- calls ---- */
@@ -229,14 +182,15 @@ medleyResult_t mdl_nccl_run(const struct mdl_native *n, void *comm, const struct
 #define REDUCE const void *, void *, size_t, int, int, void *, void *
     switch (a->coll) {
     case medleyCollAllReduce:
-        return check(n, MDL_NCCL_ALL_REDUCE, FN(n, ALL_REDUCE, REDUCE)(a->in, a->out, a->count, type, op, comm, stream));
+        return check(n, MDL_NCCL_ALL_REDUCE,
+                     FN(n, ALL_REDUCE, REDUCE)(a->in, a->out, a->count, type, op, comm, stream));
     case medleyCollReduceScatter:
         return check(n, MDL_NCCL_REDUCE_SCATTER,
                      FN(n, REDUCE_SCATTER, REDUCE)(a->in, a->out, a->count, type, op, comm, stream));
     case medleyCollReduce:
         return check(n, MDL_NCCL_REDUCE,
-                     FN(n, REDUCE, const void *, void *, size_t, int, int, int, void *, void *)(
-                         a->in, a->out, a->count, type, op, a->root, comm, stream));
+                     FN(n, REDUCE, const void *, void *, size_t, int, int, int, void *,
+                        void *)(a->in, a->out, a->count, type, op, a->root, comm, stream));
     case medleyCollBroadcast:
         return check(n, MDL_NCCL_BROADCAST,
                      FN(n, BROADCAST, REDUCE)(a->in, a->out, a->count, type, a->root, comm, stream));
@@ -245,28 +199,17 @@ medleyResult_t mdl_nccl_run(const struct mdl_native *n, void *comm, const struct
     case medleyCollAlltoAll:
         return check(n, MDL_NCCL_ALL_TO_ALL, FN(n, ALL_TO_ALL, MOVE)(a->in, a->out, a->count, type, comm, stream));
     case medleyCollSend:
-        return check(n, MDL_NCCL_SEND, FN(n, SEND, const void *, size_t, int, int, void *, void *)(
-                                           a->in, a->count, type, a->root, comm, stream));
+        return check(
+            n, MDL_NCCL_SEND,
+            FN(n, SEND, const void *, size_t, int, int, void *, void *)(a->in, a->count, type, a->root, comm, stream));
     case medleyCollRecv:
-        return check(n, MDL_NCCL_RECV,
-                     FN(n, RECV, void *, size_t, int, int, void *, void *)(a->out, a->count, type, a->root, comm, stream));
+        return check(
+            n, MDL_NCCL_RECV,
+            FN(n, RECV, void *, size_t, int, int, void *, void *)(a->out, a->count, type, a->root, comm, stream));
     default: return mdl_error(medleyInternalError, "%s has no call for collective %d", n->name, (int)a->coll);
     }
 #undef MOVE
 #undef REDUCE
-}
-
-/* A group is ended even if a call in it has failed. */
-medleyResult_t mdl_nccl_messages(const struct mdl_native *n, void *comm, const struct mdl_native_call *list, int ncalls,
-                                 mdl_dev_stream stream)
-{
-    medleyResult_t res, end;
-
-    MDL_TRY(mdl_nccl_group_start(n));
-    res = medleySuccess;
-    for (int i = 0; res == medleySuccess && i < ncalls; i++) res = mdl_nccl_run(n, comm, &list[i], stream);
-    end = mdl_nccl_group_end(n);
-    return res == medleySuccess ? end : res;
 }
 
 medleyResult_t mdl_nccl_group_start(const struct mdl_native *n)

@@ -30,7 +30,7 @@ static const struct mdl_cuda_vendor ppu = {
 };
 
 static const char *const collectives[] = {"libnccl.so", "libnccl.so.2", NULL};
-static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct mdl_ccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct mdl_nccl_vendor native_table = {
     .prefix = "nccl",

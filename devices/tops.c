@@ -41,7 +41,7 @@ static const struct mdl_cuda_vendor tops = {
 };
 
 static const char *const collectives[] = {"libeccl.so", NULL};
-static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct mdl_ccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct mdl_nccl_vendor native_table = {
     .prefix = "eccl",

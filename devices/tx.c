@@ -35,7 +35,7 @@ static const struct mdl_cuda_vendor tx = {
 };
 
 static const char *const collectives[] = {"libtccl.so", NULL};
-static struct mdl_nccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct mdl_ccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct mdl_nccl_vendor native_table = {
     .prefix = "tccl",

@@ -284,6 +284,10 @@ enum mdl_native_ways {
     MDL_NATIVE_ONE_KIND = 1 << 1,   /* a group holds calls of one collective, or messages */
     MDL_NATIVE_ONE_BUFFER = 1 << 2, /* a broadcast's IN is its OUT */
     MDL_NATIVE_ABORT = 1 << 3,      /* abort ends what is on the streams */
+    MDL_NATIVE_REDUCE_OUT = 1 << 4, /* a reduce wants an OUT of the other ranks too, of which nothing is read */
+    MDL_NATIVE_STREAM = 1 << 5,     /* the default stream, NULL, is not taken */
+    MDL_NATIVE_MESSAGES = 1 << 6,   /* a group holds messages only */
+    MDL_NATIVE_ONE_RANK = 1 << 7,   /* a process may have one rank of a communicator only */
 };
 
 /* What a library that was bound does. The communicator uses what all ranks have. */

@@ -68,6 +68,7 @@ void mdl_native_drop(void *native_comm)
         free_passes(d, &n->limbo);
         free_rooms(d, &n->rooms, n->ended);
         free_rooms(d, &n->limbo_rooms, n->ended);
+        if (n->own && (n->ended || !n->comm)) (void)d->stream_destroy(d, n->own);
         mdl_dev_leave(&n->dev, &visit);
     }
     pthread_mutex_destroy(&n->lock);
@@ -216,7 +217,7 @@ void mdl_native_let_go(struct mdl_op *op)
 
     op->native = NULL;
     pthread_mutex_lock(&n->pool);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < MDL_NATIVE_ROOMS; i++) {
         if (p->room[i]) mdl_list_append(through ? &n->rooms : &n->limbo_rooms, &p->room[i]->link);
         p->room[i] = NULL;
     }

@@ -39,15 +39,19 @@ struct mdl_native_room {
     size_t bytes;
 };
 
+/* MDL_IN, MDL_OUT, and an OUT of ranks that have none, which the vendor wants all the same. */
+enum { MDL_NATIVE_SPARE = 2, MDL_NATIVE_ROOMS };
+
 /* An operation's part. */
 struct mdl_pass {
     struct mdl_list link; /* while nobody has it */
     struct mdl_native_comm *owner; /* held: a group may end after its communicator was aborted */
-    mdl_dev_stream stream;
+    mdl_dev_stream stream; /* the user's, or the communicator's own beside it */
+    bool beside;           /* the user's is the default one, which the vendor does not take */
     mdl_dev_event begin, end; /* before and behind the vendor's call */
     bool launched, begun;
-    struct mdl_native_room *room[2];     /* MDL_IN, MDL_OUT: the buffer is here; NULL: where the user has it */
-    bool from_host[2];                   /* of a room: the user's is the host's */
+    struct mdl_native_room *room[MDL_NATIVE_ROOMS]; /* the buffer is here; NULL: where the user has it */
+    bool from_host[MDL_NATIVE_ROOMS];               /* of a room: the user's is the host's */
 };
 
 struct mdl_native_comm {
@@ -56,6 +60,7 @@ struct mdl_native_comm {
     struct mdl_dev dev;
     struct mdl_native_caps caps; /* of all ranks */
     void *comm;
+    mdl_dev_stream own; /* for calls on the default stream, if the vendor does not take it; else NULL */
     pthread_mutex_t lock;  /* of the vendor's communicator: calls on it, and its end */
     _Atomic bool ending;   /* no more calls on it */
     struct mdl_aside *end; /* who ends it, once ending is set */

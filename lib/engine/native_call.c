@@ -77,10 +77,12 @@ static medleyResult_t take_pass(struct mdl_op *op, mdl_dev_stream stream)
 {
     const struct mdl_device *d = device_of(op);
     struct mdl_pass *p = reuse_pass(native_of(op));
+    bool beside = !stream && native_of(op)->own;
 
     if (!p) p = calloc(1, sizeof(*p));
     if (!p) return mdl_error(medleySystemError, "out of memory for an operation");
-    *p = (struct mdl_pass){.begin = p->begin, .end = p->end, .stream = stream, .owner = native_of(op)};
+    *p = (struct mdl_pass){.begin = p->begin, .end = p->end, .beside = beside, .owner = native_of(op)};
+    p->stream = beside ? p->owner->own : stream;
     atomic_fetch_add_explicit(&p->owner->holders, 1, memory_order_relaxed);
     mdl_list_init(&p->link);
     op->native = p; /* let_go takes it from here on */
@@ -128,6 +130,18 @@ static medleyResult_t take_room(struct mdl_op *op, int side, size_t bytes, bool 
     return medleySuccess;
 }
 
+/* Bytes that the vendor wants to have for the result of a reduction to another rank. */
+static size_t spare_bytes(const struct mdl_op *op)
+{
+    size_t most = 0;
+
+    if (!(native_of(op)->caps.ways & MDL_NATIVE_REDUCE_OUT)) return 0;
+    if (op->call.coll == medleyCollReduce) return op->call.root == op->comm->rank ? 0 : op->count * op->elem;
+    for (int r = 0; op->call.coll == medleyCollReduceScatterV && r < op->comm->nranks; r++)
+        if (r != op->comm->rank && op->tables[r] > most) most = op->tables[r];
+    return most * op->elem;
+}
+
 medleyResult_t mdl_native_make(struct mdl_op *op, mdl_dev_stream stream)
 {
     const void *user[2] = {op->in, op->out};
@@ -141,7 +155,8 @@ medleyResult_t mdl_native_make(struct mdl_op *op, mdl_dev_stream stream)
         MDL_TRY(mdl_stage_find_out(op, user[side], &of_device));
         if (!of_device || again) MDL_TRY(take_room(op, side, bytes[side], !of_device));
     }
-    return medleySuccess;
+    bytes[0] = spare_bytes(op);
+    return bytes[0] ? take_room(op, MDL_NATIVE_SPARE, bytes[0], false) : medleySuccess;
 }
 
 /* ---- the stream's work ---- */
@@ -155,6 +170,11 @@ static char *address(const struct mdl_op *op, int side)
     mdl_lines_bytes(op, &bytes[MDL_IN], &bytes[MDL_OUT]);
     if (!bytes[side]) return NULL;
     return side == MDL_IN ? (char *)(uintptr_t)op->in : op->out;
+}
+
+static char *spare(const struct mdl_op *op)
+{
+    return op->native->room[MDL_NATIVE_SPARE] ? op->native->room[MDL_NATIVE_SPARE]->at : NULL;
 }
 
 static medleyResult_t copy(const struct mdl_op *op, void *dst, const void *src, size_t bytes, enum mdl_copy_kind kind)
@@ -177,7 +197,8 @@ static medleyResult_t begin(struct mdl_op *op)
     size_t in, out;
 
     p->launched = true;
-    MDL_TRY(d->event_record(d, p->begin, p->stream));
+    MDL_TRY(d->event_record(d, p->begin, p->beside ? NULL : p->stream));
+    if (p->beside) MDL_TRY(d->stream_wait_event(d, p->stream, p->begin));
     mdl_lines_bytes(op, &in, &out);
     if (p->room[MDL_IN])
         MDL_TRY(copy(op, p->room[MDL_IN]->at, op->in, in, p->from_host[MDL_IN] ? MDL_COPY_H2D : MDL_COPY_D2D));
@@ -205,9 +226,11 @@ static medleyResult_t copy_out(struct mdl_op *op)
 static medleyResult_t end(struct mdl_op *op)
 {
     const struct mdl_device *d = device_of(op);
+    struct mdl_pass *p = op->native;
 
-    if (op->native->room[MDL_OUT]) MDL_TRY(copy_out(op));
-    return d->event_record(d, op->native->end, op->native->stream);
+    if (p->room[MDL_OUT]) MDL_TRY(copy_out(op));
+    MDL_TRY(d->event_record(d, p->end, p->stream));
+    return p->beside ? d->stream_wait_event(d, NULL, p->end) : medleySuccess;
 }
 
 /* ---- the vendor's calls ---- */
@@ -281,7 +304,7 @@ static medleyResult_t run_as_reductions(struct mdl_op *op)
         struct mdl_native_call call = {
             .coll = medleyCollReduce,
             .in = in + op->tables[nranks + r] * op->elem,
-            .out = (int)r == op->comm->rank ? address(op, MDL_OUT) : NULL,
+            .out = (int)r == op->comm->rank ? address(op, MDL_OUT) : spare(op),
             .count = op->tables[r],
             .dtype = op->call.dtype,
             .op = op->call.op,
@@ -311,6 +334,7 @@ static struct mdl_native_call call_of(const struct mdl_op *op)
         .root = op->call.root,
     };
 
+    if (!call.out) call.out = spare(op);
     if (call.coll == medleyCollBroadcast && (!call.in || needs_one_buffer(op))) call.in = call.out;
     return call;
 }
@@ -367,11 +391,19 @@ static int kind_of(const struct mdl_op *op)
     return op->call.coll == medleyCollReduceScatterV ? medleyCollReduce : op->call.coll;
 }
 
+static bool may_be_grouped(const struct mdl_op *op)
+{
+    uint32_t ways = native_of(op)->caps.ways;
+
+    return (ways & MDL_NATIVE_GROUPS) && (!(ways & MDL_NATIVE_MESSAGES) || kind_of(op) == medleyCollSend);
+}
+
 static bool fit_together(const struct mdl_op *a, const struct mdl_op *b)
 {
     const struct mdl_native_comm *x = native_of(a), *y = native_of(b);
 
-    return x->ops == y->ops && (!(x->caps.ways & MDL_NATIVE_ONE_KIND) || kind_of(a) == kind_of(b));
+    if (x->ops != y->ops || !may_be_grouped(b)) return false;
+    return !(x->caps.ways & MDL_NATIVE_ONE_KIND) || kind_of(a) == kind_of(b);
 }
 
 /* Those that fit to the one at `first`, in one group of the vendor's. */
@@ -431,7 +463,7 @@ static medleyResult_t run_next(const struct round *round, size_t first)
 {
     struct mdl_op *op = round->ops[first];
 
-    if (native_of(op)->caps.ways & MDL_NATIVE_GROUPS) return run_group(round, first);
+    if (may_be_grouped(op)) return run_group(round, first);
     if (is_message(op)) return run_messages(round, first);
     round->ops[first] = NULL;
     return visit(op, run);

@@ -81,6 +81,13 @@ static bool share_device(const struct mdl_native_row *rows, const struct mdl_ran
     return strcmp(facts[a].device, facts[b].device) == 0;
 }
 
+/* Of a vendor of which a process can have one rank only. */
+static bool share_process(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int a, int b)
+{
+    if (!((rows[a].caps.ways | rows[b].caps.ways) & MDL_NATIVE_ONE_RANK)) return false;
+    return mdl_facts_share_machine(&facts[a], &facts[b]) && facts[a].pid == facts[b].pid;
+}
+
 static bool find_obstacle(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n, char *why,
                           size_t bytes)
 {
@@ -104,9 +111,11 @@ static bool find_obstacle(const struct mdl_native_row *rows, const struct mdl_ra
             return true;
         }
         for (int other = 0; other < r; other++) {
-            if (!share_device(rows, facts, other, r)) continue;
-            snprintf(why, bytes, "ranks %d and %d (host %s) are on one device", other, r, facts[r].host);
-            return false;
+            bool device = share_device(rows, facts, other, r), process = share_process(rows, facts, other, r);
+            if (!device && !process) continue;
+            snprintf(why, bytes, "ranks %d and %d (host %s) are %s", other, r, facts[r].host,
+                     device ? "on one device" : "in one process, which the library does not allow");
+            return !device;
         }
     }
     return false;
@@ -115,6 +124,7 @@ static bool find_obstacle(const struct mdl_native_row *rows, const struct mdl_ra
 bool mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n,
                        struct mdl_native_caps *caps, char *why, size_t why_bytes)
 {
+    const uint32_t abilities = MDL_NATIVE_GROUPS | MDL_NATIVE_ABORT; /* all other ways are limits */
     bool loud;
 
     why[0] = 0;
@@ -122,8 +132,7 @@ bool mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_
     *caps = rows[0].caps;
     for (int r = 1; r < n; r++) {
         caps->colls &= rows[r].caps.colls;
-        caps->ways = ((caps->ways & rows[r].caps.ways) & (MDL_NATIVE_GROUPS | MDL_NATIVE_ABORT)) |
-                     ((caps->ways | rows[r].caps.ways) & (MDL_NATIVE_ONE_KIND | MDL_NATIVE_ONE_BUFFER));
+        caps->ways = ((caps->ways & rows[r].caps.ways) & abilities) | ((caps->ways | rows[r].caps.ways) & ~abilities);
         for (int op = 0; op < medleyNumOps; op++) caps->reduces[op] &= rows[r].caps.reduces[op];
     }
     return loud;
@@ -268,6 +277,20 @@ static uint64_t most_of(uint64_t deadline_ns)
     return now < deadline_ns ? now + (deadline_ns - now) / 4 * 3 : deadline_ns;
 }
 
+/* False is as if the vendor's communicator could not be made. */
+static bool has_stream(struct mdl_native_comm *n, const struct mdl_native_caps *caps)
+{
+    const struct mdl_device *d = n->dev.ops;
+    struct mdl_dev_visit visit;
+    bool made;
+
+    if (!(caps->ways & MDL_NATIVE_STREAM)) return true;
+    if (mdl_dev_enter(&n->dev, &visit) != medleySuccess) return false;
+    made = d->stream_create(d, &n->own) == medleySuccess;
+    mdl_dev_leave(&n->dev, &visit);
+    return made;
+}
+
 static medleyResult_t make(struct mdl_comm *c, const struct mdl_native *ops, const struct mdl_native_caps *caps,
                            uint64_t deadline_ns)
 {
@@ -284,8 +307,10 @@ static medleyResult_t make(struct mdl_comm *c, const struct mdl_native *ops, con
     mdl_ctl_handle(c->ctl, MDL_MSG_NATIVE, refused, c);
     res = share_id(c, ops, caps->id_bytes, s->id, &go, deadline_ns);
     if (res != medleySuccess || !go) goto free_both;
-    mine = start(c, s, most_of(deadline_ns), &n->comm);
-    s = NULL;
+    if (has_stream(n, caps)) {
+        mine = start(c, s, most_of(deadline_ns), &n->comm);
+        s = NULL;
+    }
     if (!mine) (void)mdl_ctl_send(c->ctl, 0, MDL_MSG_NATIVE, NULL, 0);
     res = mdl_exchange_vote(c, mine, deadline_ns, "the vendor's communicator", &go);
     if (go) {

@@ -258,10 +258,38 @@ static int launch(struct emul_comm *comm, const struct emul_ccl_op *ops, size_t 
     memcpy(batch->ops, ops, count * sizeof(*ops));
     batch->comm = comm;
     batch->count = count;
-    batch->first = comm->operations;
-    comm->operations += count;
+    batch->first = atomic_fetch_add_explicit(&comm->operations, count, memory_order_relaxed);
     atomic_fetch_add_explicit(&comm->refs, 1, memory_order_relaxed);
     return emul_work(comm->vendor, ops[0].stream, ccl_run, ccl_drop, batch) ? EMUL_CCL_DEVICE : EMUL_CCL_OK;
+}
+
+/* In place is what NCCL's documents call so, and an all-to-all never is. */
+bool emul_ccl_overlaps(struct emul_comm *comm, const struct emul_ccl_op *op)
+{
+    size_t whole = op->count * emul_type_size(op->type), ranks = (size_t)comm->ranks, rank = (size_t)comm->rank;
+    size_t gives = op->call == EMUL_REDUCE_SCATTER || op->call == EMUL_ALL_TO_ALL ? ranks * whole : whole;
+    size_t takes = op->call == EMUL_ALL_GATHER || op->call == EMUL_ALL_TO_ALL ? ranks * whole : whole;
+    uintptr_t from = (uintptr_t)op->send, to = (uintptr_t)op->recv;
+    bool unused = (op->call == EMUL_BROADCAST || op->call == EMUL_REDUCE) && op->peer != comm->rank;
+    if (!whole || !from || !to || unused || from + gives <= to || to + takes <= from) return false;
+    switch (op->call) {
+    case EMUL_ALL_GATHER: return from != to + rank * whole;
+    case EMUL_REDUCE_SCATTER: return to != from + rank * whole;
+    case EMUL_ALL_TO_ALL: return true;
+    default: return from != to;
+    }
+}
+
+/* What the real ones let pass, and nobody should do. */
+static int judge_buffers(struct emul_comm *comm, const struct emul_ccl_op *op)
+{
+    size_t width = emul_type_size(op->type);
+    if (emul_ccl_overlaps(comm, op))
+        return emul_misuse(EMUL_INVALID, "the buffers overlap otherwise than in place"), EMUL_CCL_ARGUMENT;
+    if (op->count && ((uintptr_t)op->send % width || (uintptr_t)op->recv % width))
+        return emul_misuse(EMUL_INVALID, "a buffer is not aligned to %zu bytes, as its type is", width),
+               EMUL_CCL_ARGUMENT;
+    return EMUL_CCL_OK;
 }
 
 int emul_ccl_submit(struct emul_comm *comm, const struct emul_ccl_op *op)
@@ -272,6 +300,7 @@ int emul_ccl_submit(struct emul_comm *comm, const struct emul_ccl_op *op)
         op->call == EMUL_REDUCE || op->call == EMUL_BROADCAST || op->call == EMUL_SEND || op->call == EMUL_RECV;
     if (rooted && (op->peer < 0 || op->peer >= comm->ranks))
         return emul_misuse(EMUL_INVALID, "rank %d of %d", op->peer, comm->ranks), EMUL_CCL_ARGUMENT;
+    if (op->call != EMUL_BARRIER && judge_buffers(comm, op)) return EMUL_CCL_ARGUMENT;
     struct group *group = &groups[comm->vendor];
     if (!group->depth) return launch(comm, op, 1);
     group->members = realloc(group->members, (group->count + 1) * sizeof(*group->members));
@@ -286,6 +315,8 @@ unsigned emul_ccl_group_calls(int vendor)
     for (size_t i = 0; i < groups[vendor].count; i++) calls |= 1u << groups[vendor].members[i].op.call;
     return calls;
 }
+
+bool emul_ccl_grouped(int vendor) { return groups[vendor].depth > 0; }
 
 int emul_ccl_group_start(int vendor)
 {
@@ -350,6 +381,12 @@ int emul_ccl_async_error(struct emul_comm *comm, int *error)
     if (!error || !ccl_known(comm)) return EMUL_CCL_ARGUMENT;
     *error = atomic_load_explicit(&comm->error, memory_order_acquire);
     return EMUL_CCL_OK;
+}
+
+bool emul_ccl_busy(struct emul_comm *comm)
+{
+    return atomic_load_explicit(&comm->ended, memory_order_acquire) <
+           atomic_load_explicit(&comm->operations, memory_order_acquire);
 }
 
 int emul_ccl_ranks(struct emul_comm *comm, int *ranks)

@@ -69,16 +69,19 @@ EMUL_API int emul_ccl_init(int vendor, const void *id, size_t size, int ranks, i
 EMUL_API int emul_ccl_submit(struct emul_comm *comm, const struct emul_ccl_op *op);
 EMUL_API int emul_ccl_group_start(int vendor);
 EMUL_API int emul_ccl_group_end(int vendor);
+EMUL_API bool emul_ccl_grouped(int vendor); /* is this thread in a group? */
 /* The calls of the group of this thread so far: bit per emul_ccl_call. */
 EMUL_API unsigned emul_ccl_group_calls(int vendor);
 EMUL_API int emul_ccl_destroy(struct emul_comm *comm);
 EMUL_API int emul_ccl_abort(struct emul_comm *comm); /* operations in progress end without a result */
 EMUL_API int emul_ccl_async_error(struct emul_comm *comm, int *error);
+EMUL_API bool emul_ccl_busy(struct emul_comm *comm); /* has it operations that have not ended? */
 EMUL_API int emul_ccl_ranks(struct emul_comm *comm, int *ranks);
 EMUL_API int emul_ccl_rank(struct emul_comm *comm, int *rank);
 EMUL_API int emul_ccl_device(struct emul_comm *comm, int *device);
 
 EMUL_API size_t emul_type_size(int type);
+EMUL_API bool emul_ccl_overlaps(struct emul_comm *comm, const struct emul_ccl_op *op); /* as no library takes it */
 /* to[i] = reduction of from[0][i], from[1][i], ... in this order. */
 EMUL_API void emul_reduce_ranks(int type, int reduce, void *to, const void *const *from, int ranks, size_t count);
 

@@ -196,6 +196,7 @@ int ccl_run(void *data)
             good = collective(comm, op);
     }
     if (good) messages(comm, batch->ops, batch->count);
+    atomic_fetch_add_explicit(&comm->ended, batch->count, memory_order_release); /* emul_ccl_busy */
     return 0;
 }
 

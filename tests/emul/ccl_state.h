@@ -40,7 +40,8 @@ struct emul_comm {
     _Atomic int refs, error;
     _Atomic bool aborted;
     bool dead;
-    uint64_t barriers, operations;
+    uint64_t barriers;
+    _Atomic uint64_t operations, ended;
     struct ccl_shared *shared;
     size_t size;
 };

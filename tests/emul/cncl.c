@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Cambricon's libcncl.so: collectives of NCCL's shape, but communicators are made and destroyed in arrays, an id has
- * 128 bytes and a hash behind them, datatypes have numbers of their own, and there is neither fp64 nor average.
+ * 128 bytes and a hash behind them, datatypes and results have numbers of their own, and there is neither fp64 nor
+ * average. From the notes of its header: a process initialises with an id once; an operation in progress is an
+ * asynchronous result, and no error; a group is of messages. That groups do not nest is not said, nor the opposite.
  */
 #include "config.h"
 #include "tests/emul/ccl.h"
+#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define VENDOR EMUL_CNRT
 #define CALL(name, args)                                                                                               \
@@ -13,8 +17,34 @@
     int name args
 #define ENTER(needs)                                                                                                   \
     do {                                                                                                               \
-        if (emul_enter(VENDOR, __func__, needs)) return EMUL_CCL_DEVICE;                                               \
+        if (emul_enter(VENDOR, __func__, needs)) return E_RUNTIME;                                               \
     } while (0)
+
+enum {
+    E_INTERNAL = 0x01,
+    E_UNSUPPORTED = 0x11,
+    E_POINTER = 0x21,
+    E_INIT = 0x51,
+    E_REINIT = 0x71,
+    E_SYSTEM = 0x02,
+    E_RUNTIME = 0x03,
+    IN_PROGRESS = 0x06,
+    E_ASYNC = 0x16,
+    E_ARGUMENTS = 0x07,
+};
+
+static int result(int code)
+{
+    switch (code) {
+    case EMUL_CCL_OK: return 0;
+    case EMUL_CCL_DEVICE: return E_RUNTIME;
+    case EMUL_CCL_SYSTEM: return E_SYSTEM;
+    case EMUL_CCL_ARGUMENT: return E_ARGUMENTS;
+    case EMUL_CCL_USAGE: return E_INIT;
+    case EMUL_CCL_REMOTE: return E_ASYNC;
+    default: return E_INTERNAL;
+    }
+}
 
 struct clique_id {
     char data[128];
@@ -45,13 +75,44 @@ static int type_of(int type)
 CALL(cnclGetCliqueId, (struct clique_id * id))
 {
     ENTER(0);
-    return emul_ccl_id(VENDOR, id, sizeof(*id));
+    return result(emul_ccl_id(VENDOR, id, sizeof(*id)));
+}
+
+EMUL_API const char *cnclGetErrorStr(int code);
+const char *cnclGetErrorStr(int code) { return code ? "emulated collective error" : "no error"; }
+
+CALL(cnclGetLibVersion, (int *major, int *minor, int *patch))
+{
+    unsigned other = 12500;
+    emul_enter(VENDOR, __func__, EMUL_ANYWHERE);
+    if (!major || !minor || !patch) return E_ARGUMENTS;
+    emul_fault(VENDOR, "cclversion", &other);
+    *major = (int)other / 10000;
+    *minor = (int)other / 100 % 100;
+    *patch = (int)other % 100;
+    return 0;
+}
+
+/* Has this process used the id? Now it has. */
+static bool used(const struct clique_id *id)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct clique_id *ids;
+    static size_t count;
+    bool known = false;
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < count; i++) known |= memcmp(&ids[i], id, sizeof(*id)) == 0;
+    if (!known && !(ids = realloc(ids, (count + 1) * sizeof(*ids)))) abort();
+    if (!known) ids[count++] = *id;
+    pthread_mutex_unlock(&lock);
+    return known;
 }
 
 CALL(cnclInitComms, (comm * out, int count, const int *devices, const int *ranks, int all, const struct clique_id *id))
 {
     ENTER(EMUL_NEED_DEVICE);
-    if (!out || !devices || !ranks || !id || count < 1) return EMUL_CCL_ARGUMENT;
+    if (!out || !devices || !ranks || !id || count < 1) return E_ARGUMENTS;
+    if (used(id)) return E_REINIT;
     int device = emul_device_get(VENDOR);
     emul_ccl_group_start(VENDOR);
     for (int i = 0; i < count; i++) {
@@ -60,7 +121,7 @@ CALL(cnclInitComms, (comm * out, int count, const int *devices, const int *ranks
     }
     int code = emul_ccl_group_end(VENDOR);
     emul_device_set(VENDOR, device);
-    return code;
+    return result(code);
 }
 
 CALL(cnclDestroyComms, (comm * list, int count))
@@ -68,26 +129,26 @@ CALL(cnclDestroyComms, (comm * list, int count))
     ENTER(EMUL_CLEANUP);
     int code = 0;
     for (int i = 0; i < count; i++)
-        if (emul_ccl_destroy(list[i])) code = EMUL_CCL_ARGUMENT;
+        if (emul_ccl_destroy(list[i])) code = E_ARGUMENTS;
     return code;
 }
 
 CALL(cnclAbortComm, (comm comm))
 {
     ENTER(EMUL_CLEANUP);
-    return emul_ccl_abort(comm);
+    return result(emul_ccl_abort(comm));
 }
 
 CALL(cnclGetCommCount, (int *ranks, comm comm))
 {
     ENTER(0);
-    return emul_ccl_ranks(comm, ranks);
+    return result(emul_ccl_ranks(comm, ranks));
 }
 
 CALL(cnclGetCommRank, (int *rank, comm comm))
 {
     ENTER(0);
-    return emul_ccl_rank(comm, rank);
+    return result(emul_ccl_rank(comm, rank));
 }
 
 /* The code itself is the error. */
@@ -96,17 +157,20 @@ CALL(cnclGetCommAsyncError, (comm comm))
     int error;
     ENTER(EMUL_CLEANUP);
     int code = emul_ccl_async_error(comm, &error);
-    return code ? code : error;
+    if (code || error) return result(code ? code : error);
+    return emul_ccl_busy(comm) ? IN_PROGRESS : 0;
 }
 
 static int submit(comm comm, struct emul_ccl_op op, size_t gives, size_t takes)
 {
     op.type = type_of(op.type);
-    if (op.type < 0 || op.reduce < 0 || op.reduce > EMUL_MIN) return EMUL_CCL_ARGUMENT;
+    if (op.type < 0 || op.reduce < 0 || op.reduce > EMUL_MIN) return E_ARGUMENTS;
+    if (emul_ccl_grouped(VENDOR) && op.call != EMUL_SEND && op.call != EMUL_RECV) return E_UNSUPPORTED;
     size_t bytes = op.count * emul_type_size(op.type);
-    if (bytes && gives && !emul_alias(VENDOR, op.send, bytes * gives)) return EMUL_CCL_ARGUMENT;
-    if (bytes && takes && !emul_alias(VENDOR, op.recv, bytes * takes)) return EMUL_CCL_ARGUMENT;
-    return emul_ccl_submit(comm, &op);
+    if (bytes && ((gives && !op.send) || (takes && !op.recv))) return E_POINTER;
+    if (bytes && gives && !emul_alias(VENDOR, op.send, bytes * gives)) return E_ARGUMENTS;
+    if (bytes && takes && !emul_alias(VENDOR, op.recv, bytes * takes)) return E_ARGUMENTS;
+    return result(emul_ccl_submit(comm, &op));
 }
 
 static size_t all(comm comm)
@@ -156,6 +220,13 @@ CALL(cnclReduce, (const void *send, void *recv, size_t count, int type, int op, 
                   is_root(comm, root));
 }
 
+CALL(cnclAlltoAll, (const void *send, void *recv, size_t count, int type, comm comm, void *queue))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    return submit(comm, (struct emul_ccl_op){EMUL_ALL_TO_ALL, send, recv, count, type, 0, -1, queue}, all(comm),
+                  all(comm));
+}
+
 CALL(cnclSend, (void *buffer, size_t count, int type, int peer, comm comm, void *queue))
 {
     ENTER(EMUL_NEED_DEVICE);
@@ -171,11 +242,12 @@ CALL(cnclRecv, (void *buffer, size_t count, int type, int peer, comm comm, void 
 CALL(cnclGroupStart, (void))
 {
     ENTER(EMUL_CLEANUP);
-    return emul_ccl_group_start(VENDOR);
+    if (emul_ccl_grouped(VENDOR)) return E_UNSUPPORTED;
+    return result(emul_ccl_group_start(VENDOR));
 }
 
 CALL(cnclGroupEnd, (void))
 {
     ENTER(EMUL_CLEANUP);
-    return emul_ccl_group_end(VENDOR);
+    return result(emul_ccl_group_end(VENDOR));
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Huawei's libhccl.so: an id of 4108 bytes by pointer, no groups, a broadcast with one buffer, datatypes in an order of
- * their own and no average. Which types reduce is from memory of its documents, not from the vendor reference.
+ * their own and no average. From its documents and its source: which types reduce; that every call wants a stream and
+ * both buffers, on all ranks, unless it is about nothing; alignment of what is reduced; that an all-to-all is not in
+ * place; that a batch has one message for each peer and direction.
  */
 #include "config.h"
 #include "tests/emul/ccl.h"
@@ -90,11 +92,15 @@ CALL(HcclGetCommAsyncError, (comm comm, int *error))
 
 static int submit(comm comm, struct emul_ccl_op op, bool folds, size_t gives, size_t takes)
 {
+    if (op.count == 0 && op.call != EMUL_BARRIER) return 0;
+    if (!comm || !op.stream || (gives && !op.send) || (takes && !op.recv)) return E_PTR;
     op.type = type_of(op.type);
     if (op.type < 0) return E_PARA;
     if (folds && (op.reduce < 0 || op.reduce > EMUL_MIN)) return E_PARA;
     if (folds && !reduces(op.type)) return E_NOT_SUPPORT;
-    size_t bytes = op.count * emul_type_size(op.type);
+    size_t width = emul_type_size(op.type), bytes = op.count * width;
+    if (folds && ((uintptr_t)op.send % width || (uintptr_t)op.recv % width)) return E_PARA;
+    if (op.call == EMUL_ALL_TO_ALL && emul_ccl_overlaps(comm, &op)) return E_PARA;
     if (bytes && gives && !emul_alias(VENDOR, op.send, bytes * gives)) return E_PARA;
     if (bytes && takes && !emul_alias(VENDOR, op.recv, bytes * takes)) return E_PARA;
     return result(emul_ccl_submit(comm, &op));
@@ -136,11 +142,8 @@ CALL(HcclBroadcast, (void *buffer, uint64_t count, int type, uint32_t root, comm
 
 CALL(HcclReduce, (void *send, void *recv, uint64_t count, int type, int op, uint32_t root, comm comm, void *stream))
 {
-    int rank = -1;
     ENTER(EMUL_NEED_CONTEXT);
-    emul_ccl_rank(comm, &rank);
-    return submit(comm, (struct emul_ccl_op){EMUL_REDUCE, send, recv, count, type, op, (int)root, stream}, true, 1,
-                  rank == (int)root);
+    return submit(comm, (struct emul_ccl_op){EMUL_REDUCE, send, recv, count, type, op, (int)root, stream}, true, 1, 1);
 }
 
 CALL(HcclSend, (void *buffer, uint64_t count, int type, uint32_t peer, comm comm, void *stream))
@@ -183,6 +186,11 @@ CALL(HcclBatchSendRecv, (struct item * items, uint32_t count, comm comm, void *s
 {
     ENTER(EMUL_NEED_CONTEXT);
     int code = 0;
+    if (count == 0) return 0;
+    if (!items || !comm || !stream) return E_PTR;
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t k = 0; k < i; k++)
+            if (items[i].kind == items[k].kind && items[i].peer == items[k].peer) return E_PARA;
     emul_ccl_group_start(VENDOR);
     for (uint32_t i = 0; i < count && !code; i++) {
         const struct item *item = &items[i];

@@ -282,6 +282,20 @@ static void past_the_end(void)
     ccl.AllReduce(memory, memory, 17, I32, SUM, comm, stream);
 }
 
+static void half_overlapping(void)
+{
+    alone();
+    int *memory = device_alloc(128);
+    ccl.AllReduce(memory, memory + 1, 16, I32, SUM, comm, stream);
+}
+
+static void misaligned(void)
+{
+    alone();
+    char *memory = device_alloc(128);
+    ccl.AllReduce(memory + 2, memory + 64, 8, I32, SUM, comm, stream);
+}
+
 static void swapped_comm(void)
 {
     alone();
@@ -319,6 +333,8 @@ static const struct frame_case cases[] = {
     DIES("swapped rank", swapped_rank, NULL, "rank 1 of 0"),
     DIES("host buffer", host_buffer, NULL, "pageable host memory"),
     DIES("past the end", past_the_end, NULL, "runs past the end"),
+    DIES("half overlapping", half_overlapping, NULL, "overlap otherwise than in place"),
+    DIES("misaligned", misaligned, NULL, "not aligned to 4 bytes"),
     DIES("communicator and stream swapped", swapped_comm, NULL, "is no communicator"),
     DIES("destroyed", destroyed, NULL, "the communicator was destroyed"),
     DIES("disagree", disagree, "EMUL_DEVICES=3", "10 of type 2"),

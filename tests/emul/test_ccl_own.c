@@ -83,6 +83,31 @@ struct item {
     uint32_t peer;
 };
 
+/* What its documents do not allow. */
+static void hccl_refuses(void *comm, int *in, int *out)
+{
+    enum { I32 = 2, SUM = 0, PARA = 1, PTR = 2 };
+    uint32_t peer = (uint32_t)(1 - me);
+    int (*reduce)(void *, void *, uint64_t, int, int, uint32_t, void *, void *),
+        (*all_reduce)(void *, void *, uint64_t, int, int, void *, void *),
+        (*all_to_all)(const void *, uint64_t, int, const void *, uint64_t, int, void *, void *),
+        (*batch)(struct item *, uint32_t, void *, void *);
+    *(void **)&reduce = frame_find(hccl, "HcclReduce");
+    *(void **)&all_reduce = frame_find(hccl, "HcclAllReduce");
+    *(void **)&all_to_all = frame_find(hccl, "HcclAlltoAll");
+    *(void **)&batch = frame_find(hccl, "HcclBatchSendRecv");
+    struct item items[3] = {{0, in, 10, I32, peer}, {1, out, 10, I32, peer}, {0, in + 10, 10, I32, peer}};
+    CHECK_IS(reduce(in, NULL, 10, I32, SUM, peer, comm, stream), PTR); /* also on other ranks than the root */
+    CHECK_IS(batch(items, 3, comm, stream), PARA);                     /* two to one rank */
+    CHECK_IS(batch(items, 0, comm, stream), 0);
+    CHECK_IS(all_reduce(in, out, 10, I32, SUM, comm, NULL), PTR); /* the default stream is none */
+    CHECK_IS(all_reduce((char *)in + 2, out, 10, I32, SUM, comm, stream), PARA);
+    CHECK_IS(all_to_all(in, 10, I32, in + 10, 10, I32, comm, stream), PARA); /* neither in place nor beside it */
+    CHECK_IS(all_reduce(NULL, NULL, 0, I32, SUM, comm, stream), 0);          /* about nothing */
+    CHECK_IS(reduce(in, out, COUNT, I32, SUM, 0, comm, stream), 0);
+    CHECK_IS(sync_stream(stream), 0);
+}
+
 static void hccl_part(void)
 {
     static char id[4108];
@@ -126,6 +151,7 @@ static void hccl_part(void)
     CHECK_IS(all_reduce(in, out, 10, F64, SUM, comm, stream), 5);
     CHECK_IS(all_reduce(in, out, 10, U32, SUM, comm, stream), 5);
     CHECK_IS(all_reduce(in, out, 10, I32, 4, comm, stream), 1); /* no average */
+    hccl_refuses(comm, in, out);
     CHECK_IS(destroy(comm), 0);
 }
 static void hccl_works(void) { world(hccl_part); }
@@ -175,10 +201,16 @@ static void begin_cnrt(void)
 static void cncl_part(void)
 {
     char id[136];
-    enum { I32 = 0x22, F64 = 0x13, SUM = 0, MIN = 3 };
+    enum { I32 = 0x22, F64 = 0x13, SUM = 0, MIN = 3, ARGUMENTS = 7, IN_PROGRESS = 6 };
     void *comm;
-    int ranks = 0;
+    int ranks = 0, version[3];
     begin_cnrt();
+    int (*group_start)(void), (*group_end)(void), (*lib_version)(int *, int *, int *);
+    *(void **)&group_start = frame_find(cncl, "cnclGroupStart");
+    *(void **)&group_end = frame_find(cncl, "cnclGroupEnd");
+    *(void **)&lib_version = frame_find(cncl, "cnclGetLibVersion");
+    CHECK_IS(lib_version(&version[0], &version[1], &version[2]), 0);
+    CHECK_IS(version[0] * 10000 + version[1] * 100 + version[2], 12500);
     int (*get_id)(void *), (*init)(void **, int, const int *, const int *, int, const void *), (*destroy)(void **, int);
     int (*count)(int *, void *), (*error)(void *),
         (*all_reduce)(const void *, void *, size_t, int, int, void *, void *);
@@ -198,13 +230,45 @@ static void cncl_part(void)
     expect(out, 0, 3);
     CHECK_IS(all_reduce(in, out, COUNT, I32, MIN, comm, stream), 0);
     expect(out, 0, 1);
-    CHECK_IS(all_reduce(in, out, 10, F64, SUM, comm, stream), 4);
-    CHECK_IS(all_reduce(in, out, 10, 2, SUM, comm, stream), 4); /* NCCL's number */
-    CHECK_IS(all_reduce(in, out, 10, I32, 4, comm, stream), 4);
+    CHECK_IS(all_reduce(in, out, 10, F64, SUM, comm, stream), ARGUMENTS);
+    CHECK_IS(all_reduce(in, out, 10, 2, SUM, comm, stream), ARGUMENTS); /* NCCL's number */
+    CHECK_IS(all_reduce(in, out, 10, I32, 4, comm, stream), ARGUMENTS);
+    CHECK_IS(all_reduce(NULL, out, 10, I32, SUM, comm, stream), 0x21);
+    CHECK_IS(error(comm), 0);
+    CHECK_IS(init(&comm, 1, &me, &me, RANKS, id), 0x71); /* this process has used the id */
+    CHECK_IS(group_start(), 0);
+    CHECK_IS(all_reduce(in, out, 10, I32, SUM, comm, stream), 0x11);
+    CHECK_IS(group_start(), 0x11);
+    CHECK_IS(group_end(), 0);
+    if (me != 0) CHECK_IS(read(pipes[me][0], id, 1), 1); /* that rank 0 has seen itself wait */
+    CHECK_IS(all_reduce(in, out, COUNT, I32, SUM, comm, stream), 0);
+    if (me == 0) {
+        CHECK_IS(error(comm), IN_PROGRESS);
+        CHECK_IS(write(pipes[1][1], id, 1), 1);
+    }
+    expect(out, 0, 3);
     CHECK_IS(error(comm), 0);
     CHECK_IS(destroy(&comm, 1), 0);
 }
 static void cncl_works(void) { world(cncl_part); }
+
+/* What the real one lets pass, with a wrong result. */
+static void cncl_in_place(void)
+{
+    char id[136];
+    int rank = 0;
+    void *comm;
+    begin_cnrt();
+    int (*get_id)(void *), (*init)(void **, int, const int *, const int *, int, const void *);
+    int (*all_to_all)(const void *, void *, size_t, int, void *, void *);
+    *(void **)&get_id = frame_find(cncl, "cnclGetCliqueId");
+    *(void **)&init = frame_find(cncl, "cnclInitComms");
+    *(void **)&all_to_all = frame_find(cncl, "cnclAlltoAll");
+    CHECK_IS(get_id(id), 0);
+    CHECK_IS(init(&comm, 1, &rank, &rank, 1, id), 0);
+    void *memory = take(64);
+    all_to_all(memory, memory, 16, 0x22, comm, stream);
+}
 
 static void cncl_without_hash(void)
 {
@@ -224,6 +288,7 @@ static const struct frame_case cases[] = {
     PASSES("HCCL", hccl_works, "EMUL_DEVICES=2 EMUL_REQUIRE_ENTER=1"),
     DIES("HCCL, id cut short", hccl_short_id, NULL, "damaged from byte 4100 of 4108"),
     PASSES("CNCL", cncl_works, "EMUL_DEVICES=2 EMUL_REQUIRE_ENTER=1"),
+    DIES("CNCL, all-to-all in place", cncl_in_place, NULL, "overlap otherwise than in place"),
     DIES("CNCL, id without hash", cncl_without_hash, NULL, "damaged from byte 128 of 136"),
 };
 

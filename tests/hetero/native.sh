@@ -47,7 +47,7 @@ used acl acl hccl "23 23 23 23"
 used cnrt cnrt cncl "36 36 36 36"
 export MDL_TEST_NATIVE=nccl
 on cuda cuda12 tests/hetero/test_stream
-scene cuda cuda12 host_buffers group turns one_thread killed asynchronous late late_message held aborted left_open left_open_staged mismatch lost_in_init
+scene cuda cuda12 host_buffers group same_peer default_stream turns one_thread killed asynchronous late late_message held aborted left_open left_open_staged mismatch lost_in_init
 scene cuda cuda12 one_is_off deterministic versions no_init
 devices=cuda:0,cuda:1,cuda:1 scene cuda cuda12 unused # two ranks on one device
 scene cuda "$work/bare" unused               # without the library
@@ -68,7 +68,8 @@ used ppu ppu "ppu nccl" "50 50 50 50"
 for pair in hip:hip6:rccl tops:tops:eccl tang:tang:pccl cnrt:cnrt:cncl acl:acl:hccl; do
   rest=${pair#*:}
   export MDL_TEST_NATIVE="${rest#*:}"
-  scene "${pair%%:*}" "${rest%:*}" host_buffers group turns one_thread held no_init lost_in_init
+  scene "${pair%%:*}" "${rest%:*}" host_buffers group same_peer default_stream turns held no_init lost_in_init
+  [ "${pair%%:*}" = cnrt ] || scene "${pair%%:*}" "${rest%:*}" one_thread # CNCL takes one rank of a process
   [ "${pair%%:*}" = acl ] || scene "${pair%%:*}" "${rest%:*}" killed asynchronous late aborted # HCCL has no abort
 done
 for pair in cuda:cuda12 tops:tops acl:acl cnrt:cnrt; do
@@ -80,4 +81,6 @@ MDL_TEST_HOSTS=a,b,b coll hip hip6 "-c 40 -s 75"
 EMUL_DELAY_US=300 coll cuda cuda12 "-c 40 -s 76"
 EMUL_REQUIRE_ENTER=1 EMUL_QUEUES=1 coll cuda cuda12 "-c 40 -s 77"
 EMUL_REQUIRE_ENTER=1 coll acl acl "-c 40 -s 78"
+EMUL_DELAY_US=1000 scene acl acl same_peer default_stream
+MDL_TEST_NATIVE=cncl scene cnrt cnrt versions
 finish

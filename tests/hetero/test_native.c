@@ -240,6 +240,54 @@ static int group(struct place *p)
     return 0;
 }
 
+/* Several messages to one rank and from one, in one group, whose order counts; one more to the third rank. */
+static int same_peer(struct place *p)
+{
+    enum { MANY = 5 };
+    int next = (p->rank + 1) % p->n, before = (p->rank + p->n - 1) % p->n;
+    medleyComm_t c = p->comm;
+    void *s = home_stream();
+    size_t n = COUNT / MANY;
+
+    for (int i = 0; i < MANY; i++) fill(p, p->in + (size_t)i * n, n, (float)(10 * p->rank + i));
+    OK(medleyGroupStart());
+    for (int i = 0; i < MANY; i++) OK(medleySend(p->in + (size_t)i * n, n - (size_t)i, medleyFloat, next, c, s));
+    OK(medleySend(p->in, 7, medleyFloat, before, c, s));
+    for (int i = 0; i < MANY; i++) OK(medleyRecv(p->out + (size_t)i * n, n - (size_t)i, medleyFloat, before, c, s));
+    OK(medleyRecv(p->out + COUNT, 7, medleyFloat, next, c, s));
+    OK(medleyGroupEnd());
+    OK(home_sync());
+    p->done[medleyCollSend] += MANY;
+    CHECK(passed(p, c, medleyCollSend) == 1);
+    for (int i = 0; i < MANY; i++)
+        CHECK(holds(p, p->out + (size_t)i * n, n - (size_t)i, (float)(10 * before + i)));
+    CHECK(holds(p, p->out + COUNT, 7, (float)(10 * next)));
+    return 0;
+}
+
+/* On the vendor's default stream, between copies that come before and after; and one that is not the default between. */
+static int default_stream(struct place *p)
+{
+    const struct mdl_device *d = p->dev.ops;
+    size_t bytes = COUNT * sizeof(float);
+    float *source = p->in + COUNT, *result = p->out + COUNT;
+
+    fill(p, source, COUNT, (float)p->rank + 1);
+    for (int i = 0; i < 5; i++) {
+        fill(p, p->in, COUNT, -1);
+        OK(d->copy(d, p->in, source, bytes, MDL_COPY_D2D, NULL));
+        OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, NULL));
+        OK(medleyReduce(p->out, p->out, COUNT, medleyFloat, medleySum, 1, p->comm, NULL));
+        OK(d->copy(d, result, p->out, bytes, MDL_COPY_D2D, NULL));
+        OK(d->stream_sync(d, NULL));
+        CHECK(passed(p, p->comm, medleyCollAllReduce) == 1);
+        CHECK(holds(p, result, COUNT, sum_to(p->n) * (p->rank == 1 ? (float)p->n : 1)));
+        if (sums(p)) return 1;
+        p->done[medleyCollAllReduce]++;
+    }
+    return 0;
+}
+
 /* Calls that pass through and calls that do not, in turns on one stream. */
 static int turns(struct place *p)
 {
@@ -410,6 +458,8 @@ static const struct test {
     {"no_init", unused, "EMUL_FAULT", "cclinit", 1, -1},
     {"host_buffers", host_buffers, "MEDLEY_NATIVE", "1", -1, -1},
     {"group", group, "MEDLEY_NATIVE", "1", -1, -1},
+    {"same_peer", same_peer, "MEDLEY_NATIVE", "1", -1, -1},
+    {"default_stream", default_stream, "MEDLEY_NATIVE", "1", -1, -1},
     {"turns", turns, "MEDLEY_NATIVE", "1", -1, -1},
     {"killed", killed, "MEDLEY_NATIVE", "1", -1, 2},
     {"asynchronous", asynchronous, "EMUL_FAULT", "cclasync@2", -1, -1},

@@ -167,6 +167,22 @@ static void run_slow(void *arg)
 
 static void drop_slow(void *arg) { atomic_store(&((struct slow *)arg)->dropped, true); }
 
+/* Of a library that takes one rank of a process. */
+START_TEST(shared_processes)
+{
+    begin();
+    for (int r = 0; r < 3; r++) facts[r].pid = 11;
+    ck_assert(!mdl_native_decide(rows, facts, 3, &caps, why, sizeof(why)));
+    ck_assert_str_eq(why, "");
+    rows[0].caps.ways |= MDL_NATIVE_ONE_RANK;
+    refused("ranks 0 and 1 (host host0) are in one process", true);
+    facts[1].pid = 12; /* rank 2 is on another machine */
+    ck_assert(!mdl_native_decide(rows, facts, 3, &caps, why, sizeof(why)));
+    ck_assert_str_eq(why, "");
+    ck_assert_uint_eq(caps.ways, MDL_NATIVE_GROUPS | MDL_NATIVE_ABORT | MDL_NATIVE_ONE_RANK);
+}
+END_TEST
+
 START_TEST(comes_back)
 {
     struct slow s = {.go = true};
@@ -193,4 +209,5 @@ START_TEST(is_left_behind)
 }
 END_TEST
 
-UNIT_MAIN("native", bytes, damaged_bytes, one_vendor, common_abilities, differences, shared_devices, comes_back, is_left_behind)
+UNIT_MAIN("native", bytes, damaged_bytes, one_vendor, common_abilities, differences, shared_devices,
+          shared_processes, comes_back, is_left_behind)
