@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Groups. Operations of one communicator become one batch; batches on NULL streams of all communicators run together in
- * the calling thread, the others are queued. Handles are left until the group's end, so that an abort need not wait for
+ * the calling thread, the others are queued; with devices among them (launch.h) all are. Handles are left until the group's end, so that an abort need not wait for
  * it; then they are entered again.
  */
 #include "config.h"
 
 #include "lib/api/work.h"
 #include "lib/base/thread.h"
-#include "lib/engine/stage.h"
+#include "lib/engine/launch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,13 +22,14 @@ struct entry { /* one communicator's part of a group */
     void **streams;
     int nstreams;
     bool sync;   /* some operation has a NULL stream */
-    bool staged; /* its operations have stages */
+    bool on_device;
 };
 
 static _Thread_local struct {
     int depth;
     medleyResult_t error;
     struct mdl_list entries, jobs;
+    uint64_t issued; /* operations of ranks with devices */
 } group;
 
 bool mdl_group_open(void) { return group.depth > 0; }
@@ -248,21 +249,11 @@ medleyResult_t mdl_group_op(medleyComm_t handle, struct mdl_op *op, void *stream
     return medleySuccess;
 }
 
-/* ---- operations of ranks with devices: their stages are what the streams wait for, or their callers ---- */
-
-static bool is_attended(const struct mdl_batch *b)
-{
-    mdl_list_each (it, &b->ops) {
-        const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
-        if (op->stage && op->stage->attended) return true;
-    }
-    return false;
-}
+/* ---- operations of ranks with devices: their work goes to the vendors' streams ---- */
 
 static medleyResult_t issue_on_device(medleyComm_t handle, struct mdl_op *op)
 {
-    struct mdl_comm *c = handle->impl;
-    struct mdl_batch *b = mdl_batch_new(c);
+    struct mdl_batch *b = mdl_batch_new(handle->impl);
     medleyResult_t res;
 
     if (!b) {
@@ -271,12 +262,8 @@ static medleyResult_t issue_on_device(medleyComm_t handle, struct mdl_op *op)
         return mdl_error(medleySystemError, "out of memory for an operation");
     }
     mdl_batch_add(b, op);
-    res = mdl_stage_launch(&b, 1);
-    if (res == medleySuccess && !is_attended(b)) return mdl_queue_submit(b, NULL, 0);
-    if (res == medleySuccess) {
-        mdl_queue_drain(c);
-        res = mdl_drive(&b, 1);
-    }
+    res = mdl_launch_reserve(&b, 1);
+    if (res == medleySuccess) return mdl_launch(&b, 1);
     mdl_batch_free(b);
     return res;
 }
@@ -292,22 +279,32 @@ medleyResult_t mdl_group_op_on_device(medleyComm_t handle, struct mdl_op *op)
         free(op);
         return mdl_handle_return(handle, mdl_error(medleySystemError, "out of memory for a group"));
     }
-    e->staged = true;
+    e->on_device = true;
+    mdl_launch_number(op, group.issued++);
     mdl_batch_add(e->batch, op);
     mdl_handle_leave(handle); /* until the group's end */
     return medleySuccess;
 }
 
 /* All of a group at once, since they may need each other. */
-static medleyResult_t launch_stages(struct mdl_batch **room)
+static int list_devices(struct mdl_batch **list)
 {
     int n = 0;
 
     mdl_list_each (it, &group.entries) {
         struct entry *e = mdl_container_of(it, struct entry, link);
-        if (e->staged) room[n++] = e->batch;
+        if (e->on_device) list[n++] = e->batch;
     }
-    return n ? mdl_stage_launch(room, n) : medleySuccess;
+    return n;
+}
+
+static medleyResult_t launch(struct mdl_batch *const *list, int n)
+{
+    mdl_list_each (it, &group.entries) {
+        struct entry *e = mdl_container_of(it, struct entry, link);
+        if (e->on_device) e->batch = NULL;
+    }
+    return mdl_launch(list, n);
 }
 
 /* ---- start and end ---- */
@@ -324,30 +321,20 @@ static medleyResult_t enter_entries(void)
     return medleySuccess;
 }
 
-static medleyResult_t issue_entries(void)
+/* Queues all that is not to run in this thread, which goes to `now`: all are queued before any is waited for, since they
+ * may need each other; with `all` none is left. */
+static medleyResult_t queue_entries(bool all, struct mdl_batch **now, int *nnow)
 {
-    struct mdl_batch **now;
     medleyResult_t res = medleySuccess, one;
-    int n = 0, nnow = 0;
 
-    mdl_list_each (it, &group.entries) n++;
-    if (n == 0) return medleySuccess;
-    MDL_TRY(enter_entries());
-    now = calloc((size_t)n, sizeof(*now));
-    if (!now) return mdl_error(medleySystemError, "out of memory for a group of %d communicators", n);
-    res = launch_stages(now);
-    if (res != medleySuccess) {
-        free(now);
-        return res;
-    }
-    mdl_list_each (it, &group.entries) { /* all are queued before any is waited for: they may need each other */
+    mdl_list_each (it, &group.entries) {
         struct entry *e = mdl_container_of(it, struct entry, link);
         struct mdl_comm *c = e->handle->impl;
         struct mdl_batch *b = e->batch;
 
-        if (e->staged && is_attended(b)) mdl_queue_drain(c);
-        if (e->staged ? is_attended(b) : !e->nstreams && c->blocking && !mdl_queue_busy(c)) {
-            now[nnow++] = b;
+        if (e->on_device) continue;
+        if (!all && !e->nstreams && c->blocking && !mdl_queue_busy(c)) {
+            now[(*nnow)++] = b;
             continue;
         }
         e->batch = NULL;
@@ -355,9 +342,11 @@ static medleyResult_t issue_entries(void)
         if (one == medleySuccess && e->sync && !c->blocking) one = medleyInProgress;
         if (res == medleySuccess || res == medleyInProgress) res = one == medleySuccess ? res : one;
     }
-    one = nnow ? mdl_drive(now, nnow) : medleySuccess;
-    if (one != medleySuccess) res = one;
-    free(now);
+    return res;
+}
+
+static medleyResult_t wait_for_queued(medleyResult_t res)
+{
     mdl_list_each (it, &group.entries) {
         struct entry *e = mdl_container_of(it, struct entry, link);
         struct mdl_comm *c = e->handle->impl;
@@ -365,6 +354,34 @@ static medleyResult_t issue_entries(void)
         mdl_queue_drain(c);
         if (mdl_comm_failed(c)) res = mdl_comm_fault(c);
     }
+    return res;
+}
+
+static medleyResult_t issue_in(struct mdl_batch **now, struct mdl_batch **devices)
+{
+    int nnow = 0, ndevices = list_devices(devices);
+    medleyResult_t res, one = medleySuccess;
+
+    MDL_TRY(mdl_launch_reserve(devices, ndevices));
+    res = queue_entries(ndevices > 0, now, &nnow);
+    if (ndevices) one = launch(devices, ndevices);
+    if (nnow) one = mdl_drive(now, nnow);
+    return wait_for_queued(one == medleySuccess ? res : one);
+}
+
+static medleyResult_t issue_entries(void)
+{
+    struct mdl_batch **room;
+    medleyResult_t res;
+    int n = 0;
+
+    mdl_list_each (it, &group.entries) n++;
+    if (n == 0) return medleySuccess;
+    MDL_TRY(enter_entries());
+    room = calloc(2 * (size_t)n, sizeof(*room));
+    if (!room) return mdl_error(medleySystemError, "out of memory for a group of %d communicators", n);
+    res = issue_in(room, room + n);
+    free(room);
     return res;
 }
 

@@ -84,6 +84,7 @@ static void offer(struct mdl_comm *c, struct mdl_direct *d, struct mdl_direct_of
 
     *o = (struct mdl_direct_offer){.ipc.fd = -1};
     if (!is_able(c) || make_own(c, d) != medleySuccess) return;
+    o->pids = mdl_window_pids();
     d->kernels = mdl_dev_kernels_of(&d->dev, why, sizeof(why));
     if (!d->kernels) MDL_INFO(MDL_INIT, "rank %d: reductions go through the host's memory: %s", c->rank, why);
     o->process = mdl_window_process();
@@ -197,7 +198,10 @@ static medleyResult_t open_inside(struct mdl_comm *c, struct mdl_direct *d, stru
 
     offer(c, d, &own);
     MDL_TRY(exchange_offers(c, &own, deadline_ns, all));
-    for (int r = 0; r < c->nranks; r++) d->peers[r].elsewhere = all[r].process != mdl_window_process();
+    for (int r = 0; r < c->nranks; r++) {
+        d->peers[r].elsewhere = all[r].process != mdl_window_process();
+        d->peers[r].named = all[r].pids && all[r].pids == mdl_window_pids();
+    }
     if (!agree(d, all, c->nranks)) return medleySuccess;
     could = open_all(c, d, all) == medleySuccess;
     return mdl_exchange_vote(c, could, deadline_ns, "windows of devices are open", usable);
@@ -260,8 +264,14 @@ static void close_imports(struct mdl_comm *c, struct mdl_direct *d)
         struct mdl_direct_peer *p = &d->peers[r];
         if (p->import) (void)d->dev.ops->ipc_close(d->dev.ops, p->import);
         mdl_window_drop(p->held);
-        *p = (struct mdl_direct_peer){.elsewhere = p->elsewhere};
+        *p = (struct mdl_direct_peer){.elsewhere = p->elsewhere, .named = p->named};
     }
+}
+
+/* Has its process ended, for certain? Of another number space, as containers have, nothing can be told. */
+static bool is_dead(const struct mdl_comm *c, const struct mdl_direct *d, int r)
+{
+    return d->peers[r].named && kill((pid_t)c->facts[r].pid, 0) != 0 && errno == ESRCH;
 }
 
 /* May rank r, of another process, still have the window open? Of the own process, it holds it. */
@@ -272,8 +282,8 @@ static bool may_read(const struct mdl_comm *c, const struct mdl_direct *d, int r
     if (!d->peers[r].elsewhere) return false;
     if (atomic_load_explicit(mdl_board_reads_windows(&c->board, c->team->local[r]), memory_order_acquire) !=
         f->board_segment)
-        return false;                                                            /* pairs with part */
-    return !mdl_comm_failed(c) || kill((pid_t)f->pid, 0) == 0 || errno != ESRCH; /* the dead read nothing */
+        return false;                                 /* pairs with part */
+    return !mdl_comm_failed(c) || !is_dead(c, d, r); /* the dead read nothing */
 }
 
 static bool all_have_parted(const struct mdl_comm *c, const struct mdl_direct *d)

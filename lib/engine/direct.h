@@ -20,7 +20,8 @@
  * event behind each lets the next one through.
  *
  * A buffer in the host's memory, which only its rank knows of, passes through pinned memory: a step in which the
- * executing thread copies, and which nobody else has.
+ * executing thread copies, and which nobody else has. For the same reason again all calls of a communicator share one
+ * such piece for IN and one for OUT, which are there while any call needs them.
  *
  * Which calls go this way is decided by what all ranks know: what they told each other at creation, and the call's own
  * signature. All others are staged (stage.h).
@@ -48,6 +49,7 @@ medleyResult_t mdl_window_take(const struct mdl_dev *dev, size_t bytes, struct m
 struct mdl_window *mdl_window_hold(const struct mdl_dev *dev, uint64_t base);
 void mdl_window_drop(struct mdl_window *w);
 uint64_t mdl_window_process(void); /* a random number that this process has alone */
+uint32_t mdl_window_pids(void);    /* which number space its process id is of: the kernel's number of it; 0: unknown */
 
 /* ---- what ranks tell each other of them: direct_wire.c ---- */
 
@@ -58,6 +60,7 @@ struct mdl_direct_offer {
     uint64_t staging;              /* bytes of pinned memory */
     uint32_t types;                /* bit of each datatype that it can reduce */
     int ordinal;
+    uint32_t pids;      /* the number space that its process id is of; 0: unknown */
     struct mdl_ipc ipc; /* len 0: it cannot be exported */
 };
 
@@ -71,6 +74,7 @@ struct mdl_direct_peer {
     void *import;            /* NULL: of this process, or the own one */
     struct mdl_window *held; /* of this process */
     bool elsewhere;          /* in another process */
+    bool named;              /* whose number means the same process here */
     bool reads;              /* the own device's kernels may read it; copies always may */
 };
 
@@ -89,6 +93,10 @@ struct mdl_direct {
     mdl_dev_event event;       /* behind the newest call */
     bool used;
     uint64_t steps, pieces; /* given to calls so far */
+    struct {
+        char *at; /* pinned, d->most bytes */
+        int users;
+    } bounce[2]; /* MDL_IN, MDL_OUT: of the threads that issue calls */
 };
 
 /* Finds out, with all ranks, whether their devices can; sets c->direct if so. An error is one of the exchange. */
@@ -106,23 +114,28 @@ struct mdl_direct_call {
     bool host_in, host_out, twice;
     bool signalled;  /* the others have been told of the meeting in hand */
     int met;         /* local ranks that have told us */
-    char *bounce[2]; /* MDL_IN, MDL_OUT: pinned */
-    size_t bounce_bytes[2];
-    const uint64_t *arrived; /* the communicator's */
+    char *bounce[2]; /* MDL_IN, MDL_OUT: the communicator's; NULL: not needed */
+    size_t cost;     /* commands that a piece gives its stream, at most */
+    struct mdl_direct *owner;
 };
 
 /* Makes s->direct if its call goes this way. */
 medleyResult_t mdl_direct_make(struct mdl_stage *s) MDL_MUST_USE;
 bool mdl_direct_take_room(struct mdl_stager *st, struct mdl_stage *s);
 void mdl_direct_give_back(struct mdl_stager *st, struct mdl_stage *s); /* and frees s->direct */
-medleyResult_t mdl_direct_launch(struct mdl_stage *s) MDL_MUST_USE;    /* appends all of it to the stream */
+/* Gives it its steps and halves of the windows. All ranks must do so for the same calls: no more error but a fault. */
+void mdl_direct_number(struct mdl_stage *s);
+medleyResult_t mdl_direct_append(struct mdl_stage *s) MDL_MUST_USE; /* its next piece to the stream */
+void mdl_direct_end(struct mdl_stage *s);                           /* no more pieces: lets the next call through */
 bool mdl_direct_is_through(const struct mdl_direct_call *call);
+size_t mdl_direct_waiting(const struct mdl_stage *s); /* as mdl_stage_waiting */
 
 /* For the executing thread. */
 bool mdl_direct_is_reached(struct mdl_op *op); /* all is there for the first meeting */
 void mdl_direct_start(struct mdl_op *op);      /* which is over: all lines agree */
 medleyResult_t mdl_direct_run(struct mdl_op *op, int *events);
 int mdl_direct_blame(const struct mdl_op *op, int *peers, int cap);
+void mdl_direct_release(struct mdl_direct_call *call);
 void mdl_direct_let_go(struct mdl_stage *s);
 
 #endif

@@ -20,7 +20,7 @@
 #define RELEASED ((uint64_t)1 << 62)
 
 enum step { FILL, MEET, EMPTY };
-enum { QUEUED_FOR_HOST = 4 }; /* operations of a piece whose buffers are the host's */
+enum { COMMANDS_FOR_HOST = 4 }; /* operations of a piece whose buffers are the host's */
 
 /* How each collective uses the windows: what it puts in and what it takes, in slots, and from whom. */
 enum take { FROM_ALL, FROM_ROOT, SHARES, REDUCED };
@@ -66,15 +66,15 @@ static void set_slots(const struct mdl_op *op, struct mdl_direct_call *call)
     call->out_slots = shape->out_root && !root ? 0 : shape->take == FROM_ALL ? n : 1;
 }
 
-/* Operations that a stream gets for a piece, at most; on the rank that has most to do. */
-static size_t queued_of_piece(const struct mdl_op *op)
+/* Commands that a stream gets for a piece, at most. */
+static size_t commands_of_piece(const struct mdl_op *op)
 {
     const struct shape *shape = shape_of(op);
     const size_t n = (size_t)op->comm->nranks, in = shape->split_in ? n : 1,
                  out = shape->take == FROM_ALL || shape->take == SHARES ? n : 1;
     const size_t reduction = shape->reduces ? 1 + n / MDL_DEV_FOLD_SRC * 2 + (op->comm->direct->copies ? n : 0) : 0;
 
-    return in + out + reduction + (shape->take == SHARES ? 4 : 2) + QUEUED_FOR_HOST;
+    return in + out + reduction + (shape->take == SHARES ? 4 : 2) + COMMANDS_FOR_HOST;
 }
 
 medleyResult_t mdl_direct_make(struct mdl_stage *s)
@@ -82,17 +82,16 @@ medleyResult_t mdl_direct_make(struct mdl_stage *s)
     struct mdl_op *op = s->op;
     const struct shape *shape = shape_of(op);
     struct mdl_direct_call *call;
-    size_t slots, piece, queued;
+    size_t slots, piece;
 
     if (!takes(op)) return medleySuccess;
     slots = shape->split_in || shape->take == FROM_ALL ? (size_t)op->comm->nranks : 1;
     piece = op->comm->direct->most / slots / op->elem;
-    queued = (op->count / piece + 1) * queued_of_piece(op);
-    if (queued > MDL_STAGE_QUEUED_MOST && op->count > piece) return medleySuccess; /* too long for a stream's queue */
     call = calloc(1, sizeof(*call));
     if (!call) return mdl_error(medleySystemError, "out of memory for an operation");
     set_slots(op, call);
-    s->queued = queued;
+    call->owner = op->comm->direct;
+    call->cost = commands_of_piece(op);
     call->piece = piece;
     if (call->piece > op->count) call->piece = op->count;
     call->npieces = (op->count + call->piece - 1) / call->piece;
@@ -108,27 +107,31 @@ medleyResult_t mdl_direct_make(struct mdl_stage *s)
 
 /* ---- room in pinned memory for what is in the host's ---- */
 
+static bool take_bounce(struct mdl_stager *st, struct mdl_direct_call *call, int side)
+{
+    struct mdl_direct *d = call->owner;
+
+    if (call->bounce[side]) return true;
+    if (!d->bounce[side].users) d->bounce[side].at = mdl_arena_take(&st->arena, d->most);
+    call->bounce[side] = d->bounce[side].at;
+    d->bounce[side].users += call->bounce[side] != NULL;
+    return call->bounce[side] != NULL;
+}
+
 bool mdl_direct_take_room(struct mdl_stager *st, struct mdl_stage *s)
 {
     struct mdl_direct_call *call = s->direct;
-    const size_t bytes = call->piece * s->op->elem;
-    const uint32_t slots[] = {call->host_in ? call->in_slots : 0, call->host_out ? call->out_slots : 0};
 
-    for (int i = 0; i < 2; i++) {
-        if (!slots[i] || call->bounce[i]) continue;
-        call->bounce_bytes[i] = slots[i] * bytes;
-        call->bounce[i] = mdl_arena_take(&st->arena, call->bounce_bytes[i]);
-        if (!call->bounce[i]) return false;
-    }
-    return true;
+    return (!call->host_in || take_bounce(st, call, MDL_IN)) && (!call->host_out || take_bounce(st, call, MDL_OUT));
 }
 
 void mdl_direct_give_back(struct mdl_stager *st, struct mdl_stage *s)
 {
     struct mdl_direct_call *call = s->direct;
+    struct mdl_direct *d = call->owner;
 
     for (int i = 0; i < 2; i++)
-        if (call->bounce[i]) mdl_arena_give(&st->arena, call->bounce[i], call->bounce_bytes[i]);
+        if (call->bounce[i] && --d->bounce[i].users == 0) mdl_arena_give(&st->arena, d->bounce[i].at, d->most);
     free(call);
     s->direct = NULL;
 }
@@ -252,7 +255,6 @@ static medleyResult_t collect(const struct piece *x, int r, size_t from, size_t 
     const size_t elem = x->op->elem;
     const char *src = window(x, r) + from * elem;
 
-    if (r != x->op->comm->rank) mdl_board_count_read(&x->op->comm->board, x->op->comm->team->local[r], n * elem);
     if (x->call->host_out)
         return copy(x, x->call->bounce[MDL_OUT] + (j * x->len + at) * elem, src, n * elem, MDL_COPY_D2H);
     return copy(x, user(x, MDL_OUT, j) + at * elem, src, n * elem, MDL_COPY_D2D);
@@ -289,25 +291,42 @@ static medleyResult_t put_piece(struct mdl_stage *s, size_t p)
     return x.call->host_out ? pass(&x) : medleySuccess;
 }
 
-medleyResult_t mdl_direct_launch(struct mdl_stage *s)
+void mdl_direct_number(struct mdl_stage *s)
 {
-    struct mdl_direct *d = direct_of(s);
     struct mdl_direct_call *call = s->direct;
-    const struct mdl_device *ops = d->dev.ops;
+    struct mdl_direct *d = call->owner;
 
-    call->arrived = d->arrived;
     call->base = d->steps;
     call->first_piece = d->pieces;
     d->steps += call->total + 1;
     d->pieces += call->npieces;
-    s->launched = true;
-    if (d->used) MDL_TRY(ops->stream_wait_event(ops, s->stream, d->event));
-    for (size_t p = 0; p < call->npieces; p++) MDL_TRY(put_piece(s, p));
+}
+
+static medleyResult_t put_end(struct mdl_stage *s)
+{
+    struct mdl_direct_call *call = s->direct;
+    struct mdl_direct *d = call->owner;
+    const struct mdl_device *ops = d->dev.ops;
+
     MDL_TRY(mdl_hold_write(d->hold, s->stream, d->arrived, call->base + call->total + 1));
     MDL_TRY(ops->event_record(ops, d->event, s->stream));
     d->used = true;
     return medleySuccess;
 }
+
+medleyResult_t mdl_direct_append(struct mdl_stage *s)
+{
+    struct mdl_direct *d = s->direct->owner;
+
+    if (!s->launched && d->used) MDL_TRY(d->dev.ops->stream_wait_event(d->dev.ops, s->stream, d->event));
+    s->launched = true;
+    MDL_TRY(put_piece(s, s->put_out++));
+    if (s->put_out < s->direct->npieces) return medleySuccess;
+    s->over = true;
+    return put_end(s);
+}
+
+void mdl_direct_end(struct mdl_stage *s) { (void)put_end(s); }
 
 /* ---- the executing thread's side ---- */
 
@@ -315,7 +334,16 @@ static uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOM
 
 bool mdl_direct_is_through(const struct mdl_direct_call *call)
 {
-    return (load(call->arrived) & ~MDL_WORD_FAILED) >= call->base + call->total + 1;
+    return (load(call->owner->arrived) & ~MDL_WORD_FAILED) >= call->base + call->total + 1;
+}
+
+size_t mdl_direct_waiting(const struct mdl_stage *s)
+{
+    const struct mdl_direct_call *call = s->direct;
+    uint64_t word = load(call->owner->arrived) & ~MDL_WORD_FAILED, steps = word > call->base ? word - call->base - 1 : 0;
+    size_t pieces = (size_t)(steps / call->per_piece);
+
+    return pieces < s->put_out ? (s->put_out - pieces) * call->cost : 0;
 }
 
 /* Has the stream come to the step in hand? */
@@ -407,6 +435,32 @@ void mdl_direct_start(struct mdl_op *op)
     op->state = MDL_STATE_RUN;
 }
 
+/* Elements of a piece that this rank's device reads of rank r's window. */
+static size_t read_of(const struct piece *x, int r)
+{
+    const struct shape *shape = shape_of(x->op);
+    int me = x->op->comm->rank;
+    size_t n = 0;
+
+    if (shape->take == SHARES) n = share(x, me + 1) - share(x, me);
+    if (shape->take == REDUCED) n = x->len;
+    if (!x->call->out_slots) return n;
+    if (shape->take == SHARES) n += share(x, r + 1) - share(x, r);
+    if (shape->take == FROM_ALL || (shape->take == FROM_ROOT && r == x->op->call.root)) n = x->len;
+    return n;
+}
+
+static void count_reads(const struct mdl_op *op)
+{
+    const struct mdl_comm *c = op->comm;
+
+    for (size_t p = 0; p < op->stage->direct->npieces; p++) {
+        const struct piece x = piece_of(op->stage, p);
+        for (int r = 0; r < c->nranks; r++)
+            if (r != c->rank) mdl_board_count_read(&c->board, c->team->local[r], read_of(&x, r) * op->elem);
+    }
+}
+
 medleyResult_t mdl_direct_run(struct mdl_op *op, int *events)
 {
     struct mdl_direct_call *call = op->stage->direct;
@@ -419,6 +473,7 @@ medleyResult_t mdl_direct_run(struct mdl_op *op, int *events)
         finish_step(op);
         (*events)++;
     }
+    count_reads(op);
     return medleySuccess;
 }
 
@@ -432,11 +487,13 @@ int mdl_direct_blame(const struct mdl_op *op, int *peers, int cap)
     return 1;
 }
 
+void mdl_direct_release(struct mdl_direct_call *call)
+{
+    __atomic_store_n(call->owner->ready, RELEASED, __ATOMIC_RELEASE); /* pairs with the stream's wait */
+}
+
 /* What the stream still waits for does not come any more. */
 void mdl_direct_let_go(struct mdl_stage *s)
 {
-    struct mdl_direct_call *call = s->direct;
-
-    if (s->launched && call->done < call->total)
-        __atomic_store_n(direct_of(s)->ready, RELEASED, __ATOMIC_RELEASE); /* pairs with the stream's wait */
+    if (s->launched && s->direct->done < s->direct->total) mdl_direct_release(s->direct);
 }

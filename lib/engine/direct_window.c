@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct {
@@ -37,6 +38,13 @@ uint64_t mdl_window_process(void)
     p = all.process;
     pthread_mutex_unlock(&all.lock);
     return p;
+}
+
+uint32_t mdl_window_pids(void)
+{
+    struct stat st;
+
+    return stat("/proc/self/ns/pid", &st) == 0 ? (uint32_t)st.st_ino : 0;
 }
 
 /* One that was kept, or NULL. */

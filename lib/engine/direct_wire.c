@@ -14,7 +14,7 @@ void mdl_direct_write(struct mdl_writer *w, const struct mdl_direct_offer *o)
     mdl_write_u32(w, (uint32_t)o->ordinal);
     mdl_write_u64(w, o->ipc.offset);
     mdl_write_u32(w, (uint32_t)o->ipc.len);
-    mdl_write_u32(w, 0);
+    mdl_write_u32(w, o->pids);
     mdl_write_bytes(w, o->ipc.bytes, sizeof(o->ipc.bytes));
 }
 
@@ -29,7 +29,7 @@ void mdl_direct_read(struct mdl_reader *r, struct mdl_direct_offer *o)
     o->ordinal = (int)mdl_read_u32(r);
     o->ipc.offset = mdl_read_u64(r);
     o->ipc.len = mdl_read_u32(r);
-    (void)mdl_read_u32(r);
+    o->pids = mdl_read_u32(r);
     mdl_read_bytes(r, o->ipc.bytes, sizeof(o->ipc.bytes));
     if (r->bad || o->ipc.len > MDL_IPC_BYTES || o->ordinal < 0) *o = (struct mdl_direct_offer){.ipc.fd = -1};
 }

@@ -21,7 +21,9 @@ struct mdl_batch {
     int nops;
     medleyResult_t result; /* the first error */
     bool started, finished;
-    bool begun; /* has had a turn */
+    bool begun;   /* has had a turn */
+    bool issuing; /* guarded by the queue's lock: who issued it still appends its work to streams, so it stays; */
+    bool kept;    /* and is finished */
     struct mdl_item *tickets; /* asynchronous: places in streams (queue.c) */
     /* waiting */
     uint64_t idle_since_ns, next_ask_ns;

@@ -144,12 +144,14 @@ void mdl_native_close(struct mdl_comm *c)
 
 /* ---- for the executing thread ---- */
 
+static int put(struct mdl_pass *p) { return atomic_load_explicit(&p->put, memory_order_acquire); } /* pairs with put_event */
+
 void mdl_native_look_for_begin(struct mdl_op *op)
 {
     struct mdl_native_comm *n = op->native->owner;
     struct mdl_dev_visit visit;
 
-    if (!op->native->launched || mdl_dev_enter(&n->dev, &visit) != medleySuccess) return;
+    if (put(op->native) < MDL_PASS_BEGIN || mdl_dev_enter(&n->dev, &visit) != medleySuccess) return;
     op->native->begun = n->dev.ops->event_query(n->dev.ops, op->native->begin) == medleySuccess;
     mdl_dev_leave(&n->dev, &visit);
 }
@@ -160,15 +162,17 @@ medleyResult_t mdl_native_step(struct mdl_op *op, int *events)
     const struct mdl_device *d = dev->ops;
     struct mdl_pass *p = op->native;
     medleyResult_t res = medleySuccess;
+    int there = put(p);
     struct mdl_dev_visit visit;
 
+    if (there < (p->begun ? MDL_PASS_END : MDL_PASS_BEGIN)) return medleyInProgress;
     MDL_TRY(mdl_dev_enter(dev, &visit));
     if (!p->begun) {
         res = d->event_query(d, p->begin);
         p->begun = res == medleySuccess;
         *events += p->begun;
     }
-    if (p->begun) res = d->event_query(d, p->end);
+    if (p->begun) res = there < MDL_PASS_END ? medleyInProgress : d->event_query(d, p->end);
     mdl_dev_leave(dev, &visit);
     *events += res == medleySuccess;
     return res;
@@ -213,7 +217,7 @@ void mdl_native_let_go(struct mdl_op *op)
 {
     struct mdl_pass *p = op->native;
     struct mdl_native_comm *n = p->owner;
-    bool through = !p->launched || (op->state == MDL_STATE_FINISHED && op->result == medleySuccess);
+    bool through = put(p) == MDL_PASS_NOTHING || (op->state == MDL_STATE_FINISHED && op->result == medleySuccess);
 
     op->native = NULL;
     pthread_mutex_lock(&n->pool);

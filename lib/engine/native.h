@@ -12,8 +12,10 @@
  * The vendor's call is appended to the stream when the user makes the call, between two events. The operation itself goes
  * the way of all operations: it is numbered, publishes its line, is compared with those of the host's other ranks, stands
  * in the diary, and waits for the second event. So a mismatch, a late rank and a deadline are found as ever, although the
- * vendor's library knows none of them. When the communicator fails, for whatever reason, the vendor's is aborted on a
- * thread of its own, which releases the stream.
+ * vendor's library knows none of them. It is queued before anything is appended (launch.h), since appending may wait: for
+ * the copy to an OUT in ordinary memory of the host the vendors wait in the call. `put` says which of the events are on the
+ * stream yet. When the communicator fails, for whatever reason, the vendor's is aborted on a thread of its own, which
+ * releases the stream.
  *
  * The vendor's calls that may not come back (init, destroy, abort) are made on threads that can be left behind.
  */
@@ -42,6 +44,9 @@ struct mdl_native_room {
 /* MDL_IN, MDL_OUT, and an OUT of ranks that have none, which the vendor wants all the same. */
 enum { MDL_NATIVE_SPARE = 2, MDL_NATIVE_ROOMS };
 
+/* What was appended to the stream so far. */
+enum mdl_pass_put { MDL_PASS_NOTHING, MDL_PASS_BEGIN, MDL_PASS_END };
+
 /* An operation's part. */
 struct mdl_pass {
     struct mdl_list link; /* while nobody has it */
@@ -49,7 +54,9 @@ struct mdl_pass {
     mdl_dev_stream stream; /* the user's, or the communicator's own beside it */
     bool beside;           /* the user's is the default one, which the vendor does not take */
     mdl_dev_event begin, end; /* before and behind the vendor's call */
-    bool launched, begun;
+    uint64_t order;           /* of issue, among the calls of a group */
+    _Atomic int put;          /* enum mdl_pass_put: which of the events mean this call */
+    bool begun;
     struct mdl_native_room *room[MDL_NATIVE_ROOMS]; /* the buffer is here; NULL: where the user has it */
     bool from_host[MDL_NATIVE_ROOMS];               /* of a room: the user's is the host's */
 };
@@ -83,8 +90,9 @@ void mdl_native_close(struct mdl_comm *c); /* waits shortly for the vendor */
 bool mdl_native_takes(const struct mdl_op *op);
 /* For an operation that was just set up, with the device entered. Sets op->native. */
 medleyResult_t mdl_native_make(struct mdl_op *op, mdl_dev_stream stream) MDL_MUST_USE;
-/* Appends the vendor's calls of all the native operations among the batches. An error has failed the communicator. */
-medleyResult_t mdl_native_launch(struct mdl_batch *const *batches, int n) MDL_MUST_USE;
+/* Appends the vendor's calls of n operations, as one group of the vendor's where it has groups: messages, and of each
+ * communicator one collective at most. `room` has space for n. An error has failed the communicator. */
+medleyResult_t mdl_native_launch(struct mdl_op *const *ops, size_t n, struct mdl_op **room) MDL_MUST_USE;
 
 /* For the executing thread. */
 medleyResult_t mdl_native_step(struct mdl_op *op, int *events); /* InProgress, or how it ended */

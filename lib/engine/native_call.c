@@ -5,8 +5,8 @@
  * What the vendor has no call for is made of messages (gather, scatter, all-to-all, the V collectives) or of reductions
  * to one rank each (reduce-scatter V). What only moves is moved as bytes, so types count for reductions only.
  *
- * A group is appended in rounds: all messages and each communicator's first collective, then the second ones, and so on,
- * since a collective may need the result of the one before it. A round is one group of the vendor's.
+ * What is launched together (launch.h) is one group of the vendor's: it may hold ranks of one communicator that need each
+ * other, if they are all this thread's.
  */
 #include "config.h"
 
@@ -190,15 +190,20 @@ static bool needs_one_buffer(const struct mdl_op *op)
            op->call.root == op->comm->rank;
 }
 
+static medleyResult_t put_event(struct mdl_op *op, mdl_dev_event event, mdl_dev_stream stream, enum mdl_pass_put which)
+{
+    MDL_TRY(device_of(op)->event_record(device_of(op), event, stream));
+    atomic_store_explicit(&op->native->put, which, memory_order_release); /* pairs with put in native.c */
+    return medleySuccess;
+}
+
 static medleyResult_t begin(struct mdl_op *op)
 {
-    const struct mdl_device *d = device_of(op);
     struct mdl_pass *p = op->native;
     size_t in, out;
 
-    p->launched = true;
-    MDL_TRY(d->event_record(d, p->begin, p->beside ? NULL : p->stream));
-    if (p->beside) MDL_TRY(d->stream_wait_event(d, p->stream, p->begin));
+    MDL_TRY(put_event(op, p->begin, p->beside ? NULL : p->stream, MDL_PASS_BEGIN));
+    if (p->beside) MDL_TRY(device_of(op)->stream_wait_event(device_of(op), p->stream, p->begin));
     mdl_lines_bytes(op, &in, &out);
     if (p->room[MDL_IN])
         MDL_TRY(copy(op, p->room[MDL_IN]->at, op->in, in, p->from_host[MDL_IN] ? MDL_COPY_H2D : MDL_COPY_D2D));
@@ -225,12 +230,11 @@ static medleyResult_t copy_out(struct mdl_op *op)
 
 static medleyResult_t end(struct mdl_op *op)
 {
-    const struct mdl_device *d = device_of(op);
     struct mdl_pass *p = op->native;
 
     if (p->room[MDL_OUT]) MDL_TRY(copy_out(op));
-    MDL_TRY(d->event_record(d, p->end, p->stream));
-    return p->beside ? d->stream_wait_event(d, NULL, p->end) : medleySuccess;
+    MDL_TRY(put_event(op, p->end, p->stream, MDL_PASS_END));
+    return p->beside ? device_of(op)->stream_wait_event(device_of(op), NULL, p->end) : medleySuccess;
 }
 
 /* ---- the vendor's calls ---- */
@@ -469,101 +473,56 @@ static medleyResult_t run_next(const struct round *round, size_t first)
     return visit(op, run);
 }
 
-static medleyResult_t run_round(struct mdl_op **ops, struct mdl_op **left, size_t n)
+static medleyResult_t run_all(const struct round *round)
 {
-    struct round round = {left, n};
-
-    memcpy(left, ops, n * sizeof(struct mdl_op *));
-    for (size_t i = 0; i < n; i++) MDL_TRY(visit(ops[i], begin));
-    if (n == 1) {
-        MDL_TRY(visit(ops[0], run));
-    } else {
-        /* Messages first: their order and that of collectives need not be the same on all ranks. */
-        for (int rest = 0; rest < 2; rest++)
-            for (size_t i = 0; i < n; i++)
-                if (left[i] && (rest || kind_of(left[i]) == medleyCollSend)) MDL_TRY(run_next(&round, i));
-    }
-    for (size_t i = 0; i < n; i++) MDL_TRY(visit(ops[i], end));
+    if (round->n == 1) return visit(round->ops[0], run);
+    /* Messages first: their order and that of collectives need not be the same on all ranks. */
+    for (int rest = 0; rest < 2; rest++)
+        for (size_t i = 0; i < round->n; i++)
+            if (round->ops[i] && (rest || kind_of(round->ops[i]) == medleyCollSend)) MDL_TRY(run_next(round, i));
     return medleySuccess;
 }
 
 /* ---- launching ---- */
 
-static size_t count_native(const struct mdl_batch *b)
+/* Is its communicator that of one before it? */
+static bool is_known(struct mdl_op *const *ops, size_t i)
 {
-    size_t n = 0;
-
-    mdl_list_each (it, &b->ops) n += mdl_container_of(it, struct mdl_op, link)->native != NULL;
-    return n;
+    for (size_t k = 0; k < i; k++)
+        if (ops[k]->comm == ops[i]->comm) return true;
+    return false;
 }
 
-/* The batch's part of a round. */
-static size_t pick(const struct mdl_batch *b, size_t round, struct mdl_op **out)
-{
-    size_t n = 0, seen = 0;
-
-    mdl_list_each (it, &b->ops) {
-        struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
-        if (!op->native) continue;
-        if (is_message(op) ? round == 0 : seen++ == round) out[n++] = op;
-    }
-    return n;
-}
-
-static medleyResult_t run_rounds(struct mdl_batch *const *batches, int nbatches, struct mdl_op **room, size_t count)
-{
-    size_t n = 1;
-
-    for (size_t round = 0; n; round++) {
-        n = 0;
-        for (int i = 0; i < nbatches; i++) n += pick(batches[i], round, room + n);
-        if (n) MDL_TRY(run_round(room, room + count, n));
-        n |= round == 0; /* messages only, perhaps: there may be collectives behind them */
-    }
-    return medleySuccess;
-}
-
-static medleyResult_t lock_all(struct mdl_batch *const *batches, int n)
+/* Whoever ends the vendor's communicator takes its lock, so nothing that may wait is done with it but the vendor's own
+ * calls, which the end does not wait for. */
+static medleyResult_t lock_all(struct mdl_op *const *ops, size_t n)
 {
     medleyResult_t res = medleySuccess;
 
-    for (int i = 0; i < n; i++) {
-        if (!count_native(batches[i])) continue;
-        pthread_mutex_lock(&batches[i]->comm->native->lock);
-        if (res == medleySuccess && mdl_native_is_over(batches[i]->comm->native)) res = mdl_comm_fault(batches[i]->comm);
+    for (size_t i = 0; i < n; i++) {
+        if (is_known(ops, i)) continue;
+        pthread_mutex_lock(&native_of(ops[i])->lock);
+        if (res == medleySuccess && mdl_native_is_over(native_of(ops[i]))) res = mdl_comm_fault(ops[i]->comm);
     }
     return res;
 }
 
-static void unlock_all(struct mdl_batch *const *batches, int n)
+static void unlock_all(struct mdl_op *const *ops, size_t n)
 {
-    for (int i = 0; i < n; i++)
-        if (count_native(batches[i])) pthread_mutex_unlock(&batches[i]->comm->native->lock);
+    for (size_t i = 0; i < n; i++)
+        if (!is_known(ops, i)) pthread_mutex_unlock(&native_of(ops[i])->lock);
 }
 
-/* An error on one communicator leaves the others of a group with calls that their peers may have and they have not. */
-static medleyResult_t fail_all(struct mdl_batch *const *batches, int n, medleyResult_t res)
+medleyResult_t mdl_native_launch(struct mdl_op *const *ops, size_t n, struct mdl_op **room)
 {
-    for (int i = 0; i < n; i++)
-        if (count_native(batches[i])) (void)mdl_stager_fail(batches[i]->comm, res);
-    return res;
-}
-
-medleyResult_t mdl_native_launch(struct mdl_batch *const *batches, int n)
-{
-    struct mdl_op **room;
-    size_t count = 0;
+    struct round round = {room, n};
     medleyResult_t res;
 
-    for (int i = 0; i < n; i++) count += count_native(batches[i]);
-    if (!count) return medleySuccess;
-    room = calloc(2 * count, sizeof(struct mdl_op *));
-    if (!room)
-        return fail_all(batches, n, mdl_error(medleySystemError, "out of memory for a group of %zu operations", count));
-    res = lock_all(batches, n);
-    if (res == medleySuccess) res = run_rounds(batches, n, room, count);
-    unlock_all(batches, n);
-    if (res != medleySuccess) (void)fail_all(batches, n, res);
-    free(room);
+    memcpy(room, ops, n * sizeof(struct mdl_op *));
+    for (size_t i = 0; i < n; i++) MDL_TRY(visit(ops[i], begin));
+    res = lock_all(ops, n);
+    if (res == medleySuccess) res = run_all(&round);
+    unlock_all(ops, n);
+    for (size_t i = 0; res == medleySuccess && i < n; i++) res = visit(ops[i], end);
     return res;
 }

@@ -179,14 +179,14 @@ static bool has_input(const struct mdl_op *op, size_t w)
 }
 
 /* Blocks of which all windows are done may leave the stage. */
-static medleyResult_t pass_on(struct mdl_op *op)
+static void pass_on(struct mdl_op *op)
 {
     uint32_t depth = op->program->choice.depth;
     size_t w = op->next_window > depth ? op->next_window - depth : 0;
 
-    if (!op->stage) return medleySuccess;
+    if (!op->stage) return;
     while (w < op->next_window && !op->runs[w % depth]) w++;
-    return mdl_stage_done(op->stage, block_of(op, w));
+    mdl_stage_done(op->stage, block_of(op, w));
 }
 
 static medleyResult_t run_windows(struct mdl_op *op, int *events)
@@ -211,7 +211,7 @@ static medleyResult_t run_windows(struct mdl_op *op, int *events)
             *run = NULL;
             op->windows_left--;
             (*events)++;
-            MDL_TRY(pass_on(op));
+            pass_on(op);
         }
     }
     return op->windows_left ? medleyInProgress : medleySuccess;
@@ -447,7 +447,7 @@ static medleyResult_t collect_pieces(struct mdl_op *op, int *events)
         *slot = NULL;
         op->windows_left--;
         (*events)++;
-        if (op->stage) MDL_TRY(mdl_stage_done(op->stage, w + 1 == op->nwindows ? op->stage->nblocks : block_of(op, w + 1)));
+        if (op->stage) mdl_stage_done(op->stage, w + 1 == op->nwindows ? op->stage->nblocks : block_of(op, w + 1));
     }
     return op->windows_left ? medleyInProgress : medleySuccess;
 }
@@ -510,10 +510,11 @@ static bool others_fault(const struct mdl_op *op, medleyResult_t res)
 }
 
 /* The caller is about to get its buffers back: from here on neither this rank nor a peer may touch them, and what a
- * peer reads of them does not count. */
+ * peer reads of them does not count. Who still appends to the stream may wait for what the stream waits for. */
 static medleyResult_t fail(struct mdl_op *op)
 {
     mdl_transports_abort(op->comm);
+    if (op->stage) mdl_stage_release(op->stage);
     finish(op, mdl_comm_fault(op->comm));
     return op->result;
 }
@@ -557,7 +558,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
         return medleyInProgress;
     }
     if (res == medleyInProgress) return res;
-    if (res == medleySuccess && op->stage && !is_direct(op)) res = mdl_stage_done(op->stage, op->stage->nblocks);
+    if (res == medleySuccess && op->stage && !is_direct(op)) mdl_stage_done(op->stage, op->stage->nblocks);
     if (res != medleySuccess && !mdl_comm_failed(c)) mdl_comm_fail_here(c, res);
     if (op->state == MDL_STATE_FINISHED) return op->result;
     if (mdl_comm_failed(c)) return fail(op);

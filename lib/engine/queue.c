@@ -124,7 +124,9 @@ static void retire_finished(void)
 {
     mdl_list_each (it, &q.comms) {
         struct mdl_batch *b = head_of(it);
-        if (b->started && b->finished) retire(b);
+        if (!b->started || !b->finished) continue;
+        b->kept = b->issuing;
+        if (!b->issuing) retire(b);
     }
 }
 
@@ -297,6 +299,14 @@ medleyResult_t mdl_queue_submit(struct mdl_batch *b, void *const *streams, int n
     return medleySuccess;
 }
 
+void mdl_queue_issued(struct mdl_batch *b)
+{
+    mdl_queue_lock();
+    b->issuing = false;
+    if (b->kept) mdl_queue_poke();
+    mdl_queue_unlock();
+}
+
 bool mdl_queue_busy(const struct mdl_comm *c)
 {
     return atomic_load_explicit((_Atomic uint32_t *)&c->queued, memory_order_acquire) != 0; /* pairs with retire */
@@ -330,7 +340,7 @@ void mdl_queue_cancel(struct mdl_comm *c)
     mdl_queue_lock();
     mdl_list_each (it, &c->queue) {
         struct mdl_batch *b = mdl_container_of(it, struct mdl_batch, link);
-        if (b->started) continue;
+        if (b->started || b->issuing) continue; /* the thread lets go what its issuer may wait for, and retires it */
         b->result = mdl_comm_fault(c);
         retire(b);
     }

@@ -36,8 +36,10 @@ void mdl_queue_poke(void);                           /* with the lock: makes the
 medleyResult_t mdl_queue_hold(void) MDL_MUST_USE;    /* keeps the thread (starts it if needed); without the lock */
 void mdl_queue_release(void); /* the last release ends the thread, once it has no work; without the lock */
 
-/* Queues a batch on its communicator and `n` streams (may be 0). Takes it over, also on failure. */
+/* Queues a batch on its communicator and `n` streams (may be 0). Takes it over, also on failure. One with `issuing` set
+ * is executed, but neither it nor its operations go before mdl_queue_issued. */
 medleyResult_t mdl_queue_submit(struct mdl_batch *b, void *const *streams, int n) MDL_MUST_USE;
+void mdl_queue_issued(struct mdl_batch *b);
 bool mdl_queue_busy(const struct mdl_comm *c); /* [any thread] has it queued work? */
 void mdl_queue_drain(struct mdl_comm *c);      /* waits until it has none */
 void mdl_queue_collect(void);                  /* ends the thread if nothing needs it any more; without the lock */

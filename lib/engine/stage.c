@@ -10,6 +10,7 @@
 #include "lib/engine/op.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -85,6 +86,19 @@ medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct m
     else
         free_stager(s);
     mdl_dev_leave(dev, &visit);
+    return res;
+}
+
+medleyResult_t mdl_stager_fail(struct mdl_comm *c, medleyResult_t res)
+{
+    struct mdl_stager *st = c->stager;
+    char why[MDL_ERROR_TEXT_BYTES];
+
+    if (res == medleySuccess || mdl_comm_failed(c)) return res;
+    atomic_store_explicit(&st->failed, true, memory_order_relaxed); /* looked at when all threads are through */
+    snprintf(why, sizeof(why), "%s", mdl_error_text());
+    mdl_comm_fail_here(c, mdl_error(res, "rank %d (host %s) on %s:%d: %s", c->rank, c->facts[c->rank].host,
+                                    st->dev.ops->vendor, st->dev.ordinal, why[0] ? why : medleyGetErrorString(res)));
     return res;
 }
 
@@ -238,7 +252,8 @@ static void shape(struct mdl_stage *s, const struct mdl_op *op)
     s->nblocks = (longest + s->block - 1) / s->block;
     if (!s->nblocks || (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged)) s->nblocks = 1;
     if (s->nblocks == 1) s->stride = longest; /* where all slots are equal, as the user's buffer is */
-    s->queued = s->nblocks * (2 + (s->side[MDL_IN].staged ? in : 0) + (s->side[MDL_OUT].staged ? out : 0));
+    for (int i = 0; i < 2; i++)
+        s->cost[i] = 1 + (!s->side[i].staged ? 0 : s->nblocks == 1 && !mdl_op_is_v(op) ? 1 : s->side[i].slots);
 }
 
 medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
@@ -315,7 +330,12 @@ static bool take_room(struct mdl_stager *st, struct mdl_stage *s)
     size_t ring = s->nblocks < MDL_STAGE_RING ? s->nblocks : MDL_STAGE_RING;
 
     if (s->direct) return mdl_direct_take_room(st, s);
-    if (!s->attended && s->pair < 0 && !take_pair(st, s)) return false;
+    if (s->attended) {
+        s->arrived = &s->own[0];
+        s->ready = &s->own[1];
+    } else if (s->pair < 0 && !take_pair(st, s)) {
+        return false;
+    }
     if (s->scalar_user && !s->scalar) s->scalar = mdl_arena_take(&st->arena, sizeof(uint64_t));
     if (s->scalar_user && !s->scalar) return false;
     for (; ring; ring--)
@@ -359,13 +379,20 @@ medleyResult_t mdl_stage_reserve(struct mdl_stage *s)
 
 /* ---- the executing thread's side ---- */
 
+void mdl_stage_release(struct mdl_stage *s)
+{
+    if (s->direct)
+        mdl_direct_release(s->direct);
+    else if (s->ready)
+        __atomic_store_n(s->ready, RELEASED, __ATOMIC_RELEASE); /* pairs with the stream's wait, or with attend */
+}
+
 void mdl_stage_let_go(struct mdl_stage *s)
 {
     if (s->direct)
         mdl_direct_let_go(s);
-    else if (s->launched && !s->attended)
-        __atomic_store_n(s->ready, RELEASED, __ATOMIC_RELEASE);
-    if (s->launched && s->attended) mdl_stage_close_attended(s);
+    else if (s->launched)
+        mdl_stage_release(s);
     s->op = NULL;
     if (!s->listed) {
         free(s->direct); /* it was never given room; its communicator may be gone, if a group ends after that */

@@ -12,11 +12,13 @@
  *
  * So the stream itself keeps the order: what comes after the call sees its result, and a block's room is taken again only
  * when it is free. The executing thread looks at the one word, and writes the other; it never calls the vendor. Where a
- * stream cannot wait for a word, or a group needs more words than there are, the calling thread stays in the call and appends what comes next to the stream itself
- * (`attended`), told by events how far the stream is, or, without events, by waiting for the stream.
+ * stream cannot wait for a word, or a group needs more words than there are, the calling thread stays in the call and
+ * appends what comes next to the stream itself (`attended`), told by events how far the stream is, or, without events, by
+ * waiting for the stream. The two words are then ordinary memory, and it is the calling thread that writes the one and
+ * reads the other: the executing thread sees no difference.
  *
- * A stream takes only so many operations that have not begun; whoever appends more waits in the vendor's call. So a call
- * that would append more before anybody works for it (MDL_STAGE_QUEUED_MOST) is attended, too.
+ * In which order the calls of a group are appended, and that they are queued before, is launch.h's matter. An operation
+ * and its stage live until the calling thread has appended all of it, whatever became of it meanwhile.
  *
  * Windows of plans tile blocks (mdl_choose_limits.blocks), so that no reference crosses the end of a ring.
  */
@@ -30,7 +32,7 @@
 
 struct mdl_direct_call;
 
-enum { MDL_STAGE_RING = 4, MDL_STAGES_MOST = 128, MDL_STAGE_P2P_BYTES = 131072, MDL_STAGE_QUEUED_MOST = 800 };
+enum { MDL_STAGE_RING = 4, MDL_STAGES_MOST = 128, MDL_STAGE_P2P_BYTES = 131072 };
 
 struct mdl_stage_side {
     bool staged; /* the user's buffer is the device's */
@@ -46,12 +48,17 @@ struct mdl_stage {
     struct mdl_stage_side side[2];   /* MDL_IN, MDL_OUT */
     size_t elem, block, stride;      /* elements of a block; from slot to slot in the ring */
     size_t nblocks, ring;
-    size_t queued; /* operations that its stream gets */
-    bool attended, launched;
-    bool listed;            /* in the stager's list: it was given room */
-    size_t put_in, put_out; /* blocks appended to the stream so far */
-    size_t seen;            /* blocks known to have arrived */
+    size_t cost[2]; /* commands of a block */
+    uint64_t order; /* of issue, among the calls of a group */
+    bool attended;
+    bool listed; /* in the stager's list: it was given room */
+    /* the issuing thread's */
+    bool launched, over;    /* some of it was appended to the stream; nothing more will be */
+    size_t put_in, put_out; /* blocks appended so far; direct: put_out pieces */
+    size_t told;            /* attended: blocks known to have arrived */
+    size_t seen;            /* the executing thread's: the same */
     int pair;               /* of words, -1: none yet */
+    uint64_t own[2];        /* attended: in their place */
     uint64_t *arrived, *ready;
     mdl_dev_event event[MDL_STAGE_RING], last;
     struct mdl_direct_call *direct; /* the call does not pass through the host (direct.h): none of the room above */
@@ -81,21 +88,22 @@ void mdl_stager_close(struct mdl_stager *s); /* waits shortly for the streams; w
  * op->stage, or, if the call passes through to the vendor, op->native. InvalidUsage: the stream is being captured; InvalidArgument: a buffer of another device. */
 medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream) MDL_MUST_USE;
 
-/* Takes room for all the operations with stages among the batches and appends their work to their streams, with the
- * device of each entered. An error leaves nothing launched, or has failed the communicator. */
-medleyResult_t mdl_stage_launch(struct mdl_batch *const *batches, int n) MDL_MUST_USE;
-
 /* Fails the communicator, whose device is at fault, with whose device it was: every rank gets these words. Returns res. */
 medleyResult_t mdl_stager_fail(struct mdl_comm *c, medleyResult_t res);
 
-/* stage.c, stage_stream.c: the parts of the above. */
 medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_device) MDL_MUST_USE;
-medleyResult_t mdl_stage_reserve(struct mdl_stage *s) MDL_MUST_USE;
-void mdl_stage_close_attended(struct mdl_stage *s);
+
+/* For the issuing thread (launch.c); append and close with the device entered. */
+medleyResult_t mdl_stage_reserve(struct mdl_stage *s) MDL_MUST_USE; /* room; waits for that of earlier calls */
+medleyResult_t mdl_stage_append(struct mdl_stage *s, bool *moved) MDL_MUST_USE; /* the next part, until s->over */
+size_t mdl_stage_cost(const struct mdl_stage *s);    /* commands that the stream gets by that */
+size_t mdl_stage_waiting(const struct mdl_stage *s); /* commands that the stream has and has not come to, about */
+void mdl_stage_close(struct mdl_stage *s); /* nothing more is appended, since the communicator has failed */
 
 /* For the executing thread. */
+void mdl_stage_release(struct mdl_stage *s); /* the operation has failed: what its stream waits for does not come */
 bool mdl_stage_has(struct mdl_stage *s, size_t block); /* has it arrived, with the room of its results free? */
-medleyResult_t mdl_stage_done(struct mdl_stage *s, size_t blocks) MDL_MUST_USE; /* so many blocks have been worked on */
+void mdl_stage_done(struct mdl_stage *s, size_t blocks); /* so many blocks have been worked on */
 /* Has the device failed? Then nothing arrives any more, and the communicator fails. For now and then. */
 void mdl_stage_look_for_error(struct mdl_stage *s);
 void mdl_stage_let_go(struct mdl_stage *s);            /* the operation has ended, one way or the other */

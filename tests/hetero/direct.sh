@@ -51,7 +51,7 @@ EMUL_QUEUES=1 EMUL_REQUIRE_ENTER=1 with cuda:0,cuda:1 -n 2 -x direct every
 # A stream takes only so much that has not begun: what is longer is staged, and attended.
 EMUL_DEPTH=1000 MEDLEY_DEVICE_DIRECT=0 MEDLEY_WINDOW=4096 with cuda:0 -n 2 -x staged bits
 EMUL_DEPTH=1000 MEDLEY_DEVICE_WINDOW=64K with cuda:0 -n 3 -x direct bits
-EMUL_DEPTH=1000 MEDLEY_DEVICE_WINDOW=64K with cuda:0 -n 12 -x staged bits
+EMUL_DEPTH=1000 MEDLEY_DEVICE_WINDOW=64K with cuda:0 -n 12 -x direct bits
 
 # Random ones, with buffers of the host among them.
 random() {

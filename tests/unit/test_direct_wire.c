@@ -12,7 +12,7 @@ static const uint8_t head[] = {
     0,    0,    0,   1,   0, 0,    0, 0, /* staging */
     0xff, 0x0f, 0,   0,   3, 0,    0, 0, /* types, ordinal */
     0x40, 0,    0,   0,   0, 0,    0, 0, /* offset in the handle's memory */
-    4,    0,    0,   0,   0, 0,    0, 0, /* bytes of the handle, reserved */
+    4,    0,    0,   0,   6, 5,    0, 0xf0, /* bytes of the handle, space of process ids */
     'h',  'a',  'n', 'd',
 };
 
@@ -25,6 +25,7 @@ static struct mdl_direct_offer sample(void)
         .staging = 1 << 24,
         .types = 0xfff,
         .ordinal = 3,
+        .pids = 0xf0000506,
         .ipc = {.bytes = "hand", .len = 4, .offset = 64, .fd = -1},
     };
 }

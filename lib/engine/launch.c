@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See launch.h: room, queueing, and the passes in which everything is appended that may be. */
+#include "config.h"
+
+#include "lib/engine/launch.h"
+#include "lib/engine/comm.h"
+#include "lib/engine/direct.h"
+#include "lib/engine/native.h"
+#include "lib/engine/queue.h"
+#include "lib/engine/stage.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { FEW = 8, YIELDS = 200, NAP_NS = 20000 };
+
+/* What a stream, or a communicator, has in the pass in hand that later calls must not overtake. */
+enum mark {
+    FREE,
+    MESSAGES, /* that pass through in this pass: what passes through may join them */
+    CHOSEN,   /* a call that passes through in this pass, or one that waits for such calls */
+    HELD,     /* a call that is being appended, or one that waits for it */
+};
+
+struct lane { /* a stream of a device */
+    const struct mdl_device *ops;
+    int ordinal;
+    mdl_dev_stream stream;
+    size_t waiting; /* commands that it has not come to; more than there are */
+    size_t turn;    /* of its messages */
+    enum mark mark;
+};
+
+struct item {
+    struct mdl_op *op;
+    struct lane *lane;
+    int batch;
+    bool over;   /* nothing more is to be appended */
+    bool chosen; /* for the round of this pass */
+};
+
+struct launch {
+    struct mdl_batch *const *batches;
+    int n;
+    struct mdl_comm **comms; /* of the batches */
+    struct item *items; /* in the order of issue */
+    size_t nitems, nlanes, nround;
+    struct lane *lanes;
+    enum mark *marks;               /* of the batches' communicators */
+    struct mdl_op **round, **spare; /* that pass through in this pass */
+    bool wait;                      /* the round may lack calls that belong to it */
+    bool moved, left;
+    bool attended;
+};
+
+static bool is_message(const struct mdl_op *op) { return op->call.coll >= medleyCollSend; }
+static uint64_t order_of(const struct mdl_op *op) { return op->native ? op->native->order : op->stage->order; }
+
+static mdl_dev_stream stream_of(const struct mdl_op *op)
+{
+    if (op->native) return op->native->beside ? NULL : op->native->stream;
+    return op->stage->stream;
+}
+
+static const struct mdl_dev *dev_of(const struct mdl_op *op) { return &op->comm->stager->dev; }
+
+void mdl_launch_number(struct mdl_op *op, uint64_t order)
+{
+    if (op->native) op->native->order = order;
+    if (op->stage) op->stage->order = order;
+}
+
+/* ---- commands that wait ---- */
+
+static size_t count_waiting(const struct launch *l, const struct lane *lane)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < l->n; i++) {
+        const struct mdl_stager *st = l->comms[i]->stager;
+        if (st->dev.ops != lane->ops || st->dev.ordinal != lane->ordinal) continue;
+        mdl_list_each (it, &st->stages) {
+            const struct mdl_stage *s = mdl_container_of(it, struct mdl_stage, link);
+            if (s->stream == lane->stream) n += mdl_stage_waiting(s);
+        }
+    }
+    return n;
+}
+
+static bool has_space(const struct launch *l, struct lane *lane, size_t cost)
+{
+    if (lane->waiting + cost > MDL_LAUNCH_WAITING) lane->waiting = count_waiting(l, lane);
+    return !lane->waiting || lane->waiting + cost <= MDL_LAUNCH_WAITING;
+}
+
+/* ---- appending ---- */
+
+/* With the device entered. */
+static medleyResult_t append(struct launch *l, struct item *it, bool whole)
+{
+    struct mdl_stage *s = it->op->stage;
+    bool again = true;
+
+    while (again && !s->over) {
+        size_t cost = mdl_stage_cost(s);
+        if (!has_space(l, it->lane, cost)) break;
+        again = whole && !s->attended;
+        MDL_TRY(mdl_stage_append(s, &l->moved));
+        it->lane->waiting += cost;
+        l->attended |= s->attended;
+    }
+    it->over = s->over;
+    return medleySuccess;
+}
+
+/* One turn of a message, or as much of a collective as can be. */
+static medleyResult_t visit(struct launch *l, struct item *it)
+{
+    struct mdl_dev_visit before;
+    medleyResult_t res = mdl_dev_enter(dev_of(it->op), &before);
+
+    if (res == medleySuccess) {
+        res = append(l, it, !is_message(it->op));
+        mdl_dev_leave(dev_of(it->op), &before);
+    }
+    return mdl_stager_fail(it->op->comm, res);
+}
+
+/* What its communicator's failure has made pointless. */
+static bool is_pointless(struct launch *l, struct item *it)
+{
+    struct mdl_dev_visit before;
+
+    if (!mdl_comm_failed(it->op->comm)) return false;
+    it->over = l->moved = true;
+    if (!it->op->stage || mdl_dev_enter(dev_of(it->op), &before) != medleySuccess) return true;
+    mdl_stage_close(it->op->stage);
+    mdl_dev_leave(dev_of(it->op), &before);
+    return true;
+}
+
+static void choose(struct launch *l, struct item *it)
+{
+    l->round[l->nround++] = it->op;
+    it->over = it->chosen = true;
+}
+
+/* ---- messages ---- */
+
+static size_t turn_of(const struct mdl_stage *s) { return s->launched ? s->put_out + 1 : 0; }
+
+static void find_turns(struct launch *l)
+{
+    for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].turn = SIZE_MAX;
+    for (size_t i = 0; i < l->nitems; i++) {
+        const struct item *it = &l->items[i];
+        if (it->over || !it->op->stage || !is_message(it->op) || it->op->stage->attended) continue;
+        if (turn_of(it->op->stage) < it->lane->turn) it->lane->turn = turn_of(it->op->stage);
+    }
+}
+
+static void raise_mark(enum mark *m, enum mark to)
+{
+    if (*m < to) *m = to;
+}
+
+static medleyResult_t pass_message(struct launch *l, struct item *it)
+{
+    const struct mdl_stage *s = it->op->stage;
+
+    if (it->op->native) {
+        choose(l, it);
+        raise_mark(&it->lane->mark, MESSAGES);
+        return medleySuccess;
+    }
+    if (s->attended || turn_of(s) <= it->lane->turn) MDL_TRY(visit(l, it));
+    if (!it->over) raise_mark(&it->lane->mark, HELD);
+    return medleySuccess;
+}
+
+/* ---- collectives ---- */
+
+static medleyResult_t pass_collective(struct launch *l, struct item *it)
+{
+    enum mark *lane = &it->lane->mark, *comm = &l->marks[it->batch], mark = *lane > *comm ? *lane : *comm;
+
+    if (it->op->native && mark < CHOSEN) {
+        choose(l, it);
+        mark = CHOSEN;
+    } else if (it->op->native) {
+        l->wait |= mark == HELD;
+    } else if (mark == FREE) {
+        MDL_TRY(visit(l, it));
+        mark = it->over ? FREE : HELD;
+    } else {
+        raise_mark(&mark, CHOSEN); /* nothing behind it may join the round */
+    }
+    raise_mark(lane, mark);
+    raise_mark(comm, mark);
+    return medleySuccess;
+}
+
+/* ---- passes ---- */
+
+static medleyResult_t run_round(struct launch *l)
+{
+    for (size_t i = 0; i < l->nitems; i++) {
+        if (l->wait && l->items[i].chosen) l->items[i].over = false; /* in a later pass */
+        l->items[i].chosen = false;
+    }
+    if (l->wait) return medleySuccess;
+    l->moved = true;
+    return mdl_native_launch(l->round, l->nround, l->spare);
+}
+
+static medleyResult_t pass(struct launch *l)
+{
+    for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].mark = FREE;
+    for (int i = 0; i < l->n; i++) l->marks[i] = FREE;
+    l->nround = 0;
+    l->moved = l->left = l->wait = false;
+    find_turns(l);
+    for (int colls = 0; colls < 2; colls++) {
+        for (size_t i = 0; i < l->nitems; i++) {
+            struct item *it = &l->items[i];
+            if (it->over || is_message(it->op) == colls || is_pointless(l, it)) continue;
+            MDL_TRY(colls ? pass_collective(l, it) : pass_message(l, it));
+            l->left |= !it->over;
+        }
+    }
+    return l->nround ? run_round(l) : medleySuccess;
+}
+
+/* Something has to come first: results of other ranks, mostly. */
+static void rest(unsigned *turns)
+{
+    if (++*turns <= YIELDS)
+        sched_yield();
+    else
+        nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+}
+
+static medleyResult_t run_passes(struct launch *l)
+{
+    unsigned turns = 0;
+
+    do {
+        MDL_TRY(pass(l));
+        if (l->moved)
+            turns = 0;
+        else if (l->left)
+            rest(&turns);
+    } while (l->left);
+    return medleySuccess;
+}
+
+/* ---- what there is to append ---- */
+
+static struct lane *lane_of(struct launch *l, const struct mdl_op *op)
+{
+    const struct mdl_dev *dev = dev_of(op);
+    struct lane *lane;
+
+    for (size_t i = 0; i < l->nlanes; i++) {
+        lane = &l->lanes[i];
+        if (lane->ops == dev->ops && lane->ordinal == dev->ordinal && lane->stream == stream_of(op)) return lane;
+    }
+    lane = &l->lanes[l->nlanes++];
+    *lane = (struct lane){.ops = dev->ops, .ordinal = dev->ordinal, .stream = stream_of(op)};
+    return lane;
+}
+
+static int by_order(const void *a, const void *b)
+{
+    uint64_t x = order_of(((const struct item *)a)->op), y = order_of(((const struct item *)b)->op);
+
+    return x < y ? -1 : x > y;
+}
+
+static void list_items(struct launch *l)
+{
+    for (int i = 0; i < l->n; i++) {
+        l->comms[i] = l->batches[i]->comm;
+        mdl_list_each (it, &l->batches[i]->ops)
+            l->items[l->nitems++] = (struct item){.op = mdl_container_of(it, struct mdl_op, link), .batch = i};
+    }
+    if (l->n > 1) qsort(l->items, l->nitems, sizeof(*l->items), by_order);
+    for (size_t i = 0; i < l->nitems; i++) l->items[i].lane = lane_of(l, l->items[i].op);
+    for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].waiting = count_waiting(l, &l->lanes[i]);
+}
+
+/* ---- room ---- */
+
+static medleyResult_t reserve(struct mdl_op *op, bool attend)
+{
+    struct mdl_dev_visit before;
+    medleyResult_t res = mdl_dev_enter(dev_of(op), &before);
+
+    if (res != medleySuccess) return mdl_stager_fail(op->comm, res);
+    op->stage->attended |= attend && !op->stage->direct;
+    res = mdl_stage_reserve(op->stage);
+    mdl_dev_leave(dev_of(op), &before);
+    return res;
+}
+
+medleyResult_t mdl_launch_reserve(struct mdl_batch *const *batches, int n)
+{
+    bool attend = false;
+
+    for (int i = 0; i < n; i++) attend |= batches[i]->nops > MDL_STAGES_MOST; /* more words than there are */
+    for (int i = 0; i < n; i++) {
+        mdl_list_each (it, &batches[i]->ops) {
+            struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+            if (op->stage) MDL_TRY(reserve(op, attend));
+        }
+    }
+    return medleySuccess;
+}
+
+/* ---- issuing ---- */
+
+/* From here on nothing but a fault keeps them from being issued. */
+static void number(const struct mdl_batch *b)
+{
+    mdl_list_each (it, &b->ops) {
+        struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
+        if (op->stage && op->stage->direct) mdl_direct_number(op->stage);
+    }
+}
+
+/* Returns how many were queued; the one behind them is gone if that is not all. */
+static int submit(const struct launch *l, medleyResult_t *res)
+{
+    for (int i = 0; i < l->n; i++) {
+        number(l->batches[i]);
+        l->batches[i]->issuing = true;
+        *res = mdl_queue_submit(l->batches[i], NULL, 0);
+        if (*res != medleySuccess) return i;
+    }
+    return l->n;
+}
+
+/* A group that is issued in part leaves its communicators with calls that their peers have and they have not. */
+static medleyResult_t fail_all(struct launch *l, medleyResult_t res)
+{
+    for (int i = 0; i < l->n; i++) (void)mdl_stager_fail(l->comms[i], res);
+    return mdl_comm_fault(l->comms[0]);
+}
+
+static medleyResult_t issue(struct launch *l)
+{
+    medleyResult_t res;
+    int queued = submit(l, &res);
+
+    if (res == medleySuccess) res = run_passes(l);
+    if (res != medleySuccess) res = fail_all(l, res);
+    for (size_t i = 0; res != medleySuccess && queued == l->n && i < l->nitems; i++)
+        if (!l->items[i].over) (void)is_pointless(l, &l->items[i]);
+    for (int i = 0; i < queued; i++) mdl_queue_issued(l->batches[i]);
+    for (int i = queued + 1; i < l->n; i++) mdl_batch_free(l->batches[i]);
+    for (int i = 0; i < l->n && res == medleySuccess && l->attended; i++) res = mdl_comm_fault(l->comms[i]);
+    return res;
+}
+
+/* ---- memory for it ---- */
+
+struct space {
+    struct item items[FEW];
+    struct lane lanes[FEW];
+    struct mdl_op *ops[2 * FEW];
+    struct mdl_comm *comms[FEW];
+    enum mark marks[FEW];
+};
+
+/* More than a few: one piece of memory for all. Each has one operation at least. */
+static medleyResult_t issue_many(struct launch *l, size_t nops)
+{
+    char *all = calloc(nops, sizeof(struct item) + sizeof(struct lane) + 2 * sizeof(struct mdl_op *) +
+                                 sizeof(struct mdl_comm *) + sizeof(enum mark));
+    medleyResult_t res;
+
+    if (!all) {
+        for (int i = 0; i < l->n; i++) mdl_batch_free(l->batches[i]);
+        return mdl_error(medleySystemError, "out of memory for a group of %zu operations", nops);
+    }
+    l->items = (struct item *)all;
+    l->lanes = (struct lane *)(l->items + nops);
+    l->round = (struct mdl_op **)(l->lanes + nops);
+    l->spare = l->round + nops;
+    l->comms = (struct mdl_comm **)(l->spare + nops);
+    l->marks = (enum mark *)(l->comms + nops);
+    list_items(l);
+    res = issue(l);
+    free(all);
+    return res;
+}
+
+medleyResult_t mdl_launch(struct mdl_batch *const *batches, int n)
+{
+    struct launch l = {.batches = batches, .n = n};
+    size_t nops = 0;
+    struct space few;
+
+    for (int i = 0; i < n; i++) nops += (size_t)batches[i]->nops;
+    if (nops > FEW) return issue_many(&l, nops);
+    l.items = few.items;
+    l.lanes = few.lanes;
+    l.round = few.ops;
+    l.spare = few.ops + FEW;
+    l.comms = few.comms;
+    l.marks = few.marks;
+    list_items(&l);
+    return issue(&l);
+}
