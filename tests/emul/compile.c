@@ -54,8 +54,9 @@ static const char *const prologue =
     "static inline int __clz(int v) { return v ? __builtin_clz((unsigned)v) : 32; }\n"
     "static inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }\n"
     "static inline void __threadfence_system() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }\n"
-    "extern \"C\" int sched_yield(void);\n"
-    "static inline void __nanosleep(unsigned) { sched_yield(); }\n"
+    "extern \"C\" int usleep(unsigned);\n" /* who waits leaves the processor to others, as a card does */
+    "static inline void __nanosleep(unsigned) { usleep(20); }\n"
+    "static inline void __builtin_amdgcn_s_sleep(int) { usleep(20); }\n"
     "extern \"C\" void abort(void) __attribute__((noreturn));\n"
     "static inline void __syncthreads() { if (blockDim.x * blockDim.y * blockDim.z > 1) abort(); }\n";
 
@@ -215,9 +216,9 @@ static bool cached(const char *folder, int vendor, const char *source, int count
 {
     uint64_t hash = 14695981039346656037u;
     if (!folder || !*folder) return false;
-    for (int i = -1; i < count; i++)
-        for (const char *at = i < 0 ? source : options[i]; *at; at++)
-            hash = (hash ^ (unsigned char)*at) * 1099511628211u + (uint64_t)(i + 1);
+    for (int i = -2; i < count; i++)
+        for (const char *at = i == -2 ? prologue : i < 0 ? source : options[i]; *at; at++)
+            hash = (hash ^ (unsigned char)*at) * 1099511628211u + (uint64_t)(i + 2);
     snprintf(name, 64, "%d-%zu-%016llx", vendor, strlen(source), (unsigned long long)hash);
     return true;
 }

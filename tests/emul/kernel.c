@@ -3,6 +3,9 @@
  * Modules and launches: see kernel.h. A kernel gets the engine's aliases for device addresses among its arguments; an
  * address that it finds in memory faults, and the handler opens that allocation to the whole process until the kernel
  * ends: the one moment in which the CPU's touch of it would not be seen.
+ *
+ * A device has room for EMUL_RESIDENT kernels at once. One that waits keeps its room, and with enough of them no other
+ * kernel of the device begins.
  */
 #include "config.h"
 #include "tests/emul/kernel.h"
@@ -14,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { OPENED = 64, ARGUMENTS = 64 };
+enum { OPENED = 64, ARGUMENTS = 64, RESIDENT = 16 };
 
 struct function {
     struct function *next;
@@ -168,14 +171,43 @@ static bool is_function(int vendor, const void *handle)
 
 struct launch {
     const struct function *function;
+    int vendor, device;
     unsigned dims[6];
     void *arguments[ARGUMENTS];
     char *bytes;
 };
 
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t less;
+    unsigned most, here[EMUL_VENDORS][EMUL_DEVICES_MAX];
+} resident = {.lock = PTHREAD_MUTEX_INITIALIZER, .less = PTHREAD_COND_INITIALIZER};
+
+static void come(const struct launch *launch)
+{
+    unsigned *here = &resident.here[launch->vendor][launch->device];
+    pthread_mutex_lock(&resident.lock);
+    if (!resident.most) {
+        const char *text = getenv("EMUL_RESIDENT");
+        resident.most = text && atoi(text) > 0 ? (unsigned)atoi(text) : RESIDENT;
+    }
+    while (*here >= resident.most) pthread_cond_wait(&resident.less, &resident.lock);
+    ++*here;
+    pthread_mutex_unlock(&resident.lock);
+}
+
+static void go(const struct launch *launch)
+{
+    pthread_mutex_lock(&resident.lock);
+    resident.here[launch->vendor][launch->device]--;
+    pthread_cond_broadcast(&resident.less);
+    pthread_mutex_unlock(&resident.lock);
+}
+
 static int run(void *data)
 {
     struct launch *launch = data;
+    come(launch);
     kernel.running = true;
     launch->function->run(launch->arguments, launch->dims);
     kernel.running = false;
@@ -183,6 +215,7 @@ static int run(void *data)
         kernel.count--;
         mprotect((void *)kernel.opened[kernel.count].base, kernel.opened[kernel.count].size, PROT_NONE);
     }
+    go(launch);
     return 0;
 }
 
@@ -204,6 +237,26 @@ static void translate(char *bytes, size_t size)
     }
 }
 
+/* CUDA_LAUNCH_BLOCKING=1 and its likes: a launch returns when its kernel has ended. */
+static bool is_blocking(int vendor)
+{
+    static const char *const names[EMUL_VENDORS] = {[EMUL_CUDA] = "CUDA_LAUNCH_BLOCKING",
+                                                    [EMUL_HIP] = "HIP_LAUNCH_BLOCKING"};
+    const char *text = names[vendor] ? getenv(names[vendor]) : NULL;
+    const char *serial = vendor == EMUL_HIP ? getenv("AMD_SERIALIZE_KERNEL") : NULL;
+    return (text && atoi(text)) || (serial && (atoi(serial) & 2));
+}
+
+static enum emul_code submit(struct launch *launch, void *stream)
+{
+    int vendor = launch->vendor, status = 0;
+    uint64_t id;
+    enum emul_code code = emul_work(vendor, stream, run, drop, launch);
+    if (code || !is_blocking(vendor)) return code;
+    if (emul_capture_status(vendor, stream, &status, &id) == EMUL_OK && status) return EMUL_OK;
+    return emul_stream_sync(vendor, stream);
+}
+
 enum emul_code emul_launch(int vendor, void *handle, const unsigned dims[6], void **arguments, void *stream)
 {
     if (!is_function(vendor, handle))
@@ -219,6 +272,8 @@ enum emul_code emul_launch(int vendor, void *handle, const unsigned dims[6], voi
     for (int i = 0; i < function->count; i++) room += (function->sizes[i] + 15) & ~(size_t)15;
     if (!launch || !(launch->bytes = aligned_alloc(16, room + 16))) abort();
     launch->function = function;
+    launch->vendor = vendor;
+    launch->device = emul_device_get(vendor);
     memcpy(launch->dims, dims, sizeof(launch->dims));
     char *at = launch->bytes;
     for (int i = 0; i < function->count; i++) {
@@ -227,5 +282,5 @@ enum emul_code emul_launch(int vendor, void *handle, const unsigned dims[6], voi
         launch->arguments[i] = at;
         at += (function->sizes[i] + 15) & ~(size_t)15;
     }
-    return emul_work(vendor, stream, run, drop, launch);
+    return submit(launch, stream);
 }

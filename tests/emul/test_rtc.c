@@ -188,6 +188,47 @@ static void waits(void)
     CHECK_IS(rt.StreamSynchronize(stream), 0);
 }
 
+/* Of kernels that wait a device has room for so many; copies go on beside them. */
+static void resident(void)
+{
+    begin();
+    load(0, NULL);
+    unsigned *words = host_alloc(3 * sizeof(*words));
+    unsigned *memory = device_alloc(sizeof(*memory)), *pinned = host_alloc(sizeof(*pinned));
+    void *stream[3];
+    for (int i = 0; i < 3; i++) words[i] = i == 2;
+    for (int i = 0; i < 3; i++) stream[i] = stream_new(true);
+    for (int i = 0; i < 3; i++) {
+        void *word = &words[i], *arguments[] = {&word};
+        CHECK_IS(c.launch(function("wait"), 1, 1, 1, 1, 1, 1, 0, stream[i], arguments, NULL), 0);
+        if (i < 2) frame_nap(50); /* it shall be there before the next one */
+    }
+    frame_nap(50);
+    CHECK_IS(rt.StreamQuery(stream[2]), 600);
+    void *other = stream_new(true);
+    *pinned = 7;
+    CHECK_IS(copy_async(memory, pinned, sizeof(*pinned), H2D, other), 0);
+    CHECK_IS(copy_async(pinned, memory, sizeof(*pinned), D2H, other), 0);
+    CHECK_IS(rt.StreamSynchronize(other), 0);
+    CHECK_IS(*pinned, 7);
+    __atomic_store_n(&words[0], 1, __ATOMIC_RELEASE);
+    CHECK_IS(rt.StreamSynchronize(stream[2]), 0);
+    CHECK_IS(rt.StreamQuery(stream[1]), 600);
+    __atomic_store_n(&words[1], 1, __ATOMIC_RELEASE);
+    CHECK_IS(rt.StreamSynchronize(stream[1]), 0);
+}
+
+static void blocking(void)
+{
+    begin();
+    load(0, NULL);
+    unsigned *word = host_alloc(sizeof(*word));
+    *word = 1;
+    void *stream = stream_new(true), *arguments[] = {&word};
+    CHECK_IS(c.launch(function("wait"), 1, 1, 1, 1, 1, 1, 0, stream, arguments, NULL), 0);
+    CHECK_IS(rt.StreamQuery(stream), 0);
+}
+
 static void errors(void)
 {
     void *program;
@@ -218,6 +259,8 @@ static const struct frame_case cases[] = {
     PASSES("tables", tables, NULL),
     PASSES("contraction", contraction, NULL),
     PASSES("waits", waits, NULL),
+    PASSES("resident", resident, "EMUL_RESIDENT=2"),
+    PASSES("blocking", blocking, "EMUL_DELAY_US=100000 EMUL_SEED=3 CUDA_LAUNCH_BLOCKING=1 HIP_LAUNCH_BLOCKING=1"),
     PASSES("errors", errors, NULL),
     DIES("closed again", closed_again, NULL, "the CPU touched"),
     DIES("no image", no_image, NULL, "no device code"),
