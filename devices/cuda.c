@@ -28,6 +28,8 @@ static const struct mdl_rtc_vendor nvrtc = {
     .version_unit = 1000,
 };
 
+static const char *const blocking[] = {"CUDA_LAUNCH_BLOCKING", NULL};
+
 static const struct mdl_cuda_vendor cuda = {
     .prefix = "cuda",
     .driver_prefix = "cu",
@@ -41,6 +43,7 @@ static const struct mdl_cuda_vendor cuda = {
     .out_of_memory = 2,
     .ipc_flag = 1,
     .rtc = &nvrtc,
+    .blocking = blocking,
     .state = &state,
 };
 

@@ -187,6 +187,22 @@ static bool has_kernels(const struct mdl_device *d, const char *where)
            mdl_rtc_bind(mdl_cuda_vendor_of(d), where);
 }
 
+static bool launches_block(const struct mdl_cuda_vendor *v)
+{
+    for (const char *const *name = v->blocking; name && *name; name++) {
+        const char *text = getenv(*name);
+        if (text && *text && strcmp(text, "0") != 0) return true;
+    }
+    return false;
+}
+
+static uint32_t kernel_caps(const struct mdl_device *d, const char *where)
+{
+    if (!has_kernels(d, where)) return 0;
+    return MDL_DEV_KERNELS |
+           (HAS(d, HOST_POINTER) && !launches_block(mdl_cuda_vendor_of(d)) ? MDL_DEV_KERNEL_WORDS : 0);
+}
+
 static uint32_t find_caps(const struct mdl_device *d, const char *where)
 {
     bool words = HAS(d, WRITE_WORD) && HAS(d, WAIT_WORD) && (!QUIRK(d, SIGNAL_WORDS) || HAS(d, WORD_ALLOC));
@@ -200,7 +216,7 @@ static uint32_t find_caps(const struct mdl_device *d, const char *where)
            (events ? MDL_DEV_EVENTS : 0) | (words ? MDL_DEV_WORDS : 0) |
            (HAS(d, HOST_FUNC) || HAS(d, FUNC_CALLBACK) ? MDL_DEV_HOST_FUNC : 0) |
            (HAS(d, CAPTURING) ? MDL_DEV_CAPTURE : 0) | (ipc ? MDL_DEV_IPC : 0) |
-           (HAS(d, DMABUF) && range ? MDL_DEV_DMABUF : 0) | (has_kernels(d, where) ? MDL_DEV_KERNELS : 0);
+           (HAS(d, DMABUF) && range ? MDL_DEV_DMABUF : 0) | kernel_caps(d, where);
 }
 
 static void unbind(struct mdl_cuda_state *s)

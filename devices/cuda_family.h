@@ -61,6 +61,7 @@
     CALL(MODULE_UNLOAD, DRIVER, "ModuleUnload", 0)                                                                     \
     CALL(MODULE_FUNCTION, DRIVER, "ModuleGetFunction", 0)                                                              \
     CALL(LAUNCH, DRIVER, "LaunchKernel", 0)                                                                            \
+    CALL(HOST_POINTER, RUNTIME, "HostGetDevicePointer", 0)                                                             \
     CALL(FUNC_CALLBACK, RUNTIME, NULL, 0)
 
 enum mdl_cuda_call {
@@ -142,6 +143,7 @@ struct mdl_cuda_vendor {
     int not_ready, out_of_memory;          /* the vendor's own names of errors count, too, where it tells them */
     unsigned ipc_flag;
     const struct mdl_rtc_vendor *rtc; /* NULL: there is none, or it is not known */
+    const char *const *blocking;      /* variables of the environment that make launches wait, unless they are 0 */
     struct mdl_cuda_state *state;
 };
 
@@ -190,6 +192,7 @@ medleyResult_t mdl_cuda_module_unload(const struct mdl_device *d, void *module);
 medleyResult_t mdl_cuda_kernel_find(const struct mdl_device *d, void *module, const char *name, void **kernel);
 medleyResult_t mdl_cuda_kernel_launch(const struct mdl_device *d, void *kernel, const struct mdl_grid *grid,
                                       mdl_dev_stream stream);
+medleyResult_t mdl_cuda_kernel_address(const struct mdl_device *d, void *pinned, void **address);
 
 /* A vendor of the family, for `const struct mdl_device mdl_device_x = MDL_CUDA_DEVICE("x", "Maker X", NULL, &table,
  * &native)`. native: its collective library, or NULL. */
@@ -212,6 +215,7 @@ medleyResult_t mdl_cuda_kernel_launch(const struct mdl_device *d, void *kernel, 
         .ipc_import = mdl_cuda_ipc_import, .ipc_close = mdl_cuda_ipc_close, .dmabuf_export = mdl_cuda_dmabuf_export,   \
         .module_load = mdl_cuda_module_load, .module_unload = mdl_cuda_module_unload,                                  \
         .kernel_find = mdl_cuda_kernel_find, .kernel_launch = mdl_cuda_kernel_launch,                                  \
+        .kernel_address = mdl_cuda_kernel_address,                                                                     \
     }
 
 #endif

@@ -40,6 +40,8 @@ static const struct mdl_rtc_vendor hiprtc = {
     .version_unit = 10000000,
 };
 
+static const char *const blocking[] = {"HIP_LAUNCH_BLOCKING", "AMD_SERIALIZE_KERNEL", NULL};
+
 static const struct mdl_cuda_vendor hip = {
     .prefix = "hip",
     .driver_prefix = "hip",
@@ -53,6 +55,7 @@ static const struct mdl_cuda_vendor hip = {
     .out_of_memory = 2,
     .ipc_flag = 1,
     .rtc = &hiprtc,
+    .blocking = blocking,
     .state = &state,
 };
 

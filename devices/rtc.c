@@ -173,3 +173,8 @@ medleyResult_t mdl_cuda_kernel_launch(const struct mdl_device *d, void *kernel, 
 
     return CHECK(d, LAUNCH, rc);
 }
+
+medleyResult_t mdl_cuda_kernel_address(const struct mdl_device *d, void *pinned, void **address)
+{
+    return CHECK(d, HOST_POINTER, FN(d, HOST_POINTER, void **, void *, unsigned)(address, pinned, 0));
+}

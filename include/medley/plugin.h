@@ -218,6 +218,7 @@ enum mdl_device_caps {
     MDL_DEV_KERNELS = 1 << 9,   /* module_load, kernel_launch */
     MDL_DEV_CPU = 1 << 10,      /* all its devices are processors of the host: "auto" does not take it */
     MDL_DEV_COPY_ANY = 1 << 11, /* copies from and to ordinary memory do not wait for the stream either */
+    MDL_DEV_KERNEL_WORDS = 1 << 12, /* with KERNELS: kernel_address; a launch returns before its kernel has ended */
 };
 
 /* Set in a word beside the value that a stream was to write, where the adapter has heard that the stream has failed. */
@@ -417,6 +418,8 @@ struct mdl_device {
     medleyResult_t (*kernel_find)(const struct mdl_device *d, void *module, const char *name, void **kernel);
     medleyResult_t (*kernel_launch)(const struct mdl_device *d, void *kernel, const struct mdl_grid *grid,
                                     mdl_dev_stream stream);
+    /* Where kernels find memory from alloc_pinned, of which they see what the host writes while they run. */
+    medleyResult_t (*kernel_address)(const struct mdl_device *d, void *pinned, void **address);
 
     const struct mdl_native *native; /* the vendor's collective library; NULL: none is known */
 };

@@ -18,7 +18,7 @@
 enum { BYTES = 300000, ROUNDS = 40, FUNCTIONS = 20 };
 enum {
     TOLD_CAPS = MDL_DEV_POINTERS | MDL_DEV_PIN | MDL_DEV_EVENTS | MDL_DEV_WORDS | MDL_DEV_HOST_FUNC | MDL_DEV_CAPTURE |
-                MDL_DEV_IPC | MDL_DEV_DMABUF
+                MDL_DEV_IPC | MDL_DEV_DMABUF | MDL_DEV_KERNELS | MDL_DEV_KERNEL_WORDS
 };
 
 static const char *name;
@@ -450,6 +450,21 @@ START_TEST(host_functions_of_many_streams)
 }
 END_TEST
 
+START_TEST(memory_that_kernels_reach)
+{
+    unsigned char *a;
+    void *p = NULL, *middle = NULL;
+    begin();
+    if (!can(MDL_DEV_KERNEL_WORDS)) return;
+    a = pinned_memory(4096);
+    OK(d->kernel_address(d, a, &p));
+    OK(d->kernel_address(d, a + 1024, &middle));
+    ck_assert(p && middle == (char *)p + 1024);
+    ck_assert(d->kernel_address(d, &p, &middle) != medleySuccess); /* ordinary memory */
+    OK(d->free_pinned(d, a));
+}
+END_TEST
+
 START_TEST(no_capture)
 {
     bool capturing = true;
@@ -702,7 +717,9 @@ static uint32_t expected_caps(const char *list)
                  {"functions", MDL_DEV_HOST_FUNC},
                  {"capture", MDL_DEV_CAPTURE},
                  {"ipc", MDL_DEV_IPC},
-                 {"dmabuf", MDL_DEV_DMABUF}};
+                 {"dmabuf", MDL_DEV_DMABUF},
+                 {"kernels", MDL_DEV_KERNELS},
+                 {"kernelwords", MDL_DEV_KERNEL_WORDS}};
     char text[256], *rest = text, *word;
     uint32_t caps = 0;
     snprintf(text, sizeof(text), "%s", list);
@@ -734,6 +751,7 @@ START_TEST(claims)
     ck_assert(!can(MDL_DEV_IPC) || (d->ipc_export && d->ipc_import && d->ipc_close));
     ck_assert(!can(MDL_DEV_DMABUF) || d->dmabuf_export);
     ck_assert(!can(MDL_DEV_KERNELS) || (d->module_load && d->module_unload && d->kernel_find && d->kernel_launch));
+    ck_assert(!can(MDL_DEV_KERNEL_WORDS) || (can(MDL_DEV_KERNELS) && d->kernel_address));
 }
 END_TEST
 
@@ -753,6 +771,7 @@ int main(int argc, char **argv)
                                   words_come_behind_data,
                                   host_functions,
                                   host_functions_of_many_streams,
+                                  memory_that_kernels_reach,
                                   no_capture,
                                   a_capture_is_told_and_not_spoilt,
                                   handles_for_other_processes,
