@@ -6,6 +6,7 @@
 #include "bench/info/near.h"
 #include "lib/base/status.h"
 #include "lib/dev/dev.h"
+#include "lib/dev/hold.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +21,7 @@ static const struct {
     {MDL_DEV_CAPTURE, "tells captures"},  {MDL_DEV_IPC, "IPC"},
     {MDL_DEV_DMABUF, "dma-buf"},          {MDL_DEV_KERNELS, "kernels"},
     {MDL_DEV_CPU, "runs on the processor"},
-    {MDL_DEV_COPY_ANY, "copies ordinary memory"},
+    {MDL_DEV_COPY_ANY, "copies ordinary memory"}, {MDL_DEV_KERNEL_WORDS, "kernels wait for words"},
 };
 enum { NUM_ABILITIES = sizeof(abilities) / sizeof(abilities[0]) };
 
@@ -105,6 +106,7 @@ void info_show_devices(const struct mdl_config *cfg)
         if (!row.bound) continue;
         native = mdl_dev_native(cfg, d, text, sizeof(text));
         printf("    %-12s%s%s%s\n", "collectives", native ? native->name : "none: ", native ? ", " : "", text);
+        printf("    %-12s%s\n", "streams are", mdl_hold_expected(cfg, d->caps(d)));
         show_abilities(d->caps(d));
         show_devices(d);
     }

@@ -5,6 +5,7 @@
 
 #include "lib/api/create.h"
 #include "lib/dev/dev.h"
+#include "lib/dev/hold.h"
 #include "lib/engine/transports.h"
 #include "lib/net/cpus.h"
 
@@ -88,6 +89,7 @@ static medleyResult_t resolve_device(struct mdl_config *cfg)
 static medleyResult_t check(struct mdl_config *cfg)
 {
     MDL_TRY(resolve_device(cfg));
+    MDL_TRY(mdl_hold_check_name(cfg));
     if (cfg->cpu_set.s[0]) MDL_TRY(mdl_cpus_check(cfg->cpu_set.s));
     MDL_TRY(mdl_transports_check_names(cfg));
     MDL_TRY(mdl_algo_spec_check(cfg->algo.s));

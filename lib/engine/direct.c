@@ -71,6 +71,8 @@ static medleyResult_t make_own(struct mdl_comm *c, struct mdl_direct *d)
     const struct mdl_device *ops = d->dev.ops;
     size_t half = c->cfg.device_window / 2 / PAGE * PAGE;
 
+    d->placed = mdl_hold_take_any(d->hold);
+    if (!d->placed) return medleyInvalidUsage;
     MDL_TRY(mdl_window_take(&d->dev, 2 * half, &d->own));
     MDL_TRY(ops->alloc_pinned(ops, WORD_SPACE, (void **)&d->arrived));
     *d->arrived = 0;
@@ -314,6 +316,7 @@ static void free_own(struct mdl_direct *d)
     if (d->scratch) (void)ops->free(ops, d->scratch);
     if (d->carry) (void)ops->free(ops, d->carry);
     if (d->event) (void)ops->event_destroy(ops, d->event);
+    if (d->placed) mdl_hold_give_any(d->hold);
     if (d->ready) mdl_hold_free(d->hold, 1, &d->ready);
     if (d->arrived) (void)ops->free_pinned(ops, d->arrived);
 }

@@ -80,7 +80,8 @@ struct mdl_direct_peer {
 
 struct mdl_direct {
     struct mdl_dev dev;
-    const struct mdl_hold *hold; /* the stager's */
+    struct mdl_hold *hold; /* the stager's */
+    bool placed;           /* has a place there for the stream of its calls, of which one at a time waits */
     struct mdl_window *own;
     struct mdl_direct_peer *peers; /* [nranks] */
     size_t half;                   /* bytes of half a window */

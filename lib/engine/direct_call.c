@@ -17,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RELEASED ((uint64_t)1 << 62)
-
 enum step { FILL, MEET, EMPTY };
 enum { COMMANDS_FOR_HOST = 4 }; /* operations of a piece whose buffers are the host's */
 
@@ -489,7 +487,7 @@ int mdl_direct_blame(const struct mdl_op *op, int *peers, int cap)
 
 void mdl_direct_release(struct mdl_direct_call *call)
 {
-    __atomic_store_n(call->owner->ready, RELEASED, __ATOMIC_RELEASE); /* pairs with the stream's wait */
+    __atomic_store_n(call->owner->ready, MDL_HOLD_RELEASED, __ATOMIC_RELEASE); /* pairs with the stream's wait */
 }
 
 /* What the stream still waits for does not come any more. */

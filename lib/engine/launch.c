@@ -304,11 +304,38 @@ static medleyResult_t reserve(struct mdl_op *op, bool attend)
     return res;
 }
 
-medleyResult_t mdl_launch_reserve(struct mdl_batch *const *batches, int n)
+/* Of calls that have not been given room. */
+static void give_places(struct mdl_batch *const *batches, int n)
 {
-    bool attend = false;
+    for (int i = 0; i < n; i++) {
+        mdl_list_each (it, &batches[i]->ops) {
+            struct mdl_stage *s = mdl_container_of(it, struct mdl_op, link)->stage;
+            if (!s || !s->placed || s->listed) continue;
+            mdl_hold_give(&s->op->comm->stager->hold, s->stream);
+            s->placed = false;
+        }
+    }
+}
 
-    for (int i = 0; i < n; i++) attend |= batches[i]->nops > MDL_STAGES_MOST; /* more words than there are */
+/* For the stream of each call that is to be held; for none of them if there are too few, since of the calls on a stream
+ * all are held or none. */
+static bool take_places(struct mdl_batch *const *batches, int n)
+{
+    bool all = true;
+
+    for (int i = 0; i < n; i++) {
+        mdl_list_each (it, &batches[i]->ops) {
+            struct mdl_stage *s = mdl_container_of(it, struct mdl_op, link)->stage;
+            if (!s || s->attended || s->direct || !all) continue;
+            s->placed = all = mdl_hold_take(&s->op->comm->stager->hold, s->stream);
+        }
+    }
+    if (!all) give_places(batches, n);
+    return all;
+}
+
+static medleyResult_t reserve_all(struct mdl_batch *const *batches, int n, bool attend)
+{
     for (int i = 0; i < n; i++) {
         mdl_list_each (it, &batches[i]->ops) {
             struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
@@ -316,6 +343,17 @@ medleyResult_t mdl_launch_reserve(struct mdl_batch *const *batches, int n)
         }
     }
     return medleySuccess;
+}
+
+medleyResult_t mdl_launch_reserve(struct mdl_batch *const *batches, int n)
+{
+    bool attend = false;
+    medleyResult_t res;
+
+    for (int i = 0; i < n; i++) attend |= batches[i]->nops > MDL_STAGES_MOST; /* more words than there are */
+    res = reserve_all(batches, n, attend || !take_places(batches, n));
+    if (res != medleySuccess) give_places(batches, n);
+    return res;
 }
 
 /* ---- issuing ---- */

@@ -15,10 +15,6 @@
 #include <string.h>
 #include <time.h>
 
-/* What a wait for a word is released with when there is nothing to wait for any more: larger than any number of blocks,
- * and still larger as a signed difference. */
-#define RELEASED ((uint64_t)1 << 62)
-
 enum { WORD_SPACE = 64 };
 
 #define CLOSE_NS        (2 * MDL_NS_PER_S)
@@ -52,21 +48,20 @@ static void free_stager(struct mdl_stager *s)
 
 static uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 
-static medleyResult_t fill_stager(struct mdl_stager *s, size_t bytes)
+static medleyResult_t fill_stager(struct mdl_stager *s, const struct mdl_config *cfg)
 {
     const struct mdl_device *d = s->dev.ops;
-
-    size_t words = MDL_STAGES_MOST * WORD_SPACE;
+    size_t words = MDL_STAGES_MOST * WORD_SPACE, bytes = cfg->device_staging;
 
     MDL_TRY(d->alloc_pinned(d, words + bytes, &s->pinned));
     s->arrived = s->pinned;
     if (!mdl_arena_init(&s->arena, (char *)s->pinned + words, bytes))
         return mdl_error(medleySystemError, "out of memory for a device");
-    MDL_TRY(mdl_hold_open(&s->hold, &s->dev));
+    MDL_TRY(mdl_hold_open(&s->hold, cfg, &s->dev));
     return mdl_hold_can(&s->hold) ? mdl_hold_alloc(&s->hold, MDL_STAGES_MOST, s->ready) : medleySuccess;
 }
 
-medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct mdl_stager **out)
+medleyResult_t mdl_stager_open(const struct mdl_dev *dev, const struct mdl_config *cfg, struct mdl_stager **out)
 {
     struct mdl_stager *s = calloc(1, sizeof(*s));
     struct mdl_dev_visit visit;
@@ -80,7 +75,7 @@ medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct m
         free(s);
         return res;
     }
-    res = fill_stager(s, bytes);
+    res = fill_stager(s, cfg);
     if (res == medleySuccess)
         *out = s;
     else
@@ -384,7 +379,7 @@ void mdl_stage_release(struct mdl_stage *s)
     if (s->direct)
         mdl_direct_release(s->direct);
     else if (s->ready)
-        __atomic_store_n(s->ready, RELEASED, __ATOMIC_RELEASE); /* pairs with the stream's wait, or with attend */
+        __atomic_store_n(s->ready, MDL_HOLD_RELEASED, __ATOMIC_RELEASE); /* pairs with the stream's wait, or with attend */
 }
 
 void mdl_stage_let_go(struct mdl_stage *s)
@@ -393,6 +388,8 @@ void mdl_stage_let_go(struct mdl_stage *s)
         mdl_direct_let_go(s);
     else if (s->launched)
         mdl_stage_release(s);
+    if (s->placed) mdl_hold_give(&s->op->comm->stager->hold, s->stream); /* nothing on it waits any more for this call */
+    s->placed = false;
     s->op = NULL;
     if (!s->listed) {
         free(s->direct); /* it was never given room; its communicator may be gone, if a group ends after that */

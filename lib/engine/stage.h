@@ -12,7 +12,7 @@
  *
  * So the stream itself keeps the order: what comes after the call sees its result, and a block's room is taken again only
  * when it is free. The executing thread looks at the one word, and writes the other; it never calls the vendor. Where a
- * stream cannot wait for a word, or a group needs more words than there are, the calling thread stays in the call and
+ * stream cannot be held (lib/dev/hold.h), or a group needs more words than there are, the calling thread stays in the call and
  * appends what comes next to the stream itself (`attended`), told by events how far the stream is, or, without events, by
  * waiting for the stream. The two words are then ordinary memory, and it is the calling thread that writes the one and
  * reads the other: the executing thread sees no difference.
@@ -52,6 +52,7 @@ struct mdl_stage {
     uint64_t order; /* of issue, among the calls of a group */
     bool attended;
     bool listed; /* in the stager's list: it was given room */
+    bool placed; /* its stream has a place among those that are held (mdl_hold_take) */
     /* the issuing thread's */
     bool launched, over;    /* some of it was appended to the stream; nothing more will be */
     size_t put_in, put_out; /* blocks appended so far; direct: put_out pieces */
@@ -80,7 +81,7 @@ struct mdl_stager {
     struct mdl_list link;   /* among those that their communicators left behind */
 };
 
-medleyResult_t mdl_stager_open(const struct mdl_dev *dev, size_t bytes, struct mdl_stager **s) MDL_MUST_USE;
+medleyResult_t mdl_stager_open(const struct mdl_dev *dev, const struct mdl_config *cfg, struct mdl_stager **s) MDL_MUST_USE;
 bool mdl_stager_settle(struct mdl_stager *s); /* waits shortly; true: its streams are through with all calls */
 void mdl_stager_close(struct mdl_stager *s); /* waits shortly for the streams; what they still use stays */
 

@@ -244,7 +244,7 @@ static bool is_blocking(int vendor)
                                                     [EMUL_HIP] = "HIP_LAUNCH_BLOCKING"};
     const char *text = names[vendor] ? getenv(names[vendor]) : NULL;
     const char *serial = vendor == EMUL_HIP ? getenv("AMD_SERIALIZE_KERNEL") : NULL;
-    return (text && atoi(text)) || (serial && (atoi(serial) & 2));
+    return (text && atoi(text)) || (serial && (atoi(serial) & 2)) || emul_fault(vendor, "blocking", NULL);
 }
 
 static enum emul_code submit(struct launch *launch, void *stream)

@@ -33,13 +33,13 @@ MEDLEY_DETERMINISTIC=1 with cuda:0 -n 9 -t -x moves in_order
 # Not wanted, or refused to some: all are staged. A compiler that is broken leaves the moves.
 MEDLEY_DEVICE_DIRECT=0 with cuda:0 -x staged every
 EMUL_FAULT=noipc with cuda:0 -n 2 -x staged every
-EMUL_FAULT=missing=cuStreamWaitValue64_v2 with cuda:0 -n 2 -x staged bits
+MEDLEY_DEVICE_HOLD=caller with cuda:0 -n 2 -x staged bits
 EMUL_FAULT=nortc with cuda:0 -n 2 -x moves bits in_order
 
 # The same of one rank alone.
 with cuda:0 -f noipc -x staged bits in_order
 with cuda:0 -f missing=cudaIpcOpenMemHandle -x staged bits in_order
-with cuda:0 -f missing=cuStreamWaitValue64_v2 -n 2 -x staged bits in_order
+with cuda:0 -f nowait,nortc -n 2 -x staged bits in_order
 with cuda:0 -f nortc -n 2 -x moves bits in_order
 
 # Nothing is left behind; slow streams; one hardware queue; every thread says which device it means.
@@ -47,6 +47,11 @@ EMUL_LEAKS=2 with cuda:0,cuda:1 -x direct streams children
 EMUL_LEAKS=2 with hip:0,hip:1 -t -x direct streams children
 EMUL_DELAY_US=300 with cuda:0,cuda:1 -x direct streams in_order bits
 EMUL_QUEUES=1 EMUL_REQUIRE_ENTER=1 with cuda:0,cuda:1 -n 2 -x direct every
+
+# Streams held by waiting kernels, in processes and in one that has fewer places than ranks.
+MEDLEY_DEVICE_HOLD=kernel with cuda:0,cuda:1 -x direct every streams
+EMUL_FAULT=nowait with hip:0 -t -x direct streams in_order
+MEDLEY_DEVICE_HOLD=kernel EMUL_RESIDENT=3 with cuda:0 -t -n 3 -x staged bits in_order
 
 # A stream takes only so much that has not begun: what is longer is staged, and attended.
 EMUL_DEPTH=1000 MEDLEY_DEVICE_DIRECT=0 MEDLEY_WINDOW=4096 with cuda:0 -n 2 -x staged bits

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What calls on a device's stream promise: test_stream [name...]. The devices come from MDL_TEST_DEVICES, as in
- * test_coll; every rank has one.
+ * What calls on a device's stream promise: test_stream [name...], or refused. The devices come from MDL_TEST_DEVICES,
+ * as in test_coll; every rank has one. MEDLEY_DEVICE_HOLD says in which way streams are held; where they are not, calls
+ * stay in their callers, and what cannot be so then is left out.
  *
  * A stream is kept busy by a word that it waits for, so that the test decides when the stream comes to a call.
  */
 #include "config.h"
 
-#include "lib/dev/dev.h"
+#include "lib/dev/hold.h"
+#include "lib/dev/hold_kernel.h"
 #include "tests/coll/home.h"
 #include "tests/coll/ranks.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +35,7 @@ struct place { /* a rank and what it works with */
     int rank, n;
     medleyComm_t comm;
     struct mdl_dev dev;
+    struct mdl_hold hold;
     uint64_t *gate; /* a word that streams wait for */
     float *host, *in, *out;
 };
@@ -58,11 +63,43 @@ static float sum_to(int n) { return (float)(n * (n + 1) / 2); }
 static medleyResult_t hold(const struct place *p, void *stream)
 {
     __atomic_store_n(p->gate, 0, __ATOMIC_RELEASE);
-    return p->dev.ops->stream_wait(p->dev.ops, stream, p->gate, 1);
+    return mdl_hold_wait(&p->hold, stream, p->gate, 1);
 }
 
 static void release(const struct place *p) { __atomic_store_n(p->gate, 1, __ATOMIC_RELEASE); }
-static bool can_hold(const struct place *p) { return (p->dev.caps & MDL_DEV_WORDS) != 0; }
+static bool can_hold(const struct place *p) { return mdl_hold_can(&p->hold); }
+
+/* Long enough for what must not happen to happen, if it is about to. */
+static void linger(void)
+{
+    for (int i = 0; i < 2000; i++) sched_yield();
+}
+
+/* Calls in another thread, which may stay there. */
+struct caller {
+    const struct place *p;
+    medleyComm_t *comm; /* [n] */
+    mdl_dev_stream *stream;
+    size_t count;
+    int n;
+    _Atomic int returned;
+    medleyResult_t result;
+    pthread_t thread;
+};
+
+static void *call_all(void *arg)
+{
+    struct caller *c = arg;
+    const struct place *p = c->p;
+
+    c->result = p->dev.ops->enter(p->dev.ops, p->dev.ordinal);
+    for (int i = 0; i < c->n && c->result == medleySuccess; i++) {
+        c->result = medleyAllReduce(p->in, p->out + (size_t)i * c->count, c->count, medleyFloat, medleySum, c->comm[i],
+                                    c->stream[i]);
+        c->returned++;
+    }
+    return NULL;
+}
 
 /* ---- the tests ---- */
 
@@ -87,16 +124,15 @@ static int in_order(struct place *p)
 {
     const struct mdl_device *d = p->dev.ops;
     float *copy = home_take(COUNT * sizeof(float)), *source = home_take(COUNT * sizeof(float));
-    if (!can_hold(p)) return SKIPPED;
 
     fill(p, p->in, COUNT, 100);
     fill(p, source, COUNT, (float)p->rank + 1);
-    OK(hold(p, home_stream()));
+    if (can_hold(p)) OK(hold(p, home_stream()));
     OK(d->copy(d, p->in, source, COUNT * sizeof(float), MDL_COPY_D2D, home_stream()));
     OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
     OK(d->copy(d, copy, p->out, COUNT * sizeof(float), MDL_COPY_D2D, home_stream()));
     ranks_meet(p->w, 1);
-    release(p);
+    if (can_hold(p)) release(p);
     OK(home_sync());
     CHECK(holds(p, copy, COUNT, sum_to(p->n)));
     home_free(copy);
@@ -139,6 +175,83 @@ static int crowd(struct place *p)
     return 0;
 }
 
+/* Where streams are not held a call returns when its results are on the stream, and not before. */
+static int stays(struct place *p)
+{
+    mdl_dev_stream stream = home_stream();
+    struct caller c = {.p = p, .comm = &p->comm, .stream = &stream, .count = COUNT, .n = 1};
+
+    if (can_hold(p)) return SKIPPED;
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    if (p->rank == 0) CHECK(pthread_create(&c.thread, NULL, call_all, &c) == 0);
+    if (p->rank == 0) linger();
+    CHECK(c.returned == 0);
+    ranks_meet(p->w, 1);
+    if (p->rank == 0)
+        pthread_join(c.thread, NULL);
+    else
+        OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, stream));
+    OK(c.result);
+    OK(home_sync());
+    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+static medleyResult_t make_streams(const struct place *p, int count, medleyComm_t *comm, mdl_dev_stream *stream)
+{
+    medleyResult_t res = medleySuccess;
+
+    for (int i = 0; i < count && res == medleySuccess; i++) {
+        res = medleyCommSplit(p->comm, 0, p->rank, &comm[i], NULL);
+        if (res == medleySuccess) res = p->dev.ops->stream_create(p->dev.ops, &stream[i]);
+    }
+    return res;
+}
+
+static medleyResult_t free_streams(const struct place *p, int count, medleyComm_t *comm, mdl_dev_stream *stream)
+{
+    medleyResult_t res = medleySuccess;
+
+    for (int i = 0; i < count && res == medleySuccess; i++) {
+        res = medleyCommDestroy(comm[i]);
+        if (res == medleySuccess) res = p->dev.ops->stream_destroy(p->dev.ops, stream[i]);
+    }
+    return res;
+}
+
+/* Rank 0 comes first with one stream more than kernels may hold: so many calls return, and one stays until the others
+ * have come. Then there is room again. */
+static int places(struct place *p)
+{
+    static medleyComm_t comm[MDL_WAITERS_MOST + 1];
+    static mdl_dev_stream stream[MDL_WAITERS_MOST + 1];
+    struct caller c = {.p = p, .comm = comm, .stream = stream, .count = 100};
+    int most = p->hold.waiter ? mdl_waiter_places(p->hold.waiter) : 0;
+
+    if (p->rank == 0) p->w->words[40] = p->hold.way == MDL_HOLD_KERNEL ? most : -1;
+    ranks_meet(p->w, 1);
+    if (p->w->words[40] < 0) return SKIPPED;
+    c.n = p->w->words[40] + 1;
+    OK(make_streams(p, c.n, comm, stream));
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    for (int turn = 0; turn < 2; turn++) {
+        c.returned = 0;
+        if (p->rank == 0) CHECK(pthread_create(&c.thread, NULL, call_all, &c) == 0);
+        while (p->rank == 0 && c.returned < most && c.result == medleySuccess) sched_yield();
+        if (p->rank == 0) linger();
+        CHECK(p->rank != 0 || c.returned == most);
+        ranks_meet(p->w, 2 + turn);
+        if (p->rank != 0) (void)call_all(&c);
+        if (p->rank == 0) pthread_join(c.thread, NULL);
+        OK(c.result);
+        for (int i = 0; i < c.n; i++) OK(p->dev.ops->stream_sync(p->dev.ops, stream[i]));
+        CHECK(holds(p, p->out, (size_t)c.n * 100, sum_to(p->n)));
+        ranks_meet(p->w, 4 + turn);
+    }
+    OK(free_streams(p, c.n, comm, stream));
+    return 0;
+}
+
 /* Calls on `count` communicators and as many streams, all held at once; `crossed`: ranks issue in opposite orders. */
 static int on_streams(struct place *p, int count, bool crossed)
 {
@@ -146,11 +259,8 @@ static int on_streams(struct place *p, int count, bool crossed)
     static medleyComm_t comm[MANY];
     static mdl_dev_stream stream[MANY];
 
-    if (!can_hold(p)) return SKIPPED;
-    for (int i = 0; i < count; i++) {
-        OK(medleyCommSplit(p->comm, 0, p->rank, &comm[i], NULL));
-        OK(d->stream_create(d, &stream[i]));
-    }
+    if (crossed && !can_hold(p)) return SKIPPED;
+    OK(make_streams(p, count, comm, stream));
     fill(p, p->in, COUNT, (float)p->rank + 1);
     ranks_meet(p->w, 1);
     for (int i = 0; i < count; i++) {
@@ -160,10 +270,7 @@ static int on_streams(struct place *p, int count, bool crossed)
     for (int i = 0; i < count; i++) OK(d->stream_sync(d, stream[i]));
     CHECK(holds(p, p->out, (size_t)count * 100, sum_to(p->n)));
     ranks_meet(p->w, 2);
-    for (int i = 0; i < count; i++) {
-        OK(medleyCommDestroy(comm[i]));
-        OK(d->stream_destroy(d, stream[i]));
-    }
+    OK(free_streams(p, count, comm, stream));
     return 0;
 }
 
@@ -174,13 +281,12 @@ static int crossed(struct place *p) { return on_streams(p, 2, true); }
 /* Many calls are queued before the first can run. */
 static int queued(struct place *p)
 {
-    if (!can_hold(p)) return SKIPPED;
     fill(p, p->in, COUNT, 1);
-    OK(hold(p, home_stream()));
+    if (can_hold(p)) OK(hold(p, home_stream()));
     for (int i = 0; i < 50; i++)
         OK(medleyAllReduce(i ? p->out : p->in, p->out, COUNT, medleyFloat, i < 4 ? medleySum : medleyMax, p->comm,
                            home_stream()));
-    release(p);
+    if (can_hold(p)) release(p);
     OK(home_sync());
     CHECK(holds(p, p->out, COUNT, (float)(p->n * p->n * p->n * p->n)));
     return 0;
@@ -201,17 +307,25 @@ static int destroy(struct place *p)
     return 0;
 }
 
-/* An abort lets the held stream go, and the device can be used after. */
+/* An abort lets the held stream go, or ends the call that stays, and the device can be used after. */
 static int aborted(struct place *p)
 {
+    mdl_dev_stream stream = home_stream();
     medleyComm_t comm;
+    struct caller c = {.p = p, .comm = &comm, .stream = &stream, .count = LARGE, .n = 1};
 
-    if (!can_hold(p)) return SKIPPED;
     OK(medleyCommSplit(p->comm, 0, p->rank, &comm, NULL));
     fill(p, p->in, LARGE, 3);
-    if (p->rank != 1) OK(medleyAllReduce(p->in, p->out, LARGE, medleyFloat, medleySum, comm, home_stream()));
+    if (p->rank != 1) CHECK(pthread_create(&c.thread, NULL, call_all, &c) == 0);
+    if (p->rank != 1 && can_hold(p)) pthread_join(c.thread, NULL);
+    OK(c.result);
+    if (!can_hold(p)) linger();
     ranks_meet(p->w, 1);
     OK(medleyCommAbort(comm));
+    if (p->rank != 1 && !can_hold(p)) {
+        pthread_join(c.thread, NULL);
+        CHECK(c.result != medleySuccess);
+    }
     OK(home_sync());
     ranks_meet(p->w, 2);
     fill(p, p->in, COUNT, (float)p->rank + 1);
@@ -228,6 +342,21 @@ static int null_stream(struct place *p)
     OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, NULL));
     OK(p->dev.ops->stream_sync(p->dev.ops, NULL));
     CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+/* The device can be held in one way only, which is not the one that is asked for. */
+static int refused(struct ranks_world *w, int rank, void *arg)
+{
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    medleyComm_t comm;
+
+    (void)arg;
+    config.device = home_name(rank);
+    OK(home_enter(config.device, true));
+    CHECK(ranks_comm(w, rank, &config, &comm) == medleyInvalidUsage);
+    CHECK(strstr(medleyGetLastError(NULL), "MEDLEY_DEVICE_HOLD=") != NULL);
+    home_leave();
     return 0;
 }
 
@@ -253,6 +382,8 @@ static const struct test {
     {"in_order", in_order},
     {"ring", ring},
     {"crowd", crowd},
+    {"stays", stays},
+    {"places", places},
     {"many_streams", many_streams},
     {"crossed", crossed},
     {"queued", queued},
@@ -275,10 +406,8 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
     OK(mdl_config_load(&cfg));
     OK(mdl_dev_find(&cfg, config.device, &p.dev));
     OK(ranks_comm(w, rank, &config, &p.comm));
-    if (can_hold(&p)) OK(p.dev.ops->alloc_words(p.dev.ops, 1, &p.gate));
-    if (can_hold(&p) && hold(&p, home_stream()) != medleySuccess)
-        p.dev.caps &= ~(uint32_t)MDL_DEV_WORDS; /* the call is there, and the device refuses it */
-    if (p.gate) release(&p);
+    OK(mdl_hold_open(&p.hold, &cfg, &p.dev));
+    if (can_hold(&p)) OK(mdl_hold_alloc(&p.hold, 1, &p.gate));
     p.host = malloc(LARGE * sizeof(float));
     p.in = home_take(LARGE * sizeof(float));
     p.out = home_take(LARGE * sizeof(float));
@@ -287,7 +416,7 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
     if (res) return res;
     ranks_meet(w, 15);
     OK(medleyCommDestroy(p.comm));
-    if (p.gate) OK(p.dev.ops->free_words(p.dev.ops, 1, &p.gate));
+    if (p.gate) mdl_hold_free(&p.hold, 1, &p.gate);
     home_free(p.in);
     home_free(p.out);
     home_leave();
@@ -310,11 +439,12 @@ int main(int argc, char **argv)
         printf("skipped: MDL_TEST_DEVICES names no devices\n");
         return SKIPPED;
     }
+    if (argc == 2 && strcmp(argv[1], "refused") == 0) return ranks_run(2, false, refused, NULL, 60, NULL) != 0;
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
         if (!is_asked(tests[i].name, argc, argv)) continue;
         bool bad = ranks_run(3, false, run_one, (void *)(uintptr_t)&tests[i], 60, status) != 0;
         bool skip = bad && status[0] == SKIPPED && status[1] == SKIPPED && status[2] == SKIPPED;
-        printf("%s: %s\n", tests[i].name, skip ? "skipped: streams cannot wait for words" : bad ? "FAILED" : "ok");
+        printf("%s: %s\n", tests[i].name, skip ? "skipped: streams are held in another way" : bad ? "FAILED" : "ok");
         failed += bad && !skip;
         ran += !skip;
     }
