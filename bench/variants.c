@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * variants [-n ranks] [-c collective] [-b min:max] [-r rounds] [-m] [-t type] [-s hosts] "NAME=VALUE ..." ...: the same
- * calls on communicators that were made under different environments, in turns, so that settings can be compared on a
- * noisy machine. An empty string is the default. Prints per size the median of each variant in us, each round the
- * slowest rank's mean, and its ratio to the first. -m: buffers of medleyMemAlloc. Ranks are processes, bound to cores in
- * turn. -s node1,node2: they live in these network namespaces, the first half of them in the first
- * (bench/peers/hosts.sh makes two).
+ * variants [-n ranks] [-c collective] [-b min:max] [-r rounds] [-m] [-f] [-t type] [-s hosts] "NAME=VALUE ..." ...: the
+ * same calls on communicators that were made under different environments, in turns, so that settings can be compared
+ * on a noisy machine. An empty string is the default. Prints per size the median of each variant in us, each round the
+ * slowest rank's mean, and its ratio to the first. -m: buffers of medleyMemAlloc. Ranks are processes, bound to cores
+ * in turn. -f: before each measurement the first two ranks time a flag between them, and rounds in which their cores
+ * are near (both sides of it below FAR_US one way: they share a cache) and far are told apart. -s node1,node2: they
+ * live in these network namespaces, the first half of them in the first (bench/peers/hosts.sh makes two).
  *
  *   make bench/variants
  *   bench/variants "" "MEDLEY_ALGO=staged" "MEDLEY_CMA=0"
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <medley.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,15 +25,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_VARIANTS = 16, MOST_ROUNDS = 99, MOST_RANKS = 64 };
+enum { MOST_VARIANTS = 16, MOST_ROUNDS = 999, MOST_RANKS = 64, FLAGS = 200 };
+#define FAR_US 0.1
 
 static struct {
     medleyUniqueId id[MOST_VARIANTS];
     volatile int ready, arrived[2];
+    _Alignas(64) volatile int flag;
+    _Alignas(64) double flag_us;
     double time[MOST_RANKS];
-} *shared;
+} * shared;
 
-static int nranks = 2, rounds = 15, mapped, nvariants, width = 4;
+static int nranks = 2, rounds = 15, mapped, flagged, nvariants, width = 4;
 static const char *coll = "allreduce";
 static size_t least = 8, most = 64 << 20;
 static medleyDataType_t type = medleyFloat32;
@@ -123,27 +128,72 @@ static double measure(int rank, int v, size_t bytes, int calls)
     return slowest * 1e6;
 }
 
+/* One way, in us. */
+static double measure_flag(int rank, int v)
+{
+    double t = now();
+
+    for (int i = 0; rank < 2 && i < FLAGS; i++) {
+        int turn = 2 * i + rank;
+        while (__atomic_load_n(&shared->flag, __ATOMIC_ACQUIRE) != turn) continue;
+        __atomic_store_n(&shared->flag, turn + 1, __ATOMIC_RELEASE);
+    }
+    if (rank == 0) shared->flag_us = (now() - t) / FLAGS / 2 * 1e6;
+    if (medleyBarrier(comms[v], NULL) != medleySuccess) stop(comms[v]);
+    if (rank == 0) shared->flag = 0;
+    return shared->flag_us;
+}
+
+/* True: the cores were far. */
+static bool measure_between(int rank, int v, size_t bytes, int calls, double *us)
+{
+    double before = flagged ? measure_flag(rank, v) : 0;
+
+    *us = measure(rank, v, bytes, calls);
+    return before > FAR_US || (flagged && measure_flag(rank, v) > FAR_US);
+}
+
 static int compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static void run_size(int rank, size_t bytes)
+static double median(double *t, int n)
 {
-    static double t[MOST_VARIANTS][MOST_ROUNDS];
-    int calls = bytes <= 4096 ? 1000 : (int)((4 << 20) / bytes) + 1;
+    qsort(t, (size_t)n, sizeof(*t), compare);
+    return n ? t[n / 2] : 0;
+}
 
-    for (int r = 0; r <= rounds; r++) /* the first warms up */
-        for (int v = 0; v < nvariants; v++) t[v][r ? r - 1 : 0] = measure(rank, v, bytes, calls);
-    if (rank) return;
-    printf("%10zu", bytes);
+static void print_rounds(const char *which, size_t bytes, double (*t)[MOST_ROUNDS], const int *n)
+{
+    double first = median(t[0], n[0]);
+
+    printf("%10zu%s", bytes, which);
     for (int v = 0; v < nvariants; v++) {
-        qsort(t[v], (size_t)rounds, sizeof(double), compare);
-        printf("  %10.2f (%.2f)", t[v][rounds / 2], t[v][rounds / 2] / t[0][rounds / 2]);
+        double us = median(t[v], n[v]);
+        printf("  %10.2f (%.2f)", us, first > 0 ? us / first : 0);
+        if (flagged) printf(" of %d", n[v]);
     }
     printf("\n");
     fflush(stdout);
+}
+
+static void run_size(int rank, size_t bytes)
+{
+    static double t[2][MOST_VARIANTS][MOST_ROUNDS];
+    int n[2][MOST_VARIANTS] = {0}, calls = bytes <= 4096 ? 1000 : (int)((4 << 20) / bytes) + 1;
+
+    for (int r = 0; r <= rounds; r++) { /* the first warms up */
+        for (int v = 0; v < nvariants; v++) {
+            double us;
+            bool far = measure_between(rank, v, bytes, calls, &us);
+            if (r) t[far][v][n[far][v]++] = us;
+        }
+    }
+    if (rank) return;
+    print_rounds(flagged ? " near" : "", bytes, t[0], n[0]);
+    if (flagged) print_rounds("  far", bytes, t[1], n[1]);
 }
 
 static void enter_host(int rank)
@@ -192,12 +242,13 @@ static void read_options(int argc, char **argv)
 {
     int o;
 
-    while ((o = getopt(argc, argv, "n:c:b:r:mt:s:")) != -1) {
+    while ((o = getopt(argc, argv, "n:c:b:r:mft:s:")) != -1) {
         if (o == 'n') nranks = atoi(optarg);
         if (o == 'c') coll = optarg;
         if (o == 'b' && sscanf(optarg, "%zu:%zu", &least, &most) != 2) exit(2);
         if (o == 'r') rounds = atoi(optarg);
         if (o == 'm') mapped = 1;
+        if (o == 'f') flagged = 1;
         if (o == 't') type = (medleyDataType_t)atoi(optarg);
         if (o == 's') hosts = optarg;
         if (o == '?') exit(2);
@@ -207,8 +258,10 @@ static void read_options(int argc, char **argv)
     if (type == medleyFloat64 || type == medleyInt64 || type == medleyUint64) width = 8;
     nvariants = argc - optind;
     variants = argv + optind;
-    if (nvariants < 1 || nvariants > MOST_VARIANTS || rounds < 1 || rounds > MOST_ROUNDS || nranks > MOST_RANKS) {
-        fprintf(stderr, "usage: variants [-n ranks] [-c collective] [-b min:max] [-r rounds] [-m] [-t type] [-s hosts] SETTINGS...\n");
+    if (nvariants < 1 || nvariants > MOST_VARIANTS || rounds < 1 || rounds > MOST_ROUNDS || nranks > MOST_RANKS ||
+        (flagged && nranks < 2)) {
+        fprintf(stderr, "usage: variants [-n ranks] [-c collective] [-b min:max] [-r rounds] [-m] [-f] [-t type] [-s "
+                        "hosts] SETTINGS...\n");
         exit(2);
     }
 }
@@ -220,7 +273,8 @@ int main(int argc, char **argv)
     read_options(argc, argv);
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) return 1;
-    for (int v = 0; v < nvariants; v++) printf("%s%d: %s", v ? "   " : "", v, variants[v][0] ? variants[v] : "(default)");
+    for (int v = 0; v < nvariants; v++)
+        printf("%s%d: %s", v ? "   " : "", v, variants[v][0] ? variants[v] : "(default)");
     printf("\n");
     fflush(stdout);
     for (int r = 0; r < nranks; r++)
