@@ -114,6 +114,7 @@ void mdl_board_publish(struct mdl_board *b, uint64_t seq, const struct mdl_call 
     const uint64_t words[] = {c->table, c->in_segment, c->in_addr, c->out_segment, c->out_addr};
 
     for (int w = 3; w < MDL_LINE_WORDS; w++) atomic_store_explicit(&l->word[w], words[w - 3], memory_order_relaxed);
+    atomic_store_explicit(mdl_board_probe(b, b->me, seq), seq, memory_order_relaxed);
     mdl_board_meet();
     atomic_store_explicit(&l->seq, seq, memory_order_release); /* pairs with look */
 }

@@ -103,6 +103,13 @@ static inline void mdl_board_meet(void) { atomic_fetch_add_explicit(&mdl_board_m
 static inline void mdl_board_meet(void) {}
 #endif
 
+/* A word of line `seq` that is in none of the cache lines that anybody looks at, nor in a neighbour of one; written before
+ * the line by who publishes it at full length. For far.h. */
+static inline _Atomic uint64_t *mdl_board_probe(const struct mdl_board *b, int i, uint64_t seq)
+{
+    return (_Atomic uint64_t *)((char *)b->base[i] + (seq & (MDL_BOARD_DEPTH - 1)) * MDL_LINE_ROOM + MDL_LINE_ROOM / 2);
+}
+
 static inline struct mdl_line *mdl_board_line(const struct mdl_board *b, int i, uint64_t seq)
 {
     return (struct mdl_line *)((char *)b->base[i] + (seq & (MDL_BOARD_DEPTH - 1)) * MDL_LINE_ROOM);

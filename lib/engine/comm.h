@@ -12,6 +12,7 @@
 #include "lib/engine/board.h"
 #include "lib/engine/call.h"
 #include "lib/engine/diary.h"
+#include "lib/engine/far.h"
 #include "lib/engine/program.h"
 #include "lib/net/reactor.h"
 #include "lib/topo/team.h"
@@ -119,6 +120,7 @@ struct mdl_comm {
     char *stage; /* bounce buffers for single copy into reductions */
     size_t stage_bytes;
     uint64_t spin_ns, yield_ns;
+    struct mdl_far far;
     size_t stream_bytes; /* an operation that touches more writes its results past the caches */
     bool holds_workers;
 

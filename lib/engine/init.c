@@ -389,6 +389,7 @@ static void set_limits(struct mdl_comm *c)
         .oneshot_bytes = c->cfg.oneshot,
         .blocks = devices,
     };
+    mdl_far_init(&c->far, c->cfg.far_ns);
     c->stream_bytes = c->cfg.stream ? c->cfg.stream : mdl_cache_bytes();
     c->spin_ns = 1000 * (uint64_t)(c->cfg.spin >= 0 ? c->cfg.spin : crowded ? 0 : SPIN_US);
     c->yield_ns = 1000 * (uint64_t)(c->cfg.yield >= 0 ? c->cfg.yield : crowded ? CROWDED_YIELD_US : YIELD_US);

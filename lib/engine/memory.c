@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 4096, TILE_BYTES = 128 * 1024, TILE_BYTES_MIN = 16 * 1024, TILE_BYTES_ALL = 512 * 1024 };
+enum { PAGE = 4096, TILE_BYTES = 128 * 1024, TILE_BYTES_MIN = 16 * 1024, TILE_BYTES_ALL = 512 * 1024, FAR_BYTES = 4096 };
 
 _Static_assert(1 + (int)MDL_ALONG_MOST <= (int)MDL_REDUCE_MAX_DST, "a REDUCE and its copies are one reduction");
 
@@ -186,6 +186,13 @@ static void copy_bytes(const struct mdl_comm *c, void *dst, const void *src, siz
         mdl_workers_run(copy_piece, &w, w.pieces);
 }
 
+/* Results that the caches cannot hold, or what others read whose cores are far. */
+static bool is_streamed(const struct mdl_op *op, const struct mdl_ref *dst, size_t bytes)
+{
+    if (dst->buf == MDL_OUT) return op->stream;
+    return dst->buf == MDL_SCRATCH && op->comm->far.is && bytes >= FAR_BYTES;
+}
+
 /* One reduction with where its results go: the destination of the REDUCE, then those of the copies along with it. */
 struct reduction {
     struct mdl_reduce r;
@@ -271,7 +278,7 @@ medleyResult_t mdl_place_copy(struct mdl_run *run, const struct mdl_inst *in)
     } else if (!src.ptr) {
         return copy_remote(op, &dst, &src);
     } else if (dst.ptr != src.ptr) {
-        copy_bytes(op->comm, dst.ptr, src.ptr, src.bytes, op->stream && in->dst.buf == MDL_OUT);
+        copy_bytes(op->comm, dst.ptr, src.ptr, src.bytes, is_streamed(op, &in->dst, src.bytes));
     }
     return medleySuccess;
 }
@@ -322,7 +329,7 @@ static medleyResult_t resolve_results(const struct mdl_run *run, uint32_t i, str
             return mdl_error(medleyInternalError, "plan %s copies %zu elements to %zu", p->plan->algo, d->count,
                              to.count);
         if (to.count && !to.ptr) return mdl_error(medleyInternalError, "plan %s writes unmapped memory", p->plan->algo);
-        if (d->ndst < 64) d->r.stream |= (uint64_t)(run->op->stream && in->dst.buf == MDL_OUT) << d->ndst;
+        if (d->ndst < 64) d->r.stream |= (uint64_t)is_streamed(run->op, &in->dst, to.bytes) << d->ndst;
         d->dst[d->ndst] = to.ptr;
     }
     return medleySuccess;

@@ -167,6 +167,14 @@ static medleyResult_t choose(struct mdl_op *op)
     return medleySuccess;
 }
 
+static medleyResult_t choose_with_lines(struct mdl_op *op)
+{
+    struct mdl_comm *c = op->comm;
+
+    mdl_far_look(&c->far, &c->board, op->seq, op->count * op->elem);
+    return choose(op);
+}
+
 /* The block of the stage that window w lies in; of all windows: the number of blocks. */
 static size_t block_of(const struct mdl_op *op, size_t w)
 {
@@ -266,7 +274,7 @@ static medleyResult_t step_collective(struct mdl_op *op, int *events)
         if (is_direct(op))
             mdl_direct_start(op);
         else
-            MDL_TRY(choose(op));
+            MDL_TRY(choose_with_lines(op));
     }
     if (op->state == MDL_STATE_RUN) res = run(op, events);
     return res;

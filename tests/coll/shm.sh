@@ -19,6 +19,7 @@ MEDLEY_CMA=0 run -n 3 -c 100 -s 8
 MEDLEY_DETERMINISTIC=1 run -n 3 -c 100 -s 9
 MEDLEY_WINDOW=4096 run -n 3 -c 100 -s 10
 MEDLEY_THREADS=2 run -n 2 -c 60 -s 11 -m 1000000
+MEDLEY_FAR_NS=1 run -n 3 -c 60 -s 17 -m 300000 # as if no cache were shared
 run -n 4 -c 200 -s 12 -m 200 # payload in the published lines, and the same without
 MEDLEY_ONESHOT=0 run -n 4 -c 80 -s 12 -m 200
 MEDLEY_DETERMINISTIC=1 run -n 7 -c 80 -s 13 -m 100
