@@ -1,0 +1,33 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# In which order calls of devices reach their streams, on emulated runtimes: staged, attended, direct, passed through, and
+# mixtures of these.
+# shellcheck source=tests/hetero/lib.sh
+. "${srcdir:-.}/tests/hetero/lib.sh"
+export EMUL_DEVICES=3 MEDLEY_ONESHOT=0 MEDLEY_WINDOW=4096
+
+all="chain one_stream two_streams crossed messages hosts_too"
+with() {
+  echo "native $MEDLEY_NATIVE, direct $MEDLEY_DEVICE_DIRECT, faults ${EMUL_FAULT-none}: $*"
+  tests/hetero/test_order "$@"
+}
+
+use_devices cuda:0,cuda:1,cuda:2
+export MEDLEY_NATIVE=1 MEDLEY_DEVICE_DIRECT=0
+with $all many host_buffers
+EMUL_FAULT=nowait with $all many
+MEDLEY_TIMEOUT=500ms with late_host
+export MEDLEY_NATIVE=0 MEDLEY_DEVICE_DIRECT=1
+with $all many
+EMUL_DEPTH=1000 with deep deep_crossed aborted
+MEDLEY_DEVICE_STAGING=256K with host_buffers
+[ -z "${MDL_CHECK_SHORT-}" ] || exit 0
+
+export MEDLEY_DEVICE_DIRECT=0
+with $all many
+EMUL_DEPTH=1000 with deep deep_crossed aborted
+EMUL_FAULT=nowait with $all many aborted
+EMUL_FAULT=nowait,missing=cudaEventQuery with $all many
+export MEDLEY_NATIVE=1
+EMUL_FAULT=nowait EMUL_DELAY_US=200 with $all
+EMUL_DEPTH=1000 with deep deep_crossed aborted

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The order in which calls reach the streams (lib/engine/launch.h): test_order name... Three ranks; the devices come from
+ * MDL_TEST_DEVICES, as in test_coll, and the environment says which way calls go.
+ *
+ * In most scenes rank 1 makes the calls one by one that the others have in a group, so whatever a group puts elsewhere
+ * than where it was issued, or waits for too early, holds up everything. Results of one call are the next one's input.
+ */
+#include "config.h"
+
+#include "lib/dev/dev.h"
+#include "tests/coll/home.h"
+#include "tests/coll/ranks.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { COUNT = 5000, SMALL = 100, DEEP = 150, MANY = 70, HOST_CALLS = 9, RANKS = 3 };
+
+#define CHECK(what)                                                                                                    \
+    do {                                                                                                               \
+        if (what) break;                                                                                               \
+        fprintf(stderr, "%s:%d: rank %d: %s: %s\n", __FILE__, __LINE__, p->rank, #what, medleyGetLastError(NULL));      \
+        return 1;                                                                                                      \
+    } while (0)
+#define OK(call) CHECK((call) == medleySuccess)
+
+struct place { /* a rank and what it works with */
+    struct ranks_world *w;
+    int rank, n;
+    bool grouped;
+    medleyComm_t comm, other;
+    const struct mdl_device *d;
+    mdl_dev_stream stream; /* a second one */
+    medleyRedOp_t twice;   /* sum of doubles: it goes neither direct nor to a vendor */
+    float *host, *in, *a, *b, *out;
+};
+
+static const size_t counts[RANKS] = {COUNT, COUNT, COUNT}; /* of the V collectives, which do not go direct */
+
+static void fill(const struct place *p, float *dst, size_t count, float value)
+{
+    for (size_t i = 0; i < count; i++) p->host[i] = value;
+    home_store(dst, p->host, count * sizeof(float));
+}
+
+static bool is_all(const struct place *p, const float *host, size_t count, float value)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (host[i] == value) continue;
+        fprintf(stderr, "rank %d: element %zu of %zu is %g, should be %g\n", p->rank, i, count, (double)host[i],
+                (double)value);
+        return false;
+    }
+    return true;
+}
+
+static bool holds(const struct place *p, const float *src, size_t count, float value)
+{
+    home_copy_out(p->host, src, count * sizeof(float));
+    return is_all(p, p->host, count, value);
+}
+
+static float sum_to(int n) { return (float)(n * (n + 1) / 2); }
+static medleyResult_t start(const struct place *p) { return p->grouped ? medleyGroupStart() : medleySuccess; }
+static medleyResult_t end(const struct place *p) { return p->grouped ? medleyGroupEnd() : medleySuccess; }
+
+static medleyResult_t reduce(const struct place *p, const float *in, float *out, medleyRedOp_t op)
+{
+    return medleyAllReduce(in, out, COUNT, medleyFloat, op, p->comm, home_stream());
+}
+
+static medleyResult_t sync_both(const struct place *p)
+{
+    medleyResult_t res = p->d->stream_sync(p->d, p->stream);
+
+    return res == medleySuccess ? home_sync() : res;
+}
+
+/* ---- order ---- */
+
+/* Calls that go different ways, each with the result of the one before it. */
+static int chain(struct place *p)
+{
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    OK(start(p));
+    OK(reduce(p, p->in, p->a, p->twice));
+    OK(reduce(p, p->a, p->b, medleySum));
+    OK(medleyAllGatherV(p->b, COUNT, p->a, counts, NULL, medleyFloat, p->comm, home_stream()));
+    OK(reduce(p, p->a + COUNT, p->b, medleyMax));
+    OK(medleyAllGather(p->b, p->a, COUNT, medleyFloat, p->comm, home_stream()));
+    OK(reduce(p, p->a + 2 * COUNT, p->out, p->twice));
+    OK(end(p));
+    OK(home_sync());
+    CHECK(holds(p, p->out, COUNT, 2 * RANKS * RANKS * 2 * sum_to(p->n)));
+    return 0;
+}
+
+/* Two communicators take turns on one stream. */
+static int one_stream(struct place *p)
+{
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    OK(start(p));
+    OK(reduce(p, p->in, p->a, medleySum));
+    OK(medleyAllReduce(p->a, p->b, COUNT, medleyFloat, medleySum, p->other, home_stream()));
+    OK(reduce(p, p->b, p->a, p->twice));
+    OK(medleyAllReduce(p->a, p->out, COUNT, medleyFloat, medleyMax, p->other, home_stream()));
+    OK(end(p));
+    OK(home_sync());
+    CHECK(holds(p, p->out, COUNT, RANKS * 2 * RANKS * sum_to(p->n)));
+    return 0;
+}
+
+/* One communicator on two streams, which have nothing to do with each other but by it. */
+static int two_streams(struct place *p)
+{
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    OK(start(p));
+    for (int i = 0; i < 6; i++)
+        OK(medleyAllReduce(p->in, i & 1 ? p->a : p->b, COUNT, medleyFloat, i % 3 ? medleySum : p->twice, p->comm,
+                           i & 1 ? p->stream : home_stream()));
+    OK(end(p));
+    OK(sync_both(p));
+    CHECK(holds(p, p->a, COUNT, sum_to(p->n)));
+    CHECK(holds(p, p->b, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+/* Two communicators on two streams; rank 1 issues them the other way round, several of each. */
+static int crossed(struct place *p)
+{
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    fill(p, p->a, COUNT, 1);
+    OK(start(p));
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < 3; i++) {
+            if (k == (p->rank == 1))
+                OK(reduce(p, p->in, p->out, i == 1 ? p->twice : medleyMax));
+            else
+                OK(medleyAllReduce(p->a, p->b, COUNT, medleyFloat, medleyMax, p->other, p->stream));
+        }
+    }
+    OK(end(p));
+    OK(sync_both(p));
+    CHECK(holds(p, p->out, COUNT, RANKS));
+    CHECK(holds(p, p->b, COUNT, 1));
+    return 0;
+}
+
+/* Messages around the ring, one to itself, and collectives: those come behind. */
+static int messages(struct place *p)
+{
+    int next = (p->rank + 1) % p->n, before = (p->rank + p->n - 1) % p->n;
+    void *s = home_stream();
+
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    OK(medleyGroupStart());
+    OK(reduce(p, p->a, p->b, p->twice));
+    OK(medleySend(p->in, COUNT, medleyFloat, p->rank, p->comm, s));
+    OK(medleyRecv(p->a, COUNT, medleyFloat, before, p->comm, s));
+    OK(reduce(p, p->b, p->out, medleySum));
+    OK(medleySend(p->in, COUNT, medleyFloat, next, p->comm, s));
+    OK(medleyRecv(p->a + COUNT, COUNT, medleyFloat, p->rank, p->comm, s));
+    OK(medleyAllReduce(p->a + COUNT, p->a + 2 * COUNT, COUNT, medleyFloat, medleySum, p->other, s));
+    OK(medleyGroupEnd());
+    OK(home_sync());
+    CHECK(holds(p, p->a, COUNT, (float)before + 1));
+    CHECK(holds(p, p->a + COUNT, COUNT, (float)p->rank + 1));
+    CHECK(holds(p, p->out, COUNT, RANKS * 2 * sum_to(p->n)));
+    CHECK(holds(p, p->a + 2 * COUNT, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+/* A communicator of hosts in the same group, which rank 1 calls first, and waits for. */
+static int hosts_too(struct place *p)
+{
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    medleyUniqueId id;
+    medleyComm_t hosts;
+    float mine = (float)p->rank + 1, sum = 0;
+
+    if (p->rank == 0) OK(medleyGetUniqueId(&id));
+    if (p->rank == 0) memcpy((void *)(uintptr_t)(p->w->words + 16), &id, sizeof(id));
+    ranks_meet(p->w, 1);
+    memcpy(&id, (const void *)(uintptr_t)(p->w->words + 16), sizeof(id));
+    config.device = "host";
+    OK(medleyCommInitRankConfig(&hosts, p->n, id, p->rank, &config));
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    OK(start(p));
+    if (p->rank == 1) OK(medleyAllReduce(&mine, &sum, 1, medleyFloat, medleySum, hosts, NULL));
+    OK(reduce(p, p->in, p->a, p->twice));
+    OK(reduce(p, p->a, p->out, medleyMax));
+    if (p->rank != 1) OK(medleyAllReduce(&mine, &sum, 1, medleyFloat, medleySum, hosts, NULL));
+    OK(end(p));
+    OK(home_sync());
+    CHECK(sum == sum_to(p->n));
+    CHECK(holds(p, p->out, COUNT, 2 * sum_to(p->n)));
+    OK(medleyCommDestroy(hosts));
+    return 0;
+}
+
+/* ---- more than a stream takes ---- */
+
+/* More commands than a stream takes before it has begun them, in a group and one by one. */
+static int deep(struct place *p)
+{
+    fill(p, p->in, SMALL, 1);
+    OK(start(p));
+    for (int i = 0; i < 2 * DEEP; i++)
+        OK(medleyAllReduce(p->in, p->out, SMALL, medleyFloat, medleySum, p->comm, home_stream()));
+    OK(end(p));
+    OK(home_sync());
+    CHECK(holds(p, p->out, SMALL, RANKS));
+    return 0;
+}
+
+/* The same on two streams, whose order is not the same on all ranks: neither may hold up the other. */
+static int deep_crossed(struct place *p)
+{
+    fill(p, p->in, SMALL, 1);
+    OK(medleyGroupStart());
+    for (int k = 0; k < 2; k++) {
+        bool first = k == (p->rank == 1);
+        for (int i = 0; i < DEEP; i++)
+            OK(medleyAllReduce(p->in, first ? p->a : p->b, SMALL, medleyFloat, medleySum, first ? p->comm : p->other,
+                               first ? home_stream() : p->stream));
+    }
+    OK(medleyGroupEnd());
+    OK(sync_both(p));
+    CHECK(holds(p, p->a, SMALL, RANKS));
+    CHECK(holds(p, p->b, SMALL, RANKS));
+    return 0;
+}
+
+/* More calls than there are words: those that are staged are attended, among others that are not. */
+static int many(struct place *p)
+{
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    OK(start(p));
+    OK(reduce(p, p->in, p->b, medleySum));
+    for (int i = 0; i < MANY; i++) {
+        OK(medleyAllGatherV(p->b, COUNT, p->a, counts, NULL, medleyFloat, p->comm, home_stream()));
+        OK(reduce(p, p->a + (i % RANKS) * COUNT, p->b, medleyMax));
+    }
+    OK(end(p));
+    OK(home_sync());
+    CHECK(holds(p, p->b, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+/* ---- buffers of the host ---- */
+
+/* Many of one group, each with buffers of its own. */
+static int host_buffers(struct place *p)
+{
+    float *in[HOST_CALLS], *out[HOST_CALLS];
+
+    for (int i = 0; i < HOST_CALLS; i++) {
+        in[i] = malloc(RANKS * COUNT * sizeof(float));
+        out[i] = malloc(RANKS * COUNT * sizeof(float));
+        for (size_t k = 0; k < RANKS * COUNT; k++) in[i][k] = (float)(p->rank + i);
+    }
+    OK(start(p));
+    for (int i = 0; i < HOST_CALLS; i++) OK(medleyAlltoAll(in[i], out[i], COUNT, medleyFloat, p->comm, home_stream()));
+    OK(end(p));
+    OK(home_sync());
+    for (int i = 0; i < HOST_CALLS; i++) {
+        for (int r = 0; r < RANKS; r++) CHECK(is_all(p, out[i] + (size_t)r * COUNT, COUNT, (float)(r + i)));
+        free(in[i]);
+        free(out[i]);
+    }
+    return 0;
+}
+
+/* Rank 2 does not make a call whose result goes to ordinary memory, where the vendor waits for it in the call: it has its
+ * deadline all the same. */
+static int late_host(struct place *p)
+{
+    medleyResult_t res = medleySuccess;
+
+    fill(p, p->in, COUNT, 1);
+    if (p->rank != 2) {
+        float *out = malloc(COUNT * sizeof(float));
+        res = medleyAllReduce(p->in, out, COUNT, medleyFloat, medleySum, p->comm, home_stream());
+        CHECK(res == medleySuccess || res == medleyTimeout);
+        while (res == medleySuccess) OK(medleyCommGetAsyncError(p->comm, &res));
+        CHECK(res == medleyTimeout);
+        CHECK(strstr(medleyGetLastError(p->comm), "rank 2") != NULL);
+        OK(home_sync());
+        free(out);
+    }
+    ranks_meet(p->w, 1);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    return 0;
+}
+
+/* ---- the end comes while a call is being appended ---- */
+
+struct later {
+    medleyComm_t comm;
+    struct ranks_world *w;
+};
+
+static void *abort_later(void *arg)
+{
+    const struct later *l = arg;
+
+    ranks_meet(l->w, 1);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    (void)medleyCommAbort(l->comm);
+    return NULL;
+}
+
+/* Rank 2 never comes, so the others stay in their group until another thread aborts. */
+static int aborted(struct place *p)
+{
+    struct later l = {.comm = p->comm, .w = p->w};
+    pthread_t thread;
+    medleyResult_t res = medleySuccess;
+
+    fill(p, p->in, SMALL, 1);
+    if (p->rank != 2) {
+        CHECK(pthread_create(&thread, NULL, abort_later, &l) == 0);
+        OK(medleyGroupStart());
+        for (int i = 0; i < 2 * DEEP; i++)
+            OK(medleyAllReduce(p->in, p->out, SMALL, medleyFloat, i % 100 == 1 ? p->twice : medleySum, p->comm,
+                               home_stream()));
+        res = medleyGroupEnd();
+        CHECK(res == medleySuccess || res == medleyRemoteError);
+        pthread_join(thread, NULL);
+        OK(home_sync());
+    } else {
+        abort_later(&l);
+    }
+    p->comm = NULL;
+    return 0;
+}
+
+/* ---- running them ---- */
+
+static const struct test {
+    const char *name;
+    int (*run)(struct place *p);
+} tests[] = {
+    {"chain", chain},       {"one_stream", one_stream}, {"two_streams", two_streams},   {"crossed", crossed},
+    {"messages", messages}, {"hosts_too", hosts_too},   {"deep", deep},                 {"deep_crossed", deep_crossed},
+    {"many", many},         {"host_buffers", host_buffers}, {"late_host", late_host},   {"aborted", aborted},
+};
+
+static int run_one(struct ranks_world *w, int rank, void *arg)
+{
+    const size_t bytes = RANKS * COUNT * sizeof(float);
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    const struct test *t = arg;
+    struct place own = {.w = w, .rank = rank, .n = w->nranks, .grouped = rank != 1}, *p = &own;
+    float scale = 2, **buffers[] = {&p->in, &p->a, &p->b, &p->out};
+    struct mdl_config cfg;
+    struct mdl_dev dev;
+
+    config.device = home_name(rank);
+    OK(home_enter(config.device, true));
+    OK(mdl_config_load(&cfg));
+    OK(mdl_dev_find(&cfg, config.device, &dev));
+    p->d = dev.ops;
+    OK(p->d->stream_create(p->d, &p->stream));
+    OK(ranks_comm(w, rank, &config, &p->comm));
+    OK(medleyCommSplit(p->comm, 0, p->n - rank, &p->other, NULL));
+    OK(medleyRedOpCreatePreMulSum(&p->twice, &scale, medleyFloat, medleyScalarHostImmediate, p->comm));
+    p->host = malloc(bytes);
+    for (int i = 0; i < 4; i++) *buffers[i] = home_take(bytes);
+    fill(p, p->a, COUNT, (float)p->rank + 1);
+    ranks_meet(w, 0);
+    if (t->run(p)) return 1;
+    ranks_meet(w, 15);
+    OK(medleyCommDestroy(p->other));
+    OK(medleyCommDestroy(p->comm));
+    OK(p->d->stream_destroy(p->d, p->stream));
+    for (int i = 0; i < 4; i++) home_free(*buffers[i]);
+    home_leave();
+    free(p->host);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    int failed = 0;
+
+    for (int i = 1; i < argc; i++) {
+        const struct test *t = NULL;
+        bool bad;
+        for (size_t k = 0; k < sizeof(tests) / sizeof(tests[0]); k++)
+            if (strcmp(tests[k].name, argv[i]) == 0) t = &tests[k];
+        if (!t) return 2;
+        fflush(stdout);
+        bad = ranks_run(RANKS, false, run_one, (void *)(uintptr_t)t, 30, NULL) != 0;
+        printf("%s: %s\n", t->name, bad ? "FAILED" : "ok");
+        failed += bad;
+    }
+    return failed != 0;
+}
