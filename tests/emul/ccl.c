@@ -383,6 +383,17 @@ int emul_ccl_async_error(struct emul_comm *comm, int *error)
     return EMUL_CCL_OK;
 }
 
+unsigned emul_comms_left(unsigned (*tell)(const char *what, int vendor, uint64_t id, const char *detail))
+{
+    unsigned count = 0;
+    pthread_mutex_lock(&lock);
+    for (const struct emul_comm *at = comms; at; at = at->next)
+        if (!at->dead && !emul_device_failed(at->vendor, at->device))
+            count += tell("communicator of rank", at->vendor, (uint64_t)at->rank, "");
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
 bool emul_ccl_busy(struct emul_comm *comm)
 {
     return atomic_load_explicit(&comm->ended, memory_order_acquire) <

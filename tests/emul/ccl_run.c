@@ -106,7 +106,8 @@ static bool collective(struct emul_comm *comm, const struct emul_ccl_op *op)
     return true;
 }
 
-/* Messages: each moves a piece whenever its channel lets it. */
+/* Messages: each moves a piece whenever its channel lets it. A send has ended when its receiver has all of it: that a small
+ * one would find room on the way is not to be relied on. */
 static bool step(struct emul_comm *comm, const struct emul_ccl_op *op, size_t *done, bool *moved)
 {
     bool sends = op->call == EMUL_SEND;
@@ -116,6 +117,7 @@ static bool step(struct emul_comm *comm, const struct emul_ccl_op *op, size_t *d
     uint64_t written = atomic_load_explicit(&channel->written, memory_order_acquire);
     uint64_t read = atomic_load_explicit(&channel->read, memory_order_acquire);
     if (total == 0) return true;
+    if (sends && *done == total) return written == read;
     if (sends ? written != read : written == read) return false;
     size_t bytes = sends ? (left < CCL_MESSAGE ? left : CCL_MESSAGE) : channel->bytes;
     const void *address = sends ? (const char *)op->send + *done : (const char *)op->recv + *done;
@@ -135,7 +137,7 @@ static bool step(struct emul_comm *comm, const struct emul_ccl_op *op, size_t *d
     }
     *moved = true;
     *done += bytes < left ? bytes : left;
-    return *done == total;
+    return !sends && *done == total;
 }
 
 /* The first unfinished one of each direction and peer goes ahead. */

@@ -62,5 +62,7 @@ int ccl_init_now(int vendor, const void *id, size_t size, int ranks, int rank, s
 /* false: aborted. */
 bool ccl_pause(struct emul_comm *comm, unsigned *turn);
 bool ccl_barrier(struct emul_comm *comm);
+/* Tells of the communicators that are left, and returns how many they are. */
+unsigned emul_comms_left(unsigned (*tell)(const char *what, int vendor, uint64_t id, const char *detail));
 
 #endif

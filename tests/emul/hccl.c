@@ -37,8 +37,9 @@ static int type_of(int type)
     return type >= 0 && type < 12 ? types[type] : -1;
 }
 
-static bool reduces(int type)
+static bool reduces(int type, int op)
 {
+    if (op == EMUL_PROD && (type == EMUL_I16 || type == EMUL_BF16)) return false;
     return type == EMUL_I8 || type == EMUL_I16 || type == EMUL_I32 || type == EMUL_I64 || type == EMUL_F16 ||
            type == EMUL_F32 || type == EMUL_BF16;
 }
@@ -97,7 +98,7 @@ static int submit(comm comm, struct emul_ccl_op op, bool folds, size_t gives, si
     op.type = type_of(op.type);
     if (op.type < 0) return E_PARA;
     if (folds && (op.reduce < 0 || op.reduce > EMUL_MIN)) return E_PARA;
-    if (folds && !reduces(op.type)) return E_NOT_SUPPORT;
+    if (folds && !reduces(op.type, op.reduce)) return E_NOT_SUPPORT;
     size_t width = emul_type_size(op.type), bytes = op.count * width;
     if (folds && ((uintptr_t)op.send % width || (uintptr_t)op.recv % width)) return E_PARA;
     if (op.call == EMUL_ALL_TO_ALL && emul_ccl_overlaps(comm, &op)) return E_PARA;

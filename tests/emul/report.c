@@ -5,6 +5,7 @@
  * address that it found in memory is let in by the same handler: see kernel.c.
  */
 #include "config.h"
+#include "tests/emul/ccl_state.h"
 #include "tests/emul/kernel.h"
 #include "tests/emul/state.h"
 #include <signal.h>
@@ -79,6 +80,7 @@ void emul_leaks(void)
     for (const struct emul_graph *at = emul.graphs; at; at = at->next)
         if (at->live) count += leaked("graph", at->vendor, at->id, "");
     pthread_mutex_unlock(&emul.lock);
+    count += emul_comms_left(leaked);
     if (count && emul.leaks > 1) {
         dprintf(STDERR_FILENO, "emul: %u leaks: exit status 66\n", count);
         _exit(66);
