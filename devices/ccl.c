@@ -48,6 +48,13 @@ medleyResult_t mdl_ccl_probe(struct mdl_ccl_state *s, const struct mdl_native *n
     return bound ? medleySuccess : medleyInvalidUsage;
 }
 
+medleyResult_t mdl_ccl_not_supported(const struct mdl_native *n, const char *where, char *found, size_t found_bytes,
+                                     char *why, size_t why_bytes)
+{
+    snprintf(why, why_bytes, "not supported, because %s", (const char *)n->self);
+    return medleyInvalidUsage;
+}
+
 medleyResult_t mdl_ccl_report(const struct mdl_ccl_state *s, const char *stem, int rc)
 {
     const char *(*text)(int) = (const char *(*)(int))(uintptr_t)s->fn[s->shape->error_text];

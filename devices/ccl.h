@@ -51,6 +51,14 @@ typedef bool mdl_ccl_binder(const struct mdl_native *n, const char *where, char 
 medleyResult_t mdl_ccl_probe(struct mdl_ccl_state *s, const struct mdl_native *n, mdl_ccl_binder *bind,
                              const char *where, char *found, size_t found_bytes, char *why, size_t why_bytes);
 
+/* The `probe` of a library that Medley does not bind: a vendor's row says "not supported, because" and `self`. */
+medleyResult_t mdl_ccl_not_supported(const struct mdl_native *n, const char *where, char *found, size_t found_bytes,
+                                     char *why, size_t why_bytes);
+#define MDL_CCL_NOT_SUPPORTED(name_, because)                                                                          \
+    {                                                                                                                  \
+        .name = name_, .self = because, .probe = mdl_ccl_not_supported                                                 \
+    }
+
 /* The error of a call that has returned `rc`, or of what `stem` names. */
 medleyResult_t mdl_ccl_check(const struct mdl_ccl_state *s, int call, int rc);
 medleyResult_t mdl_ccl_report(const struct mdl_ccl_state *s, const char *stem, int rc);

@@ -7,6 +7,7 @@
  */
 #include "config.h"
 
+#include "devices/ccl.h"
 #include "devices/cuda_family.h"
 
 static const char *const runtimes[] = {"libcudart.so", NULL};
@@ -32,4 +33,8 @@ static const struct mdl_cuda_vendor kunlun = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_kunlun = MDL_CUDA_DEVICE("kunlun", "Kunlunxin XPU (CUDA layer)", NULL, &kunlun, NULL);
+static const struct mdl_native native =
+    MDL_CCL_NOT_SUPPORTED("bkcl", "the numbers of the types and operations of Kunlunxin's BKCL are not known");
+
+const struct mdl_device mdl_device_kunlun = MDL_CUDA_DEVICE("kunlun", "Kunlunxin XPU (CUDA layer)", NULL, &kunlun,
+                                                                   &native);

@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include "devices/ccl.h"
 #include "devices/cuda_family.h"
 
 static const char *const runtimes[] = {"libsdaart.so", NULL};
@@ -31,4 +32,7 @@ static const struct mdl_cuda_vendor sdaa = {
     .state = &state,
 };
 
-const struct mdl_device mdl_device_sdaa = MDL_CUDA_DEVICE("sdaa", "Tecorigin SDAA", NULL, &sdaa, NULL);
+static const struct mdl_native native =
+    MDL_CCL_NOT_SUPPORTED("tccl", "the calls of Tecorigin's TCCL are not known, but that they have the names of Tsingmicro's");
+
+const struct mdl_device mdl_device_sdaa = MDL_CUDA_DEVICE("sdaa", "Tecorigin SDAA", NULL, &sdaa, &native);

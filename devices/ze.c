@@ -16,6 +16,7 @@
 
 #include "devices/follow.h"
 #include "devices/ze.h"
+#include "devices/ccl.h"
 #include "lib/base/status.h"
 
 #include <fcntl.h>
@@ -528,6 +529,9 @@ static medleyResult_t probe(const struct mdl_device *d, const char *where, char 
     return medleySuccess;
 }
 
+static const struct mdl_native native =
+    MDL_CCL_NOT_SUPPORTED("oneccl", "the streams of Intel's oneCCL are SYCL queues, which Level Zero's lists are not");
+
 const struct mdl_device mdl_device_ze = {
     .abi = MDL_PLUGIN_ABI,
     .size = sizeof(struct mdl_device),
@@ -556,6 +560,7 @@ const struct mdl_device mdl_device_ze = {
     .event_destroy = event_destroy,
     .event_record = event_record,
     .event_query = event_query,
+    .native = &native,
     .stream_wait_event = stream_wait_event,
     .alloc_words = alloc_words,
     .free_words = free_words,

@@ -105,7 +105,7 @@ void info_show_devices(const struct mdl_config *cfg)
         printf("    %-12s%s\n", row.bound ? "found" : "not here", row.bound ? row.found : row.why);
         if (!row.bound) continue;
         native = mdl_dev_native(cfg, d, text, sizeof(text));
-        printf("    %-12s%s%s%s\n", "collectives", native ? native->name : "none: ", native ? ", " : "", text);
+        printf("    %-12s%s%s%s\n", "collectives", native ? native->name : "", native ? ", " : "", text);
         printf("    %-12s%s\n", "streams are", mdl_hold_expected(cfg, d->caps(d)));
         show_abilities(d->caps(d));
         show_devices(d);

@@ -313,7 +313,8 @@ struct mdl_native {
     const void *self;
 
     /* Finds and binds the library: in folder `where` if not NULL, else where the loader looks and in the vendor's
-     * folders. `found`: what was bound, with its version; `why`: why not. */
+     * folders. `found`: what was bound, with its version; `why`: why not. A library that is known and not supported has
+     * this function alone, which says why. */
     medleyResult_t (*probe)(const struct mdl_native *n, const char *where, char *found, size_t found_bytes, char *why,
                             size_t why_bytes);
     const struct mdl_native_caps *(*caps)(const struct mdl_native *n);

@@ -330,11 +330,11 @@ const struct mdl_native *mdl_dev_native(const struct mdl_config *cfg, const stru
     const char *where = folder_of(cfg, d->vendor, folder, sizeof(folder));
 
     if (!n) {
-        snprintf(text, bytes, "Medley knows no collective library of this vendor");
+        snprintf(text, bytes, "none: Medley knows no collective library of this vendor");
         return NULL;
     }
     if (n->probe(n, where, found, sizeof(found), why, sizeof(why)) != medleySuccess) {
-        snprintf(text, bytes, "%s", why);
+        snprintf(text, bytes, "%s%s", n->caps ? "none: " : "", why); /* a library without is not supported: says so */
         return NULL;
     }
     snprintf(text, bytes, "%s", found);

@@ -24,4 +24,18 @@ MEDLEY_DEVICE_PATH=dev_plugin=/nowhere info
 row dev_plugin | grep -q "not here  *dev_plugin is not in /nowhere" || fail "the plugin's reason is missing"
 MEDLEY_DEVICE_PATH=cudda=/nowhere info
 grep -q 'none can be looked at: MEDLEY_DEVICE_PATH: "cudda=/nowhere"' "$work/out" || fail "a misspelt vendor is not named"
+
+# Libraries that are known and not supported, on emulated runtimes: the row gives the reason that the documentation gives.
+emul=$build/tests/emul
+if [ -e "$emul/kunlun/libcudart.so" ]; then
+  unset MEDLEY_DEVICE_PLUGIN
+  for vendor in kunlun ze sdaa; do
+    MEDLEY_DEVICE_PATH="$vendor=$emul/$vendor" info
+    said=$(sed -n "/^  $vendor  /,/^  [a-z]/s/^    collectives *//p" "$work/out")
+    case $said in "not supported, because "*) ;; *) fail "$vendor does not say why its collective library is not supported: $said" ;; esac
+    grep -qF -e "| $said |" "$top/docs/adding-a-device.md" || fail "docs/adding-a-device.md does not have: $said"
+  done
+  MEDLEY_DEVICE_PATH="acl=$emul/acl" info
+  grep -q "^    collectives *hccl, libhccl.so" "$work/out" || fail "acl's collective library is not named"
+fi
 finish
