@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { LEAST_BYTES = 16384, LARGE_BYTES = 1 << 20, SKIPPED = 7, SURE = 4, WEIGHT = 8 };
+enum { LEAST_BYTES = 16384, LARGE_BYTES = 262144, SKIPPED = 3, SURE = 4, WEIGHT = 8 };
 
 /* Cores that share a cache read each other's lines in a tenth of what memory takes here, others in four to nine tenths. */
 enum { TENTHS_OF_MEMORY = 3 };

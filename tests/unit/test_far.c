@@ -128,8 +128,8 @@ START_TEST(large_calls_are_measured_in_more_often)
     mdl_far_init(&f, LIMIT);
     note(&f, 0, 10);
     ck_assert_uint_eq(looks(&f, 8, 100), 0);
-    ck_assert_uint_eq(looks(&f, 65536, 160), 20);
-    ck_assert_uint_eq(looks(&f, 1 << 20, 100), 100);
+    ck_assert_uint_eq(looks(&f, 65536, 160), 40);
+    ck_assert_uint_eq(looks(&f, 262144, 100), 100);
     mdl_far_init(&f, 0);
     ck_assert_uint_eq(looks(&f, 1 << 20, 100), 0);
     teardown();
