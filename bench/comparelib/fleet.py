@@ -11,6 +11,9 @@ import subprocess
 import time
 
 
+FAR_US = 0.1  # a word takes longer between cores that share no cache
+
+
 class Failure(Exception):
     """A library cannot go on; the text says why."""
 
@@ -156,9 +159,12 @@ class Fleet:
         return None
 
     def run(self, job, warmups, iterations):
-        """Seconds for one operation: the slowest rank's mean."""
-        answers = self.ask("run %s %d %d" % (job, warmups, iterations))
-        return max(float(rest) for _, rest in answers) / iterations
+        """Seconds for one operation: the slowest rank's mean. Sets far: do the first ranks' cores share no cache? None
+        where they are not bound."""
+        answers = [rest.split() for _, rest in self.ask("run %s %d %d" % (job, warmups, iterations))]
+        flag = max(float(flag) for _, flag in answers)
+        self.far = flag > FAR_US if flag else None
+        return max(float(seconds) for seconds, _ in answers) / iterations
 
     def stop(self):
         """Lets the ranks end, and makes sure of it."""

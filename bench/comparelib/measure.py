@@ -14,6 +14,8 @@ BATCH_SECONDS = 0.003  # where each rank has a core; else more, as it takes turn
 MOST_ITERATIONS = 20000
 WARMUP_SHARE = 10  # one tenth of a batch is not timed
 
+ATTEMPTS = 3  # at a round, on average, where the cores move meanwhile
+
 REST = 0.005  # seconds before a batch, in which what the batch before has left behind comes to rest
 
 
@@ -34,6 +36,7 @@ class Series:
         self.variant_name = ""
         self.iterations = 1
         self.rounds = []
+        self.far = []  # in each round: did the first ranks' cores share no cache?
         self.error = None
 
     def job(self, collective, dtype, size):
@@ -74,6 +77,11 @@ class Series:
             warmups = 1
         seconds = self.fleet.run(self.job(collective, dtype, size), warmups, self.iterations)
         self.rounds.append(seconds * 1e6)
+        self.far.append(self.fleet.far)
+
+    def forget(self, rounds):
+        """Only so many rounds count."""
+        del self.rounds[rounds:], self.far[rounds:]
 
     def result(self):
         """What is kept of it."""
@@ -108,20 +116,36 @@ def guarded(series, action, *args):
         series.error = str(failure)
 
 
+def time_round(series, job, seed):
+    """One batch of each. Returns where the cores were: near, far, if they have moved mixed, None if nobody asked."""
+    order = list(series)
+    random.Random(seed).shuffle(order)
+    for one in order:
+        time.sleep(REST)
+        guarded(one, one.time, *job)
+    far = {one.far[-1] for one in series if not one.error}
+    return "mixed" if len(far) > 1 else {True: "far", False: "near"}.get(far.pop() if far else None)
+
+
 def measure_point(fleets, collective, dtype, size, rounds, sample=None):
     """One point: a dictionary for the report. sample(number, rounds) is called between the rounds."""
     series = list(series_of(fleets))
     for one in series:
         guarded(one, one.prepare, collective, dtype, size)
-    for number in range(rounds):
-        order = list(series)
-        random.Random(f"{collective} {dtype} {size} {number}").shuffle(order)
-        for one in order:
-            time.sleep(REST)
-            guarded(one, one.time, collective, dtype, size)
+    cores, spare = [], (ATTEMPTS - 1) * rounds
+    while len(cores) < rounds:
+        number = len(cores)
+        where = time_round(series, (collective, dtype, size), f"{collective} {dtype} {size} {number}")
+        if where == "mixed" and spare:
+            spare -= 1
+            for one in series:
+                one.forget(number)
+            continue
+        cores.append(where)
         if sample:
             sample(number, rounds)
     return {"collective": collective, "type": dtype, "bytes": size, "rounds": rounds,
+            "cores": {where: cores.count(where) for where in sorted(set(cores) - {None})},
             "series": {one.name: one.result() for one in series}}
 
 

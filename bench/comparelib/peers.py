@@ -5,7 +5,10 @@ All: with as many cores as ranks, rank r has core r (the worker binds itself bef
 the cores); with more ranks than cores none is bound, and a library that can give up the processor while it waits is
 told to.
 """
+import atexit
+import functools
 import os
+import tempfile
 
 from .configs import CORES
 
@@ -27,8 +30,19 @@ class Refused(Exception):
     """A peer has no place in a configuration; the text says why."""
 
 
+@functools.lru_cache(maxsize=None)
+def _flag_file():
+    """Where ranks 0 and 1 of a library, one library at a time, learn how far their cores are from each other."""
+    with tempfile.NamedTemporaryFile(prefix="compare-flag-", delete=False) as made:
+        made.write(bytes(4096))
+    atexit.register(os.unlink, made.name)
+    return made.name
+
+
 def _bind(config):
-    return {"COMPARE_BIND": ",".join(map(str, CORES[:config.nranks]))} if config.bound else {}
+    if not config.bound:
+        return {}
+    return {"COMPARE_BIND": ",".join(map(str, CORES[:config.nranks])), "COMPARE_FLAG": _flag_file()}
 
 
 def _direct(config, worker, environment):

@@ -5,6 +5,7 @@
       "about", "nranks", "hosts", "gbit",
       "libraries": {NAME: {"command", "version", "error"}},
       "points": [{"collective", "type", "bytes", "rounds",
+                  "cores": {"near", "far", "mixed": rounds},
                   "series": {NAME: {"us": [one per round], "iterations", "variant"} or {"error"}},
                   "limits": {NAME: us}}]}}}
 

@@ -3,7 +3,7 @@
 from . import analysis, goals, peers
 
 HEAD = ["size", "best peer", "us"] + ["medley us", "ratio", "busbw", "limit", "goal"] + ["mem us", "ratio", "busbw",
-                                                                                     "limit", "goal"]
+                                                                                     "limit", "goal"] + ["cores"]
 
 
 def size_name(size):
@@ -31,6 +31,11 @@ def spread(ratio):
     return "%.2f [%.2f..%.2f]" % (ratio[1], ratio[0], ratio[2]) if ratio else "-"
 
 
+def cores(point):
+    """Where the first two ranks' cores were: in how many rounds near, far, and on the move."""
+    return ", ".join("%d %s" % (rounds, where) for where, rounds in point.get("cores", {}).items()) or "-"
+
+
 def tables(config):
     """(collective, type) of a configuration with its points, in order."""
     found = {}
@@ -50,7 +55,7 @@ def _row(report, name, point):
         bandwidth = analysis.busbw(point["collective"], config["nranks"], point["bytes"], us) if us else None
         row += [figure(us), spread(analysis.ratio(point, series)), two(bandwidth),
                 two(analysis.limit_ratio(config, point, series)), goals.verdict(report, name, point, series)]
-    return row
+    return row + [cores(point)]
 
 
 def _align(rows):
