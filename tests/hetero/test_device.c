@@ -101,7 +101,9 @@ static void kinds_of_pointers(void)
     if (!can(MDL_DEV_POINTERS, "what a pointer is")) return;
     WORKS(d->alloc(d, 1000, &a));
     WORKS(d->classify(d, (char *)a + 999, &p));
-    REQUIRE(p.kind == MDL_POINTER_DEVICE && p.ordinal == dev.ordinal && p.base == a && p.len >= 1000);
+    REQUIRE(p.kind == MDL_POINTER_DEVICE && p.ordinal == dev.ordinal);
+    /* Some vendors do not tell the allocation; who exports it must know. */
+    REQUIRE(p.base ? p.base == a && p.len >= 1000 : !(dev.caps & MDL_DEV_IPC));
     WORKS(d->classify(d, &p, &p));
     REQUIRE(p.kind == MDL_POINTER_HOST);
     WORKS(d->free(d, a));
