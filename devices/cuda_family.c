@@ -17,7 +17,7 @@
 
 enum { HANDLE_BYTES = 64, ATTRIBUTES_BYTES = 256, WORD_SPACE = 64 };
 enum { PORTABLE = 1, MAPPED = 2, NON_BLOCKING = 1, NO_TIMING = 2 };
-enum { ATTRIBUTE_BUFFER_ID = 7, HANDLE_TYPE_DMABUF = 1, WAIT_GREATER_OR_EQUAL = 0, HIP_SIGNAL_MEMORY = 2 };
+enum { ATTRIBUTE_BUFFER_ID = 7, HANDLE_TYPE_DMABUF = 1, WAIT_GREATER_OR_EQUAL = 0, HIP_SIGNAL_MEMORY = 2, CAPTURE_IMPLICIT = 906 };
 
 struct handle {
     char bytes[HANDLE_BYTES];
@@ -211,10 +211,12 @@ medleyResult_t mdl_cuda_stream_sync(const struct mdl_device *d, mdl_dev_stream s
 
 medleyResult_t mdl_cuda_stream_query(const struct mdl_device *d, mdl_dev_stream stream)
 {
-    int rc;
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
 
     if (!HAS(d, STREAM_QUERY)) return medleyInProgress;
+    mdl_cuda_exchange_capture_mode(d, &mode);
     rc = FN(d, STREAM_QUERY, void *)(stream);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     if (!mdl_cuda_is_code(d, rc, mdl_cuda_vendor_of(d)->not_ready, "NotReady")) return CHECK(d, STREAM_QUERY, rc);
     mdl_cuda_forget_error(d);
     return medleyInProgress;
@@ -222,9 +224,14 @@ medleyResult_t mdl_cuda_stream_query(const struct mdl_device *d, mdl_dev_stream 
 
 medleyResult_t mdl_cuda_stream_capturing(const struct mdl_device *d, mdl_dev_stream stream, bool *capturing)
 {
-    int status = 0;
+    int status = 0, rc = FN(d, CAPTURING, void *, int *)(stream, &status);
 
-    MDL_TRY(CHECK(d, CAPTURING, FN(d, CAPTURING, void *, int *)(stream, &status)));
+    if (mdl_cuda_is_code(d, rc, CAPTURE_IMPLICIT, "StreamCaptureImplicit")) { /* of another stream, which it waits for */
+        mdl_cuda_forget_error(d);
+        *capturing = true;
+        return medleySuccess;
+    }
+    MDL_TRY(CHECK(d, CAPTURING, rc));
     *capturing = status != 0;
     return medleySuccess;
 }
@@ -271,9 +278,13 @@ medleyResult_t mdl_cuda_stream_wait_event(const struct mdl_device *d, mdl_dev_st
 static medleyResult_t alloc_signals(const struct mdl_device *d, int n, uint64_t **words)
 {
     for (int i = 0; i < n; i++) {
+        int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
         void *p = NULL;
-        medleyResult_t res =
-            CHECK(d, WORD_ALLOC, FN(d, WORD_ALLOC, void **, size_t, unsigned)(&p, 8, HIP_SIGNAL_MEMORY));
+        medleyResult_t res;
+        mdl_cuda_exchange_capture_mode(d, &mode);
+        rc = FN(d, WORD_ALLOC, void **, size_t, unsigned)(&p, 8, HIP_SIGNAL_MEMORY);
+        mdl_cuda_exchange_capture_mode(d, &mode);
+        res = CHECK(d, WORD_ALLOC, rc);
         if (res != medleySuccess) {
             (void)mdl_cuda_free_words(d, i, words);
             return res;
@@ -367,10 +378,14 @@ medleyResult_t mdl_cuda_ipc_export(const struct mdl_device *d, void *ptr, struct
 {
     struct mdl_pointer p;
     struct handle h;
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
 
     MDL_TRY(mdl_cuda_classify(d, ptr, &p));
     if (p.kind != MDL_POINTER_DEVICE || !p.base) return medleyInvalidUsage;
-    if (FN(d, IPC_GET, struct handle *, void *)(&h, p.base) != 0) {
+    mdl_cuda_exchange_capture_mode(d, &mode);
+    rc = FN(d, IPC_GET, struct handle *, void *)(&h, p.base);
+    mdl_cuda_exchange_capture_mode(d, &mode);
+    if (rc != 0) {
         mdl_cuda_forget_error(d);
         return medleyInvalidUsage; /* of a pool, or of virtual memory management: it has no handle */
     }
@@ -384,15 +399,17 @@ medleyResult_t mdl_cuda_ipc_import(const struct mdl_device *d, const struct mdl_
     const struct mdl_cuda_vendor *v = mdl_cuda_vendor_of(d);
     struct handle h;
     void *base = NULL;
-    int rc;
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
 
     if (ipc->len != sizeof(h))
         return mdl_error(medleyRemoteError, "a memory handle of %s has %zu bytes, it should have %zu", d->vendor,
                          ipc->len, sizeof(h));
     memcpy(&h, ipc->bytes, sizeof(h));
+    mdl_cuda_exchange_capture_mode(d, &mode);
     rc = (v->quirks & MDL_CUDA_IPC_OPEN_PLAIN)
              ? FN(d, IPC_OPEN, void **, struct handle)(&base, h)
              : FN(d, IPC_OPEN, void **, struct handle, unsigned)(&base, h, v->ipc_flag);
+    mdl_cuda_exchange_capture_mode(d, &mode);
     MDL_TRY(CHECK(d, IPC_OPEN, rc));
     *import = base;
     *ptr = (char *)base + ipc->offset;
@@ -401,7 +418,12 @@ medleyResult_t mdl_cuda_ipc_import(const struct mdl_device *d, const struct mdl_
 
 medleyResult_t mdl_cuda_ipc_close(const struct mdl_device *d, void *import)
 {
-    return CHECK(d, IPC_CLOSE, FN(d, IPC_CLOSE, void *)(import));
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
+
+    mdl_cuda_exchange_capture_mode(d, &mode);
+    rc = FN(d, IPC_CLOSE, void *)(import);
+    mdl_cuda_exchange_capture_mode(d, &mode);
+    return CHECK(d, IPC_CLOSE, rc);
 }
 
 /* The driver takes whole pages only, so the descriptor may begin before ptr. */

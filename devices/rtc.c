@@ -156,7 +156,12 @@ medleyResult_t mdl_cuda_module_load(const struct mdl_device *d, const char *sour
 
 medleyResult_t mdl_cuda_module_unload(const struct mdl_device *d, void *module)
 {
-    return CHECK(d, MODULE_UNLOAD, FN(d, MODULE_UNLOAD, void *)(module));
+    int mode = MDL_CUDA_CAPTURE_RELAXED, rc;
+
+    mdl_cuda_exchange_capture_mode(d, &mode);
+    rc = FN(d, MODULE_UNLOAD, void *)(module);
+    mdl_cuda_exchange_capture_mode(d, &mode);
+    return CHECK(d, MODULE_UNLOAD, rc);
 }
 
 medleyResult_t mdl_cuda_kernel_find(const struct mdl_device *d, void *module, const char *name, void **kernel)

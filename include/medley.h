@@ -69,10 +69,10 @@
  *
  * "Device" is a rank whose medleyConfig_t.device names one; ranks of both kinds may be in one communicator. Its buffers
  * may be memory of that device, found out for each call, or of the host. Streams wait for a word in memory where the
- * vendor can (CUDA and HIP; for OpenCL and Level Zero a thread of Medley's does it); with others the call returns only
- * when the copy of its result is in the stream, as does a call, or a group, of more pieces than a stream can hold: some
- * hundred MiB. With OpenCL give a queue: NULL is one that the caller cannot wait for.
- * A stream that is being captured is refused with medleyInvalidUsage. While a stream waits in a call, allocating memory
+ * vendor can (CUDA and HIP; for OpenCL and Level Zero a thread of Medley's does it), or a kernel waits for it, for eight
+ * streams of a device and process at most (MEDLEY_DEVICE_HOLD); with others the call returns only when the copy of its
+ * result is in the stream, as does a call, or a group, of more pieces than a stream can hold: some hundred MiB. With OpenCL give a queue: NULL is one that the caller cannot wait for.
+ * A stream that is being captured is refused with medleyInvalidUsage, which leaves the capture as it was. While a stream waits in a call, allocating memory
  * on its device waits too, as with NCCL: allocate before.
  *
  * Inside a group nothing starts before the outermost medleyGroupEnd; calls with a NULL stream on hosts are then done when

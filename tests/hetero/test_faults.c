@@ -277,7 +277,7 @@ static int play(struct place *p)
 /* The victim's runtime fails by itself: at an operation that a draw decides, while its calls are under way. */
 static void set_faults(int rank)
 {
-    static const char *const kinds[] = {[FAILING] = "async", [HANGING] = "hang", [NEVER_READY] = "nowait,notready"};
+    static const char *const kinds[] = {[FAILING] = "async", [HANGING] = "hang", [NEVER_READY] = "nowait,nortc,notready"};
     const struct plot *plot = stage->plot;
     unsigned random = stage->seed * 2654435761u;
     char text[96];
