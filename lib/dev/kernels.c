@@ -11,7 +11,15 @@
 #include <string.h>
 
 enum { MOST_DEVICES = 64, WHY_BYTES = 256, NAME_BYTES = 32, THREADS = 256, MOST_BLOCKS = 4096, ARGS = 15 };
-enum how { HOW_TREE = 4, HOW_DST_ACC = 8, HOW_SCALE = 16, HOW_DIVIDE = 32 };
+enum how {
+    HOW_TREE = 4,
+    HOW_DST_ACC = 8,
+    HOW_SCALE = 16,
+    HOW_DIVIDE = 32,
+    HOW_CHUNKS = 64,
+    HOW_HEAD_SHIFT = 8,
+    CHUNK = 16
+};
 
 struct mdl_dev_kernels {
     const struct mdl_device *ops;
@@ -44,11 +52,25 @@ struct launch {
     uint32_t n, how, accs, divisor;
 };
 
+/* Can it go by chunks? Only a left fold of elements that all begin as far behind a multiple of CHUNK. Returns how many
+ * threads have work. */
+static uint64_t set_chunks(medleyDataType_t dtype, struct launch *l)
+{
+    const size_t size = sizes[dtype].size;
+    uintptr_t behind = (uintptr_t)l->dst % CHUNK, head = (CHUNK - behind) % CHUNK / size;
+
+    if (l->accs || (l->how & (HOW_TREE | HOW_DST_ACC)) || l->count < head + CHUNK / size) return l->count;
+    for (uint32_t i = 0; i < l->n; i++)
+        if ((uintptr_t)l->src[i] % CHUNK != behind) return l->count;
+    l->how |= HOW_CHUNKS | (uint32_t)head << HOW_HEAD_SHIFT;
+    return l->count / (CHUNK / size) + 2 * CHUNK; /* what is left before and behind goes element by element */
+}
+
 static medleyResult_t launch(const struct mdl_dev_kernels *k, medleyDataType_t dtype, struct launch *l,
                              mdl_dev_stream stream)
 {
     const struct mdl_device *d = k->ops;
-    uint64_t blocks = (l->count + THREADS - 1) / THREADS;
+    uint64_t blocks = (set_chunks(dtype, l) + THREADS - 1) / THREADS;
     void *args[ARGS] = {&l->dst};
     size_t bytes[ARGS] = {sizeof(void *)};
     struct mdl_grid grid = {.blocks = (uint32_t)(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS),

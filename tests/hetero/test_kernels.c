@@ -83,17 +83,21 @@ static void on_host(const struct mdl_dev_reduce *r, int n, size_t count)
     mdl_reduce(&h, expected, srcs, r->src_acc, n, count);
 }
 
-/* Sources begin `at` elements into their memory, and source k at k more; what is around the result must stay. */
+/* Sources begin `at` elements into their memory, and source k at k more; or, in every other check, all begin where the
+ * result does, so that it can go by chunks. What is around the result must stay. */
 static void check(const struct mdl_dev_reduce *r, int n, size_t count, size_t at)
 {
+    static unsigned turn;
     size_t size = size_of(r->dtype, r->dst_acc), place = (at + 1) * size;
     const void *srcs[SOURCES];
+    bool apart = ++turn % 2;
 
     REQUIRE(mdl_dev_reduce_scratch(r, n, count) <= SCRATCH);
     for (int k = 0; k < n; k++) {
         size_t s = size_of(r->dtype, r->src_acc >> k & 1);
-        srcs[k] = memory[k] + (at + (size_t)k % 4) * s;
-        WORKS(d->copy(d, memory[k] + (at + (size_t)k % 4) * s, in[k], count * s, MDL_COPY_H2D, stream));
+        char *src = memory[k] + (apart ? at + (size_t)k % 4 : at + 1) * s;
+        srcs[k] = src;
+        WORKS(d->copy(d, src, in[k], count * s, MDL_COPY_H2D, stream));
     }
     memset(out, 0x5a, count * size + 2 * place);
     WORKS(d->copy(d, result, out, count * size + 2 * place, MDL_COPY_H2D, stream));
