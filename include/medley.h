@@ -43,7 +43,6 @@
  * medleyRedOpCreatePreMulSum, the average or some types of some vendors) goes Medley's way, so ranks need not care; all
  * must do alike. A buffer of the host is copied through memory of the device: such a call may wait for what the device
  * has to do. medleyCommStats_t.last_algorithm has the library's name after such a call. MEDLEY_DETERMINISTIC=1 turns it off.
- * It is not the default yet: groups that mix such calls with calls that go Medley's way can wait for each other for ever.
  *
  * Processes. Calls in a child that was forked after the first call return medleyInvalidUsage and disturb nobody; the
  * child may exec, and what is forked before the first call is a process like any other. Descriptors are close-on-exec,

@@ -20,14 +20,14 @@ struct mdl_batch {
     struct mdl_list ops; /* of mdl_op */
     int nops;
     medleyResult_t result; /* the first error */
-    bool started, finished;
-    bool begun;   /* has had a turn */
-    bool issuing; /* guarded by the queue's lock: who issued it still appends its work to streams, so it stays; */
+    bool started; /* this and the next two are guarded by the queue's lock */
+    bool issuing; /* who issued it still appends its work to streams, so it stays; */
     bool kept;    /* and is finished */
     struct mdl_item *tickets; /* asynchronous: places in streams (queue.c) */
     /* waiting */
     uint64_t idle_since_ns, next_ask_ns;
     uint64_t next_look_ns; /* for errors of devices */
+    bool finished, begun; /* begun: has had a turn */
     bool warned;
     int blamed; /* whom the present wait is charged to, -1: nobody yet */
 };
