@@ -17,9 +17,4 @@ unset MEDLEY_TRANSPORT
 MEDLEY_DEVICE_HOLD=caller coll -n 3 -c 30 -m 20000 -s 93 -t
 use_devices hip:0,cuda:0
 tests/hetero/test_stream
-if ${EMUL_CXX-c++} --version > /dev/null 2>&1; then
-  MEDLEY_DEVICE_HOLD=kernel tests/hetero/test_stream
-  use_devices cuda:0,host,hip:0
-  MEDLEY_DEVICE_HOLD=kernel coll -n 3 -c 30 -m 20000 -s 94 -t
-fi
 MDL_TEST_VENDORS="cuda hip" tests/hetero/test_faults killed/cuda killed/hip mismatch
