@@ -37,7 +37,7 @@
  *
  * Results are bit-identical on every rank, but for calls that pass through to a vendor's collective library.
  *
- * Pass-through, with MEDLEY_NATIVE=1 on all ranks. Where all ranks have devices of one vendor, no two of them the same one, and all have its collective library
+ * Pass-through, unless MEDLEY_NATIVE=0 on any rank. Where all ranks have devices of one vendor, no two of them the same one, and all have its collective library
  * (NCCL, RCCL, HCCL, ...) in one version, calls become that library's calls on the stream: its speed, its rounding, and the
  * same bits on all ranks only as far as it promises them. What it does not have (operations made with
  * medleyRedOpCreatePreMulSum, the average or some types of some vendors) goes Medley's way, so ranks need not care; all

@@ -12,7 +12,8 @@ kernels=1
 use_devices hip:0,cuda:0
 stream
 use_devices cuda:0
-stream
+stream # direct
+MEDLEY_DEVICE_DIRECT=0 stream
 if [ -n "$kernels" ]; then
   export MEDLEY_DEVICE_HOLD=kernel
   use_devices hip:0,cuda:0
@@ -24,6 +25,8 @@ MEDLEY_DEVICE_HOLD=caller stream
 MEDLEY_DEVICE_HOLD=words EMUL_DELAY_US=300 stream
 if [ -n "$kernels" ]; then
   use_devices cuda:0
+  stream returns in_order crossed queued destroy aborted # direct
+  export MEDLEY_DEVICE_DIRECT=0                          # a direct communicator has a place for good
   EMUL_DELAY_US=300 stream
   EMUL_RESIDENT=3 stream places many_streams crossed aborted
   use_devices hip:0
