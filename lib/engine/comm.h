@@ -25,6 +25,7 @@ struct mdl_batch;
 struct mdl_direct;
 struct mdl_stager;
 struct mdl_native_comm;
+struct mdl_island_comm;
 
 /* What every rank told about itself at creation. */
 enum { MDL_FACTS_CPU_WORDS = 12 };
@@ -69,7 +70,8 @@ struct mdl_comm {
     bool blocking;
     struct mdl_ctl *ctl;
     struct mdl_stager *stager; /* its device; NULL: the host */
-    struct mdl_native_comm *native; /* its vendor's communicator; NULL: calls do not pass through */
+    struct mdl_native_comm *native; /* its vendor's communicator, or that of its island; NULL: there is none */
+    struct mdl_island_comm *islands; /* on all ranks or none, see island.h */
     _Atomic bool native_refused;    /* while that is made: some rank's vendor cannot */
     struct mdl_direct *direct; /* its window and those of all others; NULL: not all have one */
 

@@ -270,7 +270,7 @@ static medleyResult_t reserve(struct mdl_run *run, const struct mdl_program *pro
     return medleySuccess;
 }
 
-static void place_scratch(struct mdl_run *run)
+static void place_scratch(struct mdl_run *run, const struct mdl_run_part *part)
 {
     const struct mdl_op *op = run->op;
     const struct mdl_plan *plan = run->prog->plan;
@@ -279,17 +279,23 @@ static void place_scratch(struct mdl_run *run)
     bool reduces = op->call.coll == medleyCollAllReduce || op->call.coll == medleyCollReduce ||
                    op->call.coll == medleyCollReduceScatter || op->call.coll == medleyCollReduceScatterV;
 
-    run->scratch = run->index % run->prog->choice.depth * plan->scratch_slots * stride;
+    run->scratch = part->scratch + run->index % run->prog->choice.depth * plan->scratch_slots * stride;
     run->slot_bytes = stride;
     /* references to several slots need them packed; then there is one window, of op->count elements */
     if ((plan->flags & MDL_PLAN_WHOLE) && op->call.coll != medleyCollAllGatherV)
-        run->slot_bytes = op->count * (reduces ? acc : op->elem);
+        run->slot_bytes = (part->end == SIZE_MAX ? op->count : part->end - part->first) * (reduces ? acc : op->elem);
 }
 
 medleyResult_t mdl_run_start(struct mdl_op *op, size_t index, struct mdl_run **out)
 {
+    return mdl_run_start_part(op, &(struct mdl_run_part){.program = op->program, .end = SIZE_MAX}, index, out);
+}
+
+medleyResult_t mdl_run_start_part(struct mdl_op *op, const struct mdl_run_part *part, size_t index,
+                                  struct mdl_run **out)
+{
     struct mdl_comm *c = op->comm;
-    const struct mdl_program *prog = op->program;
+    const struct mdl_program *prog = part->program;
     struct mdl_run *run = c->free_runs;
     int events = 0;
 
@@ -306,12 +312,13 @@ medleyResult_t mdl_run_start(struct mdl_op *op, size_t index, struct mdl_run **o
     run->op = op;
     run->prog = prog;
     run->index = index;
-    run->start = index * prog->choice.window;
-    run->base_channel = (uint32_t)(index % prog->choice.depth) * prog->plan->channels;
+    run->start = part->first + index * prog->choice.window;
+    run->end = part->end;
+    run->base_channel = part->channel + (uint32_t)(index % prog->choice.depth) * prog->plan->channels;
     run->left = prog->plan->ninsts;
     run->ready_head = run->ready_tail = run->work_head = run->work_tail = run->nflight = 0;
     memcpy(run->need, prog->need, prog->plan->ninsts * sizeof(*run->need));
-    place_scratch(run);
+    place_scratch(run, part);
     for (uint32_t i = 0; i < prog->plan->ninsts; i++) {
         if (prog->need[i] == 0) push(run, i);
     }

@@ -12,7 +12,7 @@ struct mdl_run {
     struct mdl_run *next;
     struct mdl_op *op;
     const struct mdl_program *prog;
-    size_t index, start; /* window number; first element of each slot */
+    size_t index, start, end; /* window number; first element of each slot; where slots are taken to end */
     uint32_t base_channel;
     size_t scratch, slot_bytes; /* offset of this window's scratch in the board's (or private) scratch */
     uint32_t left;              /* instructions not done */
@@ -27,7 +27,16 @@ struct mdl_run {
     char *requests;
 };
 
+/* A part of a call that has windows of its own: which elements of its slots, with which channels and scratch. */
+struct mdl_run_part {
+    const struct mdl_program *program;
+    size_t first, end; /* SIZE_MAX: to the end of the slot */
+    uint32_t channel;
+    size_t scratch;
+};
 medleyResult_t mdl_run_start(struct mdl_op *op, size_t index, struct mdl_run **run) MDL_MUST_USE;
+medleyResult_t mdl_run_start_part(struct mdl_op *op, const struct mdl_run_part *part, size_t index,
+                                  struct mdl_run **run) MDL_MUST_USE;
 /* Success: the window is done. InvalidUsage with op->suspect set: a message of another call came. */
 /* *idle: copies and reductions are allowed; cleared when one was done. */
 medleyResult_t mdl_run_step(struct mdl_run *run, int *events, bool *idle) MDL_MUST_USE;

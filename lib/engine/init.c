@@ -10,6 +10,7 @@
 #include "lib/engine/exec.h"
 #include "lib/engine/facts.h"
 #include "lib/engine/job.h"
+#include "lib/engine/island.h"
 #include "lib/engine/native.h"
 #include "lib/engine/queue.h"
 #include "lib/engine/quick.h"
@@ -88,6 +89,7 @@ void mdl_comm_free(struct mdl_comm *c)
     mdl_job_free(c);
     mdl_queue_collect();
     mdl_native_close(c); /* it may hold up what the stager waits for */
+    mdl_island_close(c);
     mdl_stager_close(c->stager);
     if (c->holds_workers) mdl_workers_release();
     mdl_run_free_all(c);
@@ -464,6 +466,7 @@ medleyResult_t mdl_comm_connect(struct mdl_comm *c, uint64_t deadline_ns)
         res = mdl_native_open(c, deadline_ns);
     }
     if (res == medleySuccess && !c->native) res = mdl_direct_open(c, deadline_ns);
+    if (res == medleySuccess) res = mdl_island_open(c, deadline_ns);
     if (res == medleySuccess) {
         mdl_audit_start(c);
         log_result(c);

@@ -5,6 +5,7 @@
 #include "lib/engine/launch.h"
 #include "lib/engine/comm.h"
 #include "lib/engine/direct.h"
+#include "lib/engine/island.h"
 #include "lib/engine/native.h"
 #include "lib/engine/queue.h"
 #include "lib/engine/stage.h"
@@ -114,6 +115,19 @@ static medleyResult_t append(struct launch *l, struct item *it, bool whole)
     return medleySuccess;
 }
 
+/* Of an island's member: the vendor's calls, its stage if it has one, the vendor's again. */
+static bool is_vendors(const struct mdl_op *op)
+{
+    return op->native && (!op->island || op->island->phase != MDL_ISLAND_STAGE);
+}
+
+static void next_phase(struct launch *l, struct item *it)
+{
+    l->moved = true;
+    it->over = false;
+    it->op->island->phase++;
+}
+
 /* One turn of a message, or as much of a collective as can be. */
 static medleyResult_t visit(struct launch *l, struct item *it)
 {
@@ -143,7 +157,8 @@ static bool is_pointless(struct launch *l, struct item *it)
 static void choose(struct launch *l, struct item *it)
 {
     l->round[l->nround++] = it->op;
-    it->over = it->chosen = true;
+    it->over = !it->op->island || it->op->island->phase == MDL_ISLAND_SPREAD;
+    it->chosen = true;
 }
 
 /* ---- messages ---- */
@@ -185,13 +200,14 @@ static medleyResult_t pass_collective(struct launch *l, struct item *it)
 {
     enum mark *lane = &it->lane->mark, *comm = &l->marks[it->batch], mark = *lane > *comm ? *lane : *comm;
 
-    if (it->op->native && mark < CHOSEN) {
+    if (is_vendors(it->op) && mark < CHOSEN) {
         choose(l, it);
         mark = CHOSEN;
-    } else if (it->op->native) {
+    } else if (is_vendors(it->op)) {
         l->wait |= mark == HELD;
     } else if (mark == FREE) {
-        MDL_TRY(visit(l, it));
+        if (it->op->stage) MDL_TRY(visit(l, it));
+        if (it->op->native && (it->over || !it->op->stage)) next_phase(l, it);
         mark = it->over ? FREE : HELD;
     } else {
         raise_mark(&mark, CHOSEN); /* nothing behind it may join the round */
@@ -205,13 +221,16 @@ static medleyResult_t pass_collective(struct launch *l, struct item *it)
 
 static medleyResult_t run_round(struct launch *l)
 {
+    medleyResult_t res = l->wait ? medleySuccess : mdl_native_launch(l->round, l->nround, l->spare);
+
     for (size_t i = 0; i < l->nitems; i++) {
-        if (l->wait && l->items[i].chosen) l->items[i].over = false; /* in a later pass */
-        l->items[i].chosen = false;
+        struct item *it = &l->items[i];
+        if (l->wait && it->chosen) it->over = false; /* in a later pass */
+        if (!l->wait && it->chosen && !it->over) next_phase(l, it);
+        it->chosen = false;
     }
-    if (l->wait) return medleySuccess;
-    l->moved = true;
-    return mdl_native_launch(l->round, l->nround, l->spare);
+    l->moved |= !l->wait;
+    return res;
 }
 
 static medleyResult_t pass(struct launch *l)

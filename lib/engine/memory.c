@@ -42,6 +42,7 @@ static size_t window_count(const struct mdl_run *run, const struct mdl_ref *ref)
 {
     size_t n = mdl_op_slot_count(run->op, ref->buf, ref->slot, ref->shape);
 
+    if (n > run->end) n = run->end;
     if (n <= run->start) return 0;
     n -= run->start;
     return n < run->prog->choice.window ? n : run->prog->choice.window;
@@ -104,7 +105,7 @@ medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref
     offset = (mdl_op_slot_offset(op, ref->buf, ref->slot, slots) + run->start + first) * elem;
     if ((int)ref->rank != c->rank) return resolve_peer_buffer(run, ref, offset, place);
     if (op->stage && op->stage->side[ref->buf].staged) {
-        place->ptr = mdl_stage_at(op->stage, ref->buf, ref->slot, run->start + first);
+        place->ptr = mdl_stage_at(op->stage, ref->buf, ref->slot, run->start - op->stage->first + first);
         return medleySuccess;
     }
     place->ptr = (char *)(ref->buf == MDL_IN ? (void *)(uintptr_t)op->in : op->out) + offset;

@@ -110,7 +110,22 @@ medleyResult_t mdl_native_row_read(struct mdl_reader *r, struct mdl_native_row *
 bool mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n,
                        struct mdl_native_caps *caps, char *why, size_t why_bytes);
 
-/* native.c, for native_open.c */
+
+/* native_open.c, for islands (island.h), whose members are some of the ranks. */
+void mdl_native_tell(const struct mdl_comm *c, const struct mdl_native **ops, struct mdl_native_row *row);
+medleyResult_t mdl_native_exchange_rows(struct mdl_comm *c, const struct mdl_native_row *mine,
+                                        struct mdl_native_row *rows, uint64_t deadline_ns) MDL_MUST_USE;
+/* May two ranks, since they share a device or a process, not be in one native communicator? */
+bool mdl_native_is_taken(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int a, int b);
+void mdl_native_join_caps(struct mdl_native_caps *caps, const struct mdl_native_caps *other); /* what both have */
+/* The vendor's init, as one of `nranks`; n->caps are set. False: it failed, or c->native_refused is set. */
+bool mdl_native_start(struct mdl_comm *c, struct mdl_native_comm *n, const uint8_t *id, int nranks, int rank,
+                      uint64_t deadline_ns);
+
+/* native_call.c, for islands */
+char *mdl_native_address(const struct mdl_op *op, int side); /* where the vendor finds IN or OUT; NULL: there is none */
+
+/* native.c, for native_open.c and islands */
 struct mdl_native_comm *mdl_native_new(const struct mdl_native *ops, const struct mdl_dev *dev);
 void mdl_native_drop(void *native_comm); /* the last holder frees it */
 void mdl_native_end(struct mdl_native_comm *n, int rank, bool aborts); /* ends the vendor's, waits shortly, frees */

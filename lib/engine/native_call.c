@@ -12,6 +12,7 @@
 
 #include "lib/engine/comm.h"
 #include "lib/engine/exec.h"
+#include "lib/engine/island.h"
 #include "lib/engine/lines.h"
 #include "lib/engine/native.h"
 #include "lib/engine/stage.h"
@@ -39,7 +40,7 @@ bool mdl_native_takes(const struct mdl_op *op)
     const struct mdl_native_comm *n = op->comm->native;
     medleyColl_t coll = op->call.coll;
 
-    if (!n || op->premul || (!mdl_op_is_v(op) && op->count == 0)) return false;
+    if (!n || op->comm->islands || op->premul || (!mdl_op_is_v(op) && op->count == 0)) return false;
     switch (coll) {
     case medleyCollAllReduce:
     case medleyCollReduce:
@@ -161,8 +162,7 @@ medleyResult_t mdl_native_make(struct mdl_op *op, mdl_dev_stream stream)
 
 /* ---- the stream's work ---- */
 
-/* Where the vendor finds IN or OUT; NULL: this rank has none. */
-static char *address(const struct mdl_op *op, int side)
+char *mdl_native_address(const struct mdl_op *op, int side)
 {
     size_t bytes[2];
 
@@ -202,12 +202,13 @@ static medleyResult_t begin(struct mdl_op *op)
     struct mdl_pass *p = op->native;
     size_t in, out;
 
+    if (op->island && op->island->phase != MDL_ISLAND_GATHER) return medleySuccess;
     MDL_TRY(put_event(op, p->begin, p->beside ? NULL : p->stream, MDL_PASS_BEGIN));
     if (p->beside) MDL_TRY(device_of(op)->stream_wait_event(device_of(op), p->stream, p->begin));
     mdl_lines_bytes(op, &in, &out);
     if (p->room[MDL_IN])
         MDL_TRY(copy(op, p->room[MDL_IN]->at, op->in, in, p->from_host[MDL_IN] ? MDL_COPY_H2D : MDL_COPY_D2D));
-    if (needs_one_buffer(op)) return copy(op, address(op, MDL_OUT), address(op, MDL_IN), in, MDL_COPY_D2D);
+    if (needs_one_buffer(op)) return copy(op, mdl_native_address(op, MDL_OUT), mdl_native_address(op, MDL_IN), in, MDL_COPY_D2D);
     return medleySuccess;
 }
 
@@ -232,6 +233,7 @@ static medleyResult_t end(struct mdl_op *op)
 {
     struct mdl_pass *p = op->native;
 
+    if (op->island && op->island->phase != MDL_ISLAND_SPREAD) return medleySuccess;
     if (p->room[MDL_OUT]) MDL_TRY(copy_out(op));
     MDL_TRY(put_event(op, p->end, p->stream, MDL_PASS_END));
     return p->beside ? device_of(op)->stream_wait_event(device_of(op), NULL, p->end) : medleySuccess;
@@ -277,7 +279,7 @@ static size_t part(const struct mdl_op *op, int side, int r, size_t *at)
 static medleyResult_t run_as_messages(struct mdl_op *op)
 {
     struct mdl_native_comm *n = native_of(op);
-    char *in = address(op, MDL_IN), *out = address(op, MDL_OUT);
+    char *in = mdl_native_address(op, MDL_IN), *out = mdl_native_address(op, MDL_OUT);
     struct mdl_native_call *list = calloc(2 * (size_t)op->comm->nranks, sizeof(*list));
     medleyResult_t res = medleySuccess;
     size_t from, to, bytes;
@@ -302,13 +304,13 @@ static medleyResult_t run_as_reductions(struct mdl_op *op)
 {
     struct mdl_native_comm *n = native_of(op);
     size_t nranks = (size_t)op->comm->nranks;
-    char *in = address(op, MDL_IN);
+    char *in = mdl_native_address(op, MDL_IN);
 
     for (size_t r = 0; r < nranks; r++) {
         struct mdl_native_call call = {
             .coll = medleyCollReduce,
             .in = in + op->tables[nranks + r] * op->elem,
-            .out = (int)r == op->comm->rank ? address(op, MDL_OUT) : spare(op),
+            .out = (int)r == op->comm->rank ? mdl_native_address(op, MDL_OUT) : spare(op),
             .count = op->tables[r],
             .dtype = op->call.dtype,
             .op = op->call.op,
@@ -330,8 +332,8 @@ static struct mdl_native_call call_of(const struct mdl_op *op)
     bool moves = !is_reduction(op->call.coll);
     struct mdl_native_call call = {
         .coll = op->call.coll,
-        .in = address(op, MDL_IN),
-        .out = address(op, MDL_OUT),
+        .in = mdl_native_address(op, MDL_IN),
+        .out = mdl_native_address(op, MDL_OUT),
         .count = moves ? op->count * op->elem : op->count,
         .dtype = moves ? medleyInt8 : op->call.dtype,
         .op = op->call.op,
@@ -357,6 +359,7 @@ static medleyResult_t run(struct mdl_op *op)
     struct mdl_native_comm *n = native_of(op);
     struct mdl_native_call call;
 
+    if (op->island) return mdl_island_run_vendor(op);
     if (is_composed(op)) return run_as_messages(op);
     if (op->call.coll == medleyCollReduceScatterV) return run_as_reductions(op);
     call = call_of(op);
@@ -391,6 +394,7 @@ static medleyResult_t visit(struct mdl_op *op, medleyResult_t (*fn)(struct mdl_o
 
 static int kind_of(const struct mdl_op *op)
 {
+    if (op->island) return op->island->phase == MDL_ISLAND_GATHER ? medleyCollReduce : medleyCollBroadcast;
     if (is_message(op) || is_composed(op)) return medleyCollSend;
     return op->call.coll == medleyCollReduceScatterV ? medleyCollReduce : op->call.coll;
 }

@@ -53,7 +53,7 @@ medleyResult_t mdl_native_row_read(struct mdl_reader *r, struct mdl_native_row *
     return medleySuccess;
 }
 
-static void tell(const struct mdl_comm *c, const struct mdl_native **ops, struct mdl_native_row *row)
+void mdl_native_tell(const struct mdl_comm *c, const struct mdl_native **ops, struct mdl_native_row *row)
 {
     const struct mdl_dev *dev = &c->stager->dev;
     const uint32_t needed = MDL_DEV_EVENTS | MDL_DEV_POINTERS;
@@ -86,6 +86,11 @@ static bool share_process(const struct mdl_native_row *rows, const struct mdl_ra
 {
     if (!((rows[a].caps.ways | rows[b].caps.ways) & MDL_NATIVE_ONE_RANK)) return false;
     return mdl_facts_share_machine(&facts[a], &facts[b]) && facts[a].pid == facts[b].pid;
+}
+
+bool mdl_native_is_taken(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int a, int b)
+{
+    return share_device(rows, facts, a, b) || share_process(rows, facts, a, b);
 }
 
 static bool find_obstacle(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n, char *why,
@@ -121,25 +126,29 @@ static bool find_obstacle(const struct mdl_native_row *rows, const struct mdl_ra
     return false;
 }
 
+void mdl_native_join_caps(struct mdl_native_caps *caps, const struct mdl_native_caps *other)
+{
+    const uint32_t abilities = MDL_NATIVE_GROUPS | MDL_NATIVE_ABORT; /* all other ways are limits */
+
+    caps->colls &= other->colls;
+    caps->ways = ((caps->ways & other->ways) & abilities) | ((caps->ways | other->ways) & ~abilities);
+    for (int op = 0; op < medleyNumOps; op++) caps->reduces[op] &= other->reduces[op];
+}
+
 bool mdl_native_decide(const struct mdl_native_row *rows, const struct mdl_rank_facts *facts, int n,
                        struct mdl_native_caps *caps, char *why, size_t why_bytes)
 {
-    const uint32_t abilities = MDL_NATIVE_GROUPS | MDL_NATIVE_ABORT; /* all other ways are limits */
     bool loud;
 
     why[0] = 0;
     loud = find_obstacle(rows, facts, n, why, why_bytes);
     *caps = rows[0].caps;
-    for (int r = 1; r < n; r++) {
-        caps->colls &= rows[r].caps.colls;
-        caps->ways = ((caps->ways & rows[r].caps.ways) & abilities) | ((caps->ways | rows[r].caps.ways) & ~abilities);
-        for (int op = 0; op < medleyNumOps; op++) caps->reduces[op] &= rows[r].caps.reduces[op];
-    }
+    for (int r = 1; r < n; r++) mdl_native_join_caps(caps, &rows[r].caps);
     return loud;
 }
 
-static medleyResult_t exchange_rows(struct mdl_comm *c, const struct mdl_native_row *mine, struct mdl_native_row *rows,
-                                    uint64_t deadline_ns)
+medleyResult_t mdl_native_exchange_rows(struct mdl_comm *c, const struct mdl_native_row *mine,
+                                        struct mdl_native_row *rows, uint64_t deadline_ns)
 {
     uint8_t bytes[MDL_NATIVE_ROW_BYTES] = {0}, *all;
     struct mdl_writer w = {.p = bytes, .cap = sizeof(bytes)};
@@ -163,7 +172,7 @@ static medleyResult_t agree_on(struct mdl_comm *c, const struct mdl_native_row *
     medleyResult_t res;
 
     if (!rows) return mdl_error(medleySystemError, "out of memory for %d ranks", c->nranks);
-    res = exchange_rows(c, mine, rows, deadline_ns);
+    res = mdl_native_exchange_rows(c, mine, rows, deadline_ns);
     if (res == medleySuccess) {
         bool loud = mdl_native_decide(rows, c->facts, c->nranks, caps, why, sizeof(why));
         *go = !why[0];
@@ -291,6 +300,20 @@ static bool has_stream(struct mdl_native_comm *n, const struct mdl_native_caps *
     return made;
 }
 
+bool mdl_native_start(struct mdl_comm *c, struct mdl_native_comm *n, const uint8_t *id, int nranks, int rank,
+                      uint64_t deadline_ns)
+{
+    struct start *s = calloc(1, sizeof(*s));
+
+    if (!s || !has_stream(n, &n->caps)) {
+        free(s);
+        return false;
+    }
+    *s = (struct start){.ops = n->ops, .dev = n->dev, .nranks = nranks, .rank = rank};
+    memcpy(s->id, id, n->caps.id_bytes);
+    return start(c, s, most_of(deadline_ns), &n->comm);
+}
+
 static medleyResult_t make(struct mdl_comm *c, const struct mdl_native *ops, const struct mdl_native_caps *caps,
                            uint64_t deadline_ns)
 {
@@ -338,7 +361,7 @@ medleyResult_t mdl_native_open(struct mdl_comm *c, uint64_t deadline_ns)
     bool go = false;
 
     if (c->cfg.deterministic || !mdl_exchange_same_vendor(c)) return medleySuccess;
-    tell(c, &ops, &row);
+    mdl_native_tell(c, &ops, &row);
     MDL_TRY(agree_on(c, &row, &caps, &go, deadline_ns));
     if (!go) return medleySuccess;
     MDL_TRY(make(c, ops, &caps, deadline_ns));

@@ -8,6 +8,7 @@
 
 #include "lib/engine/direct.h"
 #include "lib/engine/exec.h"
+#include "lib/engine/island.h"
 #include "lib/engine/lines.h"
 #include "lib/engine/native.h"
 #include "lib/engine/quick.h"
@@ -150,12 +151,13 @@ static medleyResult_t choose(struct mdl_op *op)
     struct mdl_program_args args = {
         .team = c->team, .limits = &c->limits, .spec = c->cfg.algo.s, .rank = c->rank, .verify = c->cfg.verify};
 
+    op->stream = touched_bytes(op) > c->stream_bytes;
+    if (c->islands && mdl_island_takes(op)) return mdl_island_start(op, &coll);
     if (op->native) {
         pass_through(op);
         return medleySuccess;
     }
     MDL_TRY(mdl_program_get(&c->cache, &args, &coll, &op->program));
-    op->stream = touched_bytes(op) > c->stream_bytes;
     op->window = op->program->choice.window;
     op->nwindows = longest / op->window + (longest % op->window != 0);
     if (op->nwindows == 0) op->nwindows = 1; /* a barrier, or an AlltoAllV that sends nothing: see exec.c */
@@ -230,6 +232,7 @@ static bool is_direct(const struct mdl_op *op) { return op->stage && op->stage->
 
 static medleyResult_t run(struct mdl_op *op, int *events)
 {
+    if (op->island) return mdl_island_run(op, events);
     if (op->native) return mdl_native_step(op, events);
     return is_direct(op) ? mdl_direct_run(op, events) : run_windows(op, events);
 }
@@ -534,6 +537,7 @@ static bool is_reached(struct mdl_op *op)
 
     if (!s) return true;
     if (s->direct) return mdl_direct_is_reached(op);
+    if (op->native) return true; /* of an island: see island.h */
     if (!mdl_stage_has(s, 0)) return false;
     if (s->side[MDL_IN].staged) op->in = s->side[MDL_IN].base;
     if (s->side[MDL_OUT].staged) op->out = s->side[MDL_OUT].base;
@@ -580,6 +584,7 @@ void mdl_op_fini(struct mdl_op *op)
         if (op->runs[d]) mdl_run_stop(op->runs[d]);
         op->runs[d] = NULL;
     }
+    if (op->island) mdl_island_let_go(op);
     if (op->stage) mdl_stage_let_go(op->stage);
     op->stage = NULL;
     if (op->native) mdl_native_let_go(op);
@@ -610,6 +615,7 @@ int mdl_op_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstan
         return n;
     }
     if (op->state == MDL_STATE_ROOM || op->state == MDL_STATE_LINES) n = mdl_lines_blame(op, peers, cap);
+    if (op->island && op->state == MDL_STATE_RUN) return mdl_island_blame(op, peers, cap, outstanding);
     if (op->native && op->state == MDL_STATE_RUN) return mdl_native_blame(op, peers, cap);
     if (is_direct(op) && n == 0) n = mdl_direct_blame(op, peers, cap);
     for (int d = 0; d < MDL_MAX_DEPTH; d++) {

@@ -33,6 +33,8 @@ struct mdl_message_slot {
     struct mdl_request *request;
 };
 
+struct mdl_island_call;
+
 struct mdl_op {
     struct mdl_list link; /* in its batch */
     struct mdl_comm *comm;
@@ -66,6 +68,7 @@ struct mdl_op {
     uint64_t give_up_ns;                 /* DOUBT: until when */
     struct mdl_stage *stage;             /* device buffers, see stage.h; NULL: there are none */
     struct mdl_pass *native;             /* it passes through to the vendor, see native.h */
+    struct mdl_island_call *island;      /* it goes through islands, see island.h */
 };
 
 /* Sets up call, tag-independent fields and state. The arguments have been validated. Cleared by the library's memset:

@@ -51,6 +51,7 @@ void mdl_program_cache_fini(struct mdl_program_cache *cache);
 /* The program of `rank` for call `c`, whose count is replaced by the largest of its size class: same on all ranks. */
 struct mdl_program_args {
     const struct mdl_team *team;
+    const int *ranks; /* what the team's ranks are called in the program; NULL: as in the team */
     const struct mdl_choose_limits *limits;
     const char *spec;
     int rank;

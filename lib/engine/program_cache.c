@@ -80,6 +80,17 @@ static medleyResult_t check_scratch(const struct mdl_program_args *args, const s
                      plan->algo, args->team->nranks, plan->scratch_slots, slot, choice->depth);
 }
 
+/* The plan of a team of some of the communicator's ranks: the executor knows all by the communicator's numbers. */
+static void rename_ranks(struct mdl_plan *plan, const int *ranks)
+{
+    for (uint32_t i = 0; ranks && i < plan->ninsts; i++) {
+        struct mdl_inst *in = &plan->insts[i];
+        in->peer = (uint32_t)ranks[in->peer];
+        in->dst.rank = (uint32_t)ranks[in->dst.rank];
+    }
+    for (uint32_t i = 0; ranks && i < plan->nrefs; i++) plan->refs[i].rank = (uint32_t)ranks[plan->refs[i].rank];
+}
+
 static medleyResult_t build(const struct mdl_program_args *args, const struct mdl_collective *c, struct mdl_program **p)
 {
     struct mdl_choice choice;
@@ -92,6 +103,7 @@ static medleyResult_t build(const struct mdl_program_args *args, const struct md
     if (args->verify) MDL_TRY(verify_all(args, c, choice.algo));
     MDL_TRY(mdl_algo_plan(choice.algo, args->team, c, args->rank, &plan));
     medleyResult_t res = check_scratch(args, c, &choice, plan);
+    rename_ranks(plan, args->ranks);
     if (res == medleySuccess) return mdl_program_make(plan, &choice, p);
     mdl_plan_free(plan);
     return res;

@@ -5,6 +5,7 @@
 #include "lib/engine/stage.h"
 #include "lib/engine/comm.h"
 #include "lib/engine/direct.h"
+#include "lib/engine/island.h"
 #include "lib/engine/lines.h"
 #include "lib/engine/native.h"
 #include "lib/engine/op.h"
@@ -231,6 +232,7 @@ medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_dev
 static void shape(struct mdl_stage *s, const struct mdl_op *op)
 {
     const struct mdl_comm *c = op->comm;
+    const struct mdl_choose_limits *limits = op->island ? &c->islands->limits : &c->limits;
     struct mdl_collective coll = {.coll = op->call.coll};
     uint32_t in = 1, out = 1, most;
     size_t longest;
@@ -241,9 +243,11 @@ static void shape(struct mdl_stage *s, const struct mdl_op *op)
     s->side[MDL_OUT].slots = out;
     s->elem = op->elem;
     s->block =
-        op->call.coll >= medleyCollSend ? MDL_STAGE_P2P_BYTES / op->elem : mdl_choose_block(&c->limits, most, op->elem);
+        op->call.coll >= medleyCollSend ? MDL_STAGE_P2P_BYTES / op->elem : mdl_choose_block(limits, most, op->elem);
     s->stride = s->block;
-    longest = mdl_op_longest_slot(op);
+    s->first = op->island ? op->island->first : 0;
+    s->count = op->island ? op->island->end - op->island->first : SIZE_MAX;
+    longest = op->island ? s->count : mdl_op_longest_slot(op);
     s->nblocks = (longest + s->block - 1) / s->block;
     if (!s->nblocks || (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged)) s->nblocks = 1;
     if (s->nblocks == 1) s->stride = longest; /* where all slots are equal, as the user's buffer is */
@@ -251,32 +255,40 @@ static void shape(struct mdl_stage *s, const struct mdl_op *op)
         s->cost[i] = 1 + (!s->side[i].staged ? 0 : s->nblocks == 1 && !mdl_op_is_v(op) ? 1 : s->side[i].slots);
 }
 
-medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
+medleyResult_t mdl_stage_add(struct mdl_op *op, mdl_dev_stream stream, const void *in, void *out)
 {
     struct mdl_stager *st = op->comm->stager;
-    const struct mdl_device *d = st->dev.ops;
-    bool capturing = false, scalar = false;
+    struct mdl_stage *s = calloc(1, sizeof(*s));
     size_t in_bytes, out_bytes;
-    struct mdl_stage *s;
+    bool scalar = false;
 
-    if (st->dev.caps & MDL_DEV_CAPTURE) MDL_TRY(d->stream_capturing(d, stream, &capturing));
-    if (capturing)
-        return mdl_error(medleyInvalidUsage, "the stream is being captured into a graph, which is not supported");
-    if (mdl_native_takes(op)) return mdl_native_make(op, stream);
-    s = calloc(1, sizeof(*s));
     if (!s) return mdl_error(medleySystemError, "out of memory for an operation");
     mdl_lines_bytes(op, &in_bytes, &out_bytes);
-    s->side[MDL_IN].user = in_bytes ? (char *)(uintptr_t)op->in : NULL;
-    s->side[MDL_OUT].user = out_bytes ? op->out : NULL;
-    *s = (struct mdl_stage){
-        .op = op, .stream = stream, .attended = is_attended(st), .pair = -1, .side = {s->side[0], s->side[1]}};
+    *s = (struct mdl_stage){.op = op, .stream = stream, .attended = is_attended(st), .pair = -1};
+    s->side[MDL_IN].user = in_bytes ? (char *)(uintptr_t)in : NULL;
+    s->side[MDL_OUT].user = out_bytes ? out : NULL;
     mdl_list_init(&s->link);
     op->stage = s;
     for (int i = 0; i < 2; i++) MDL_TRY(mdl_stage_find_out(op, s->side[i].user, &s->side[i].staged));
     MDL_TRY(mdl_stage_find_out(op, op->scalar_at, &scalar));
     if (scalar) s->scalar_user = op->scalar_at;
     shape(s, op);
-    return mdl_direct_make(s);
+    return medleySuccess;
+}
+
+medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
+{
+    const struct mdl_stager *st = op->comm->stager;
+    const struct mdl_device *d = st->dev.ops;
+    bool capturing = false;
+
+    if (st->dev.caps & MDL_DEV_CAPTURE) MDL_TRY(d->stream_capturing(d, stream, &capturing));
+    if (capturing)
+        return mdl_error(medleyInvalidUsage, "the stream is being captured into a graph, which is not supported");
+    if (mdl_island_takes(op)) return mdl_island_make(op, stream);
+    if (mdl_native_takes(op)) return mdl_native_make(op, stream);
+    MDL_TRY(mdl_stage_add(op, stream, op->in, op->out));
+    return mdl_direct_make(op->stage);
 }
 
 /* ---- room ---- */

@@ -46,6 +46,7 @@ struct mdl_stage {
     struct mdl_op *op;    /* until it lets go */
     mdl_dev_stream stream;
     struct mdl_stage_side side[2];   /* MDL_IN, MDL_OUT */
+    size_t first, count;             /* of each slot these elements only; SIZE_MAX: all */
     size_t elem, block, stride;      /* elements of a block; from slot to slot in the ring */
     size_t nblocks, ring;
     size_t cost[2]; /* commands of a block */
@@ -92,6 +93,10 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream) MDL_MUST
 /* Fails the communicator, whose device is at fault, with whose device it was: every rank gets these words. Returns res. */
 medleyResult_t mdl_stager_fail(struct mdl_comm *c, medleyResult_t res);
 
+/* For islands: a stage between the host and these buffers, which begin with op->island's elements and are used for those
+ * only. Sets op->stage. */
+medleyResult_t mdl_stage_add(struct mdl_op *op, mdl_dev_stream stream, const void *in, void *out) MDL_MUST_USE;
+
 medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_device) MDL_MUST_USE;
 
 /* For the issuing thread (launch.c); append and close with the device entered. */
@@ -109,7 +114,7 @@ void mdl_stage_done(struct mdl_stage *s, size_t blocks); /* so many blocks have 
 void mdl_stage_look_for_error(struct mdl_stage *s);
 void mdl_stage_let_go(struct mdl_stage *s);            /* the operation has ended, one way or the other */
 
-/* Where element `first` of a slot is, in its block's place. */
+/* Where element `first` of a slot, counted from s->first, is in its block's place. */
 static inline char *mdl_stage_at(const struct mdl_stage *s, int side, uint32_t slot, size_t first)
 {
     const struct mdl_stage_side *b = &s->side[side];

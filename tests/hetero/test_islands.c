@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Islands (lib/engine/island.h): test_islands draw [cases [seed [-t]]], or names of scenes. The devices come from
+ * MDL_TEST_DEVICES, as many ranks as it names; of scenes, ranks 0 and 1 are an island, and so are 3 and 4; rank 2 is in
+ * none. MDL_TEST_ISLANDS=0: nothing may go through islands.
+ */
+#include "config.h"
+
+#include "lib/dev/dev.h"
+#include "tests/coll/home.h"
+#include "tests/coll/ranks.h"
+#include "tests/coll/reference.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { LEAST = 262144, COUNT = 200000, SCENE_RANKS = 5, SKIPPED = 77 };
+
+#define CHECK(what)                                                                                                    \
+    do {                                                                                                               \
+        if (what) break;                                                                                               \
+        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, medleyGetLastError(NULL));                       \
+        return 1;                                                                                                      \
+    } while (0)
+#define OK(call) CHECK((call) == medleySuccess)
+
+static size_t size_of(medleyDataType_t t)
+{
+    static const size_t sizes[medleyNumTypes] = {1, 1, 4, 4, 8, 8, 2, 4, 8, 2, 1, 1};
+
+    return sizes[t];
+}
+
+static unsigned next(unsigned *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+/* ---- drawn calls ---- */
+
+struct draw {
+    int cases;
+    unsigned seed;
+};
+
+static struct coll_case draw(unsigned *s, int n)
+{
+    struct coll_case c = {.coll = medleyCollAllReduce, .seed = next(s), .root = (int)(next(s) % (unsigned)n)};
+
+    c.dtype = (medleyDataType_t)(next(s) % medleyNumTypes);
+    c.op = (medleyRedOp_t)(next(s) % 6);
+    if (c.op == medleyProd && n > 3) c.op = medleyMax;
+    c.in_place = next(s) % 2;
+    c.mem_alloc = next(s) % 3 == 0;
+    while (!getenv("MDL_TEST_HOST_BUFFERS") && (c.seed % 5 == 0 || c.seed % 7 == 0)) c.seed++;
+    c.count = LEAST / size_of(c.dtype) * (1 + next(s) % 6) / 2 + next(s) % 3 * (next(s) % 1000);
+    if (next(s) % 8 == 0) c.coll = next(s) % 2 ? medleyCollBroadcast : medleyCollReduce; /* staged calls between them */
+    return c;
+}
+
+static int went(medleyComm_t comm, medleyColl_t coll, uint64_t calls)
+{
+    medleyCommStats_t s = {.size = sizeof(s)};
+
+    do {
+        if (medleyCommGetStats(comm, &s) != medleySuccess) return -1;
+        sched_yield();
+    } while (s.coll[coll].calls < calls);
+    return strcmp(s.last_algorithm, "islands") == 0;
+}
+
+static bool agrees(medleyComm_t comm, int n, uint64_t hash)
+{
+    uint64_t all[64];
+
+    if (medleyAllGather(&hash, all, 1, medleyUint64, comm, home_stream()) != medleySuccess) return false;
+    if (home_is_device() && home_sync() != medleySuccess) return false;
+    for (int r = 0; r < n; r++)
+        if (all[r] != hash) return false;
+    return true;
+}
+
+static int draw_all(struct ranks_world *w, int rank, void *arg)
+{
+    const struct draw *d = arg;
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    uint64_t calls[medleyNumColls] = {0};
+    unsigned s = d->seed;
+    medleyComm_t comm;
+    int islands = 0;
+
+    config.device = home_name(rank);
+    OK(home_enter(config.device, true));
+    OK(ranks_comm(w, rank, &config, &comm));
+    ranks_meet(w, 0);
+    for (int i = 0; i < d->cases; i++) {
+        struct coll_case c = draw(&s, w->nranks);
+        unsigned long long hash = 0;
+        char text[256];
+        int by;
+
+        coll_case_text(&c, text, sizeof(text));
+        if (getenv("MDL_TEST_VERBOSE")) fprintf(stderr, "rank %d, %d: %s\n", rank, i, text);
+        CHECK(coll_case_run(&c, comm, rank, w->nranks, NULL, &hash) == 0);
+        by = went(comm, c.coll, ++calls[c.coll]);
+        CHECK(by >= 0);
+        islands += by;
+        if (c.coll != medleyCollAllReduce) continue;
+        if (agrees(comm, w->nranks, hash)) continue;
+        fprintf(stderr, "rank %d: the ranks have different bits of %s\n", rank, text);
+        return 1;
+    }
+    if (rank == 0) printf("%d of %d cases through islands\n", islands, d->cases);
+    OK(medleyCommDestroy(comm));
+    CHECK((islands > 0) == (getenv("MDL_TEST_ISLANDS") == NULL));
+    home_leave();
+    return 0;
+}
+
+/* ---- scenes ---- */
+
+struct place { /* a rank and what it works with */
+    struct ranks_world *w;
+    int rank, n;
+    medleyComm_t comm;
+    struct mdl_dev dev;
+    uint64_t *gate; /* a word that its stream waits for; NULL: it cannot, or is the host's */
+    float *host, *in, *out;
+    uint64_t done;
+};
+
+static void pause_ms(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
+
+static void fill(const struct place *p, float *dst, size_t count, float value)
+{
+    for (size_t i = 0; i < count; i++) p->host[i] = value;
+    if (home_is_device())
+        home_store(dst, p->host, count * sizeof(float));
+    else
+        memcpy(dst, p->host, count * sizeof(float));
+}
+
+static bool holds(const struct place *p, const float *src, size_t count, float value)
+{
+    if (home_is_device())
+        home_copy_out(p->host, src, count * sizeof(float));
+    else
+        memcpy(p->host, src, count * sizeof(float));
+    for (size_t i = 0; i < count; i++) {
+        if (p->host[i] == value) continue;
+        fprintf(stderr, "rank %d: element %zu of %zu is %g, should be %g\n", p->rank, i, count, (double)p->host[i],
+                (double)value);
+        return false;
+    }
+    return true;
+}
+
+static float sum_to(int n) { return (float)(n * (n + 1) / 2); }
+
+static medleyResult_t await_stream(void) { return home_is_device() ? home_sync() : medleySuccess; }
+
+static medleyResult_t sum(const struct place *p)
+{
+    return medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream());
+}
+
+/* An all-reduce that comes out right. 1, if it went through islands, 0, or -1. */
+static int sums(struct place *p)
+{
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    if (sum(p) != medleySuccess || await_stream() != medleySuccess) return -1;
+    if (!holds(p, p->out, COUNT, sum_to(p->n))) return -1;
+    return went(p->comm, medleyCollAllReduce, ++p->done);
+}
+
+/* Waits for an error of the communicator, and that the stream goes on after it. */
+static medleyResult_t error_comes(const struct place *p, medleyResult_t res)
+{
+    while (res == medleySuccess)
+        if (medleyCommGetAsyncError(p->comm, &res) != medleySuccess) return medleyInternalError;
+    return await_stream() == medleySuccess ? res : medleyInternalError;
+}
+
+static int leave(struct place *p)
+{
+    ranks_meet(p->w, 9);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    return 0;
+}
+
+static int right(struct place *p)
+{
+    for (int i = 0; i < 4; i++) CHECK(sums(p) == 1);
+    return 0;
+}
+
+static int right_without(struct place *p)
+{
+    for (int i = 0; i < 4; i++) CHECK(sums(p) == 0);
+    return 0;
+}
+
+static int killed(struct place *p, int who)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "rank %d", who);
+    CHECK(sums(p) == 1);
+    ranks_meet(p->w, 1);
+    if (p->rank == who) raise(SIGKILL);
+    CHECK(error_comes(p, sum(p)) == medleyRemoteError);
+    CHECK(strstr(medleyGetLastError(p->comm), name) != NULL);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    fill(p, p->in, COUNT, 7); /* the device is as it should be */
+    CHECK(holds(p, p->in, COUNT, 7));
+    return 0;
+}
+
+static int killed_member(struct place *p) { return killed(p, 1); }
+static int killed_host(struct place *p) { return killed(p, 2); }
+
+static int late(struct place *p, int who)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "rank %d", who);
+    CHECK(sums(p) == 1);
+    if (p->rank != who) {
+        CHECK(error_comes(p, sum(p)) == medleyTimeout);
+        CHECK(strstr(medleyGetLastError(p->comm), name) != NULL);
+    }
+    return leave(p);
+}
+
+static int late_member(struct place *p) { return late(p, 1); }
+static int late_host(struct place *p) { return late(p, 2); }
+
+/* A rank that is late for less than the deadline is nobody's fault. */
+static int slow(struct place *p)
+{
+    for (int who = 0; who < p->n; who++) {
+        if (p->rank == who) pause_ms(250);
+        CHECK(sums(p) == 1);
+    }
+    return 0;
+}
+
+static int mismatch(struct place *p, int who)
+{
+    medleyResult_t res = p->rank == who ? medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleyMax, p->comm,
+                                                          home_stream())
+                                        : sum(p);
+
+    CHECK(error_comes(p, res) == medleyInvalidUsage);
+    CHECK(strstr(medleyGetLastError(p->comm), "max") && strstr(medleyGetLastError(p->comm), "sum"));
+    return leave(p);
+}
+
+static int mismatch_member(struct place *p) { return mismatch(p, 1); }
+static int mismatch_host(struct place *p) { return mismatch(p, 2); }
+
+/* An abort while streams are held, and others are in the vendor's calls. */
+static int aborted(struct place *p)
+{
+    medleyResult_t res = medleySuccess;
+
+    if (p->rank != 2) OK(sum(p));
+    ranks_meet(p->w, 1);
+    if (p->rank == 0) {
+        OK(medleyCommAbort(p->comm));
+        p->comm = NULL;
+        OK(await_stream());
+    } else if (p->rank != 2) {
+        CHECK(error_comes(p, res) == medleyRemoteError);
+    }
+    ranks_meet(p->w, 2);
+    if (p->comm) OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    return 0;
+}
+
+/* A stream that comes to the call late, longer than any deadline, is nobody's fault. */
+static int held(struct place *p)
+{
+    medleyResult_t res;
+
+    if (home_is_device() && !p->gate) return SKIPPED;
+    fill(p, p->in, COUNT, (float)p->rank + 1);
+    if (p->gate) {
+        __atomic_store_n(p->gate, 0, __ATOMIC_RELEASE);
+        OK(p->dev.ops->stream_wait(p->dev.ops, home_stream(), p->gate, 1));
+        OK(sum(p));
+        pause_ms(1200);
+        OK(medleyCommGetAsyncError(p->comm, &res));
+        CHECK(res == medleySuccess);
+    }
+    ranks_meet(p->w, 1);
+    if (p->gate) __atomic_store_n(p->gate, 1, __ATOMIC_RELEASE);
+    if (!p->gate) OK(sum(p));
+    OK(await_stream());
+    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    return 0;
+}
+
+/* Collectives that need each other's results, of all kinds; a second communicator and messages are in the group too. */
+static int group(struct place *p)
+{
+    int next = (p->rank + 1) % p->n, before = (p->rank + p->n - 1) % p->n;
+    const struct mdl_device *d = p->dev.ops;
+    float *a = p->in + COUNT, *b = p->out + COUNT;
+    mdl_dev_stream stream = NULL;
+    medleyComm_t other;
+
+    OK(medleyCommSplit(p->comm, 0, p->n - p->rank, &other, NULL));
+    if (d) OK(d->stream_create(d, &stream));
+    for (int turn = 0; turn < 3; turn++) {
+        fill(p, p->in, COUNT, (float)p->rank + 1);
+        fill(p, a, COUNT, 1);
+        OK(medleyGroupStart());
+        OK(sum(p));
+        OK(medleySend(p->in, 10, medleyFloat, next, p->comm, home_stream()));
+        OK(medleyAllReduce(p->out, p->out, 100, medleyFloat, medleySum, p->comm, home_stream()));
+        OK(medleyAllReduce(a, b, COUNT, medleyFloat, medleySum, other, stream));
+        OK(medleyAllReduce(p->out, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+        OK(medleyRecv(p->out + 2 * COUNT, 10, medleyFloat, before, p->comm, home_stream()));
+        OK(medleyGroupEnd());
+        OK(await_stream());
+        if (d) OK(d->stream_sync(d, stream));
+        CHECK(holds(p, p->out, 100, (float)(p->n * p->n) * sum_to(p->n)));
+        CHECK(holds(p, p->out + 100, COUNT - 100, (float)p->n * sum_to(p->n)));
+        CHECK(holds(p, b, COUNT, (float)p->n));
+        CHECK(holds(p, p->out + 2 * COUNT, 10, (float)before + 1));
+    }
+    if (d) OK(d->stream_destroy(d, stream));
+    OK(medleyCommDestroy(other));
+    return 0;
+}
+
+/* Children: of an island and the host, of one vendor alone, of the survivors. */
+static int children(struct place *p)
+{
+    medleyComm_t whole = p->comm, child;
+    const int out[] = {1};
+
+    OK(medleyCommSplit(whole, p->rank < 3, p->rank, &child, NULL));
+    fill(p, p->in, COUNT, 1);
+    OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, child, home_stream()));
+    OK(await_stream());
+    CHECK(holds(p, p->out, COUNT, p->rank < 3 ? 3.f : (float)p->n - 3));
+    if (p->rank < 3) CHECK(went(child, medleyCollAllReduce, 1) == 1);
+    OK(medleyCommDestroy(child));
+    CHECK(sums(p) == 1);
+    if (p->rank == 1) return 0;
+    OK(medleyCommShrink(whole, out, 1, &child, NULL, 0));
+    OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleyMax, child, home_stream()));
+    OK(await_stream());
+    CHECK(holds(p, p->out, COUNT, (float)p->n));
+    CHECK(went(child, medleyCollAllReduce, 1) == 1); /* ranks 3 and 4 */
+    OK(medleyCommDestroy(child));
+    return 0;
+}
+
+static const struct test {
+    const char *name;
+    int (*run)(struct place *p); /* NULL: the communicator cannot be made, for `value` is in the error */
+    const char *variable, *value; /* set on rank `only`, or, if that is -1, on all */
+    int only;
+    int lost; /* a rank that does not come back; -1: none */
+} tests[] = {
+    {"right", right, "MEDLEY_ISLANDS", "1", -1, -1},
+    {"off", right_without, "MEDLEY_ISLANDS", "0", -1, -1},
+    {"deterministic", right_without, "MEDLEY_DETERMINISTIC", "1", -1, -1},
+    {"one_is_off", right, "MEDLEY_NATIVE", "0", 1, -1},
+    {"no_init", right, "EMUL_FAULT", "cuda:cclinit", 1, -1},
+    {"differ", NULL, "MEDLEY_ISLANDS", "0", 1, -1},
+    {"slow", slow, "MEDLEY_STALL", "20ms", -1, -1},
+    {"held", held, "MEDLEY_TIMEOUT", "500ms", -1, -1},
+    {"group", group, "MEDLEY_ISLANDS", "1", -1, -1},
+    {"children", children, "MEDLEY_ISLANDS", "1", -1, -1},
+    {"killed_member", killed_member, "MEDLEY_ISLANDS", "1", -1, 1},
+    {"killed_host", killed_host, "MEDLEY_ISLANDS", "1", -1, 2},
+    {"late_member", late_member, "MEDLEY_TIMEOUT", "500ms", -1, -1},
+    {"late_host", late_host, "MEDLEY_TIMEOUT", "500ms", -1, -1},
+    {"mismatch_member", mismatch_member, "EMUL_STRICT", "0", -1, -1},
+    {"mismatch_host", mismatch_host, "EMUL_STRICT", "0", -1, -1},
+    {"aborted", aborted, "MEDLEY_ISLANDS", "1", -1, -1},
+};
+
+static int differ(medleyResult_t res)
+{
+    CHECK(res == medleyInvalidUsage);
+    CHECK(strstr(medleyGetLastError(NULL), "MEDLEY_ISLANDS=1") != NULL);
+    return 0;
+}
+
+static int play(struct place *p, const struct test *t)
+{
+    const size_t bytes = 3 * COUNT * sizeof(float);
+    int res;
+
+    if (p->dev.ops && (p->dev.caps & MDL_DEV_WORDS)) OK(p->dev.ops->alloc_words(p->dev.ops, 1, &p->gate));
+    p->host = malloc(bytes);
+    p->in = p->dev.ops ? home_take(bytes) : malloc(bytes);
+    p->out = p->dev.ops ? home_take(bytes) : malloc(bytes);
+    ranks_meet(p->w, 0);
+    res = t->run(p);
+    if (res) return res;
+    if (t->lost < 0) ranks_meet(p->w, 15);
+    OK(medleyCommDestroy(p->comm));
+    if (p->gate) OK(p->dev.ops->free_words(p->dev.ops, 1, &p->gate));
+    (p->dev.ops ? home_free : free)(p->in);
+    (p->dev.ops ? home_free : free)(p->out);
+    free(p->host);
+    return 0;
+}
+
+static int run_scene(struct ranks_world *w, int rank, void *arg)
+{
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    const struct test *t = arg;
+    struct place p = {.w = w, .rank = rank, .n = w->nranks};
+    struct mdl_config cfg;
+    medleyResult_t made;
+    int res;
+
+    if (t->only < 0 || t->only == rank) setenv(t->variable, t->value, 1);
+    config.device = home_name(rank);
+    OK(home_enter(config.device, true));
+    OK(mdl_config_load(&cfg));
+    OK(mdl_dev_find(&cfg, config.device, &p.dev));
+    made = ranks_comm(w, rank, &config, &p.comm);
+    if (!t->run) return differ(made);
+    OK(made);
+    res = play(&p, t);
+    if (res == 0) home_leave();
+    return res;
+}
+
+static bool run_test(const struct test *t, bool *skipped)
+{
+    int status[SCENE_RANKS];
+    bool bad = false;
+
+    fflush(stdout);
+    (void)ranks_run(SCENE_RANKS, false, run_scene, (void *)(uintptr_t)t, 30, status);
+    for (int r = 0; r < SCENE_RANKS; r++) bad |= r != t->lost && status[r] != 0;
+    *skipped = bad && status[0] == SKIPPED;
+    printf("%s: %s\n", t->name, *skipped ? "skipped: streams cannot wait for words" : bad ? "FAILED" : "ok");
+    return !bad;
+}
+
+static int nranks(void)
+{
+    const char *devices = getenv("MDL_TEST_DEVICES");
+    int n = 1;
+
+    for (; devices && *devices; devices++) n += *devices == ',';
+    return n;
+}
+
+int main(int argc, char **argv)
+{
+    int failed = 0;
+
+    if (argc > 1 && strcmp(argv[1], "draw") == 0) {
+        struct draw d = {.cases = argc > 2 ? atoi(argv[2]) : 40, .seed = argc > 3 ? (unsigned)atoi(argv[3]) : 1};
+        return ranks_run(nranks(), argc > 4, draw_all, &d, 60, NULL) != 0;
+    }
+    for (int i = 1; i < argc; i++) {
+        const struct test *t = NULL;
+        bool skipped;
+        for (size_t k = 0; k < sizeof(tests) / sizeof(tests[0]); k++)
+            if (strcmp(tests[k].name, argv[i]) == 0) t = &tests[k];
+        if (!t) return 2;
+        failed += !run_test(t, &skipped) && !skipped;
+    }
+    return failed != 0;
+}
