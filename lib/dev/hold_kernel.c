@@ -20,10 +20,13 @@
 enum { MOST_DEVICES = 64, WHY_BYTES = 300, WORDS_OF_LINE = 8 };
 
 #define TRY_NS    (2 * MDL_NS_PER_S)
+#define BEGIN_NS  (MDL_NS_PER_S / 2)
 #define TRY_TURNS ((uint64_t)1 << 22) /* each a read across the bus */
 #define PATTERN   0x0123456789abcdefu
 
-/* The rest of a kernel's waiting must not slow down what else the device does: it sleeps between two looks where it
+/* turns: in a try, after so many it gives up; it tells by `state` that it has begun, and that it gave up.
+ *
+ * The rest of a kernel's waiting must not slow down what else the device does: it sleeps between two looks where it
  * can. Volatile accesses to the host's memory pass by the device's caches. */
 static const char text[] =
     "typedef unsigned long long u64;\n"
@@ -34,10 +37,11 @@ static const char text[] =
     "#else\n"
     "#define PAUSE\n"
     "#endif\n"
-    "extern \"C\" __global__ void mdl_hold_wait(volatile u64 *word, u64 value, u64 turns, volatile u64 *over) {\n"
+    "extern \"C\" __global__ void mdl_hold_wait(volatile u64 *word, u64 value, u64 turns, volatile u64 *state) {\n"
     "  u64 turn = 0;\n"
+    "  if (turns) { *state = 1; __threadfence_system(); }\n"
     "  while ((long long)(*word - value) < 0) {\n"
-    "    if (turns && ++turn == turns) { *over = 1; break; }\n"
+    "    if (turns && ++turn == turns) { *state = 2; break; }\n"
     "    PAUSE\n"
     "  }\n"
     "  __threadfence_system();\n"
@@ -65,9 +69,9 @@ struct mdl_waiter {
 /* ---- launching ---- */
 
 static medleyResult_t wait_for(const struct mdl_waiter *w, mdl_dev_stream stream, uint64_t *word, uint64_t value,
-                               uint64_t turns, uint64_t *over)
+                               uint64_t turns, uint64_t *state)
 {
-    void *args[] = {&word, &value, &turns, &over};
+    void *args[] = {&word, &value, &turns, &state};
     const size_t sizes[] = {sizeof(void *), sizeof(value), sizeof(turns), sizeof(void *)};
     const struct mdl_grid grid = {.blocks = 1, .threads = 1, .args = args, .sizes = sizes, .nargs = 4};
 
@@ -90,7 +94,8 @@ medleyResult_t mdl_waiter_write(const struct mdl_waiter *w, mdl_dev_stream strea
 
 /* ---- trying out ---- */
 
-enum { MOST_STREAMS = MDL_WAITERS_MOST + 1, GATE = 0, SEEN = 1, OVER = 2, IN = 3, RESULT = 4, LINES_EACH = 5 };
+enum { MOST_STREAMS = MDL_WAITERS_MOST + 1, GATE = 0, SEEN = 1, STATE = 2, IN = 3, RESULT = 4, LINES_EACH = 5 };
+enum { BEGUN = 1 }; /* of a waiting kernel's state */
 
 struct trial {
     const struct mdl_waiter *w;
@@ -101,6 +106,7 @@ struct trial {
     pthread_mutex_t lock;
     pthread_cond_t end;
     bool over, late; /* by the lock */
+    bool blind;      /* kernels have waited to their own end */
 };
 
 static uint64_t *word_of(const struct trial *t, int i, int line)
@@ -146,14 +152,19 @@ static bool is_late(struct trial *t)
     return late;
 }
 
-static medleyResult_t append(struct trial *t, int n)
+static medleyResult_t append_waits(struct trial *t, int n)
+{
+    for (int i = 0; i < n; i++) {
+        MDL_TRY(wait_for(t->w, t->stream[i], word_of(t, i, GATE), 1, TRY_TURNS, word_of(t, i, STATE)));
+        MDL_TRY(mdl_waiter_write(t->w, t->stream[i], word_of(t, i, SEEN), 1));
+    }
+    return medleySuccess;
+}
+
+static medleyResult_t append_others(struct trial *t, int n)
 {
     const struct mdl_device *d = t->w->ops;
 
-    for (int i = 0; i < n; i++) {
-        MDL_TRY(wait_for(t->w, t->stream[i], word_of(t, i, GATE), 1, TRY_TURNS, word_of(t, i, OVER)));
-        MDL_TRY(mdl_waiter_write(t->w, t->stream[i], word_of(t, i, SEEN), 1));
-    }
     MDL_TRY(d->copy(d, t->device, word_of(t, n, IN), sizeof(uint64_t), MDL_COPY_H2D, t->stream[n]));
     MDL_TRY(d->copy(d, word_of(t, n, RESULT), t->device, sizeof(uint64_t), MDL_COPY_D2H, t->stream[n]));
     return mdl_waiter_write(t->w, t->stream[n], word_of(t, n, SEEN), 1);
@@ -180,16 +191,47 @@ static bool was_held(const struct trial *t, int n)
 static bool was_released(const struct trial *t, int n)
 {
     for (int i = 0; i < n; i++)
-        if (!look(t, i, SEEN) || look(t, i, OVER)) return false;
+        if (!look(t, i, SEEN) || look(t, i, STATE) != BEGUN) return false;
     return true;
+}
+
+static bool have_begun(const struct trial *t, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!look(t, i, STATE)) return false;
+    return true;
+}
+
+static void nap(void)
+{
+    const struct timespec ts = {.tv_nsec = 20000};
+
+    nanosleep(&ts, NULL);
+}
+
+/* Only when all n kernels are on the device the next stream gets its work: it would slip in before them. A device that
+ * has no room for the last of them never begins it. */
+static medleyResult_t see(struct trial *t, int n, bool *held)
+{
+    uint64_t until;
+
+    *held = false;
+    MDL_TRY(append_waits(t, n));
+    until = mdl_now_ns() + BEGIN_NS;
+    while (!have_begun(t, n) && !is_late(t) && mdl_now_ns() < until) nap();
+    if (!have_begun(t, n)) return medleySuccess;
+    MDL_TRY(append_others(t, n));
+    until = mdl_now_ns() + BEGIN_NS;
+    while (!look(t, n, SEEN) && !is_late(t) && mdl_now_ns() < until) nap();
+    *held = look(t, n, SEEN) && was_held(t, n);
+    return medleySuccess;
 }
 
 /* Holds n streams, and wants the next one to go on meanwhile. */
 static medleyResult_t hold_so_many(struct trial *t, int n, bool *good)
 {
-    const struct timespec nap = {.tv_nsec = 20000};
     medleyResult_t res, end;
-    bool held = false;
+    bool held;
 
     while (t->nstreams <= n) {
         MDL_TRY(t->w->ops->stream_create(t->w->ops, &t->stream[t->nstreams]));
@@ -197,14 +239,13 @@ static medleyResult_t hold_so_many(struct trial *t, int n, bool *good)
     }
     memset(t->words, 0, sizeof(uint64_t) * MOST_STREAMS * LINES_EACH * WORDS_OF_LINE);
     *word_of(t, n, IN) = PATTERN;
-    res = append(t, n);
-    while (res == medleySuccess && !look(t, n, SEEN) && !is_late(t)) nanosleep(&nap, NULL);
-    if (res == medleySuccess) held = look(t, n, SEEN) && was_held(t, n);
+    res = see(t, n, &held);
     open_gates(t);
     end = sync_all(t);
     MDL_TRY(res);
     MDL_TRY(end);
     *good = held && !is_late(t) && was_released(t, n);
+    t->blind = held && !*good;
     return medleySuccess;
 }
 
@@ -225,7 +266,7 @@ static medleyResult_t find_places(struct trial *t, int *places)
     }
     if (*places) return medleySuccess;
     return mdl_error(medleyInvalidUsage, "while a kernel waits on %s:%d %s", d->vendor, t->w->ordinal,
-                     is_late(t) ? "nothing else goes on" : "it does not see what the host writes");
+                     t->blind ? "it does not see what the host writes" : "nothing else goes on");
 }
 
 static medleyResult_t with_guard(struct trial *t, int *places)

@@ -14,8 +14,8 @@ done
 export EMUL_DEVICES=3 MEDLEY_ONESHOT=0
 for vendor in cuda hip musa; do
   use_devices $vendor:0,$vendor:1,$vendor:2
-  [ $vendor = musa ] || MEDLEY_DEVICE_DIRECT=1 tests/hetero/test_capture direct
-  MEDLEY_NATIVE=1 tests/hetero/test_capture native
+  [ $vendor = musa ] || MEDLEY_NATIVE=0 tests/hetero/test_capture direct
+  tests/hetero/test_capture native
 done
 use_devices cuda:0
 MEDLEY_DEVICE_PATH=cuda=$emul/cuda13 tests/hetero/test_capture
