@@ -100,7 +100,6 @@ struct mdl_island_comm {
 /* Makes the islands if there are to be some; collective. An error is one of the communicator. */
 medleyResult_t mdl_island_open(struct mdl_comm *c, uint64_t deadline_ns) MDL_MUST_USE;
 void mdl_island_close(struct mdl_comm *c); /* c->native is closed before */
-void mdl_island_text(const struct mdl_comm *c, char *text, size_t bytes); /* "2 islands: cuda 0,1; hip 2,4; 3 alone" */
 
 /* ---- a call ---- */
 

@@ -293,24 +293,3 @@ void mdl_island_close(struct mdl_comm *c)
     mdl_islands_free(ic->map);
     free(ic);
 }
-
-/* "cuda 0,1; hip 2,4; 2 alone" */
-void mdl_island_text(const struct mdl_comm *c, char *text, size_t bytes)
-{
-    const struct mdl_islands *map = c->islands->map;
-    int at = 0, alone = 0;
-
-    text[0] = 0;
-    for (int i = 0; i < map->n && at >= 0 && (size_t)at < bytes; i++) {
-        const char *device = c->facts[map->members[map->start[i]]].device;
-        if (mdl_island_size(map, i) < 2) {
-            alone++;
-            continue;
-        }
-        at += snprintf(text + at, bytes - (size_t)at, "%.*s", (int)strcspn(device, ":"), device);
-        for (int m = map->start[i]; m < map->start[i + 1] && (size_t)at < bytes; m++)
-            at += snprintf(text + at, bytes - (size_t)at, "%s%d", m == map->start[i] ? " " : ",", map->members[m]);
-        if ((size_t)at < bytes) at += snprintf(text + at, bytes - (size_t)at, "; ");
-    }
-    if (at >= 0 && (size_t)at < bytes) snprintf(text + at, bytes - (size_t)at, "%d alone", alone);
-}
