@@ -251,7 +251,8 @@ static int run_starts(struct group *group)
     return code;
 }
 
-static int launch(struct emul_comm *comm, const struct emul_ccl_op *ops, size_t count)
+/* group: a number of its own; 0: none. */
+static int launch(struct emul_comm *comm, const struct emul_ccl_op *ops, size_t count, uint64_t group)
 {
     struct ccl_batch *batch = calloc(1, sizeof(*batch));
     if (!batch || !(batch->ops = malloc(count * sizeof(*ops)))) abort();
@@ -259,6 +260,9 @@ static int launch(struct emul_comm *comm, const struct emul_ccl_op *ops, size_t 
     batch->comm = comm;
     batch->count = count;
     batch->first = atomic_fetch_add_explicit(&comm->operations, count, memory_order_relaxed);
+    if (!group || group != comm->group) comm->before_group = batch->first;
+    comm->group = group;
+    batch->after = comm->before_group;
     atomic_fetch_add_explicit(&comm->refs, 1, memory_order_relaxed);
     return emul_work(comm->vendor, ops[0].stream, ccl_run, ccl_drop, batch) ? EMUL_CCL_DEVICE : EMUL_CCL_OK;
 }
@@ -302,7 +306,7 @@ int emul_ccl_submit(struct emul_comm *comm, const struct emul_ccl_op *op)
         return emul_misuse(EMUL_INVALID, "rank %d of %d", op->peer, comm->ranks), EMUL_CCL_ARGUMENT;
     if (op->call != EMUL_BARRIER && judge_buffers(comm, op)) return EMUL_CCL_ARGUMENT;
     struct group *group = &groups[comm->vendor];
-    if (!group->depth) return launch(comm, op, 1);
+    if (!group->depth) return launch(comm, op, 1, 0);
     group->members = realloc(group->members, (group->count + 1) * sizeof(*group->members));
     if (!group->members) abort();
     group->members[group->count++] = (struct member){comm, *op};
@@ -330,6 +334,8 @@ int emul_ccl_group_end(int vendor)
     struct group *group = &groups[vendor];
     if (!group->depth) return EMUL_CCL_USAGE;
     if (--group->depth) return EMUL_CCL_OK;
+    static _Atomic uint64_t groups_ended;
+    uint64_t number = atomic_fetch_add_explicit(&groups_ended, 1, memory_order_relaxed) + 1;
     int code = run_starts(group);
     struct emul_ccl_op *ops = malloc((group->count + 1) * sizeof(*ops));
     if (!ops) abort();
@@ -346,7 +352,7 @@ int emul_ccl_group_end(int vendor)
         }
         int device = emul_device_get(vendor);
         emul_device_set(vendor, comm->device);
-        int launched = launch(comm, ops, count);
+        int launched = launch(comm, ops, count, number);
         emul_device_set(vendor, device);
         if (launched) code = launched;
     }

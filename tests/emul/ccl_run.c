@@ -181,6 +181,16 @@ static void fail(struct emul_comm *comm)
     while (ccl_pause(comm, &turn)) {}
 }
 
+/* What a communicator has on several streams runs in the order of the calls, one group after the other. */
+static bool take_turn(struct ccl_batch *batch)
+{
+    struct emul_comm *comm = batch->comm;
+    unsigned turn = 0;
+    while (atomic_load_explicit(&comm->ended, memory_order_acquire) < batch->after) /* pairs with the end of ccl_run */
+        if (!ccl_pause(comm, &turn)) return false;
+    return true;
+}
+
 int ccl_run(void *data)
 {
     struct ccl_batch *batch = data;
@@ -189,7 +199,7 @@ int ccl_run(void *data)
     bool broken =
         emul_fault(comm->vendor, "cclasync", &at) && at >= batch->first + 1 && at <= batch->first + batch->count;
     if (broken) fail(comm);
-    bool good = !broken && !atomic_load_explicit(&comm->aborted, memory_order_acquire);
+    bool good = !broken && take_turn(batch) && !atomic_load_explicit(&comm->aborted, memory_order_acquire);
     for (size_t i = 0; i < batch->count && good; i++) {
         const struct emul_ccl_op *op = &batch->ops[i];
         if (op->call == EMUL_BARRIER)
@@ -198,7 +208,7 @@ int ccl_run(void *data)
             good = collective(comm, op);
     }
     if (good) messages(comm, batch->ops, batch->count);
-    atomic_fetch_add_explicit(&comm->ended, batch->count, memory_order_release); /* emul_ccl_busy */
+    atomic_fetch_add_explicit(&comm->ended, batch->count, memory_order_release); /* take_turn, emul_ccl_busy */
     return 0;
 }
 

@@ -42,6 +42,7 @@ struct emul_comm {
     bool dead;
     uint64_t barriers;
     _Atomic uint64_t operations, ended;
+    uint64_t group, before_group; /* the newest group that had some; operations before it */
     struct ccl_shared *shared;
     size_t size;
 };
@@ -52,6 +53,7 @@ struct ccl_batch {
     struct emul_ccl_op *ops;
     size_t count;
     uint64_t first; /* number of the first of them in the communicator */
+    uint64_t after; /* so many must have ended: those before the group that these are of, which is one operation */
 };
 
 int ccl_run(void *batch); /* of emul_work */
