@@ -26,6 +26,7 @@ static _Thread_local struct {
     } pieces[64];
     void *memory, *pinned;
     bool own;
+    int number; /* the rank, from 1 */
     mdl_dev_stream stream;
     char name[64];
 } home;
@@ -42,6 +43,7 @@ const char *home_name(int rank)
     const char *list = getenv("MDL_TEST_DEVICES"), *at = list;
     int n = 1;
 
+    home.number = rank + 1;
     snprintf(home.name, sizeof(home.name), "host");
     if (!list || !*list) return home.name;
     for (const char *p = list; *p; p++) n += *p == ',';
@@ -49,6 +51,8 @@ const char *home_name(int rank)
     snprintf(home.name, sizeof(home.name), "%.*s", (int)strcspn(at, ","), at);
     return home.name;
 }
+
+int home_rank(void) { return home.number - 1; }
 
 medleyResult_t home_enter(const char *device, bool own_stream)
 {

@@ -12,6 +12,7 @@
 
 /* The device of rank `rank` by MDL_TEST_DEVICES, "host" without it. The text lives until the thread's next call. */
 const char *home_name(int rank);
+int home_rank(void); /* the one that home_name was asked for last; -1: none */
 
 /* Moves this thread to a device; NULL stream: the vendor's default one is used, else an own one is made. */
 medleyResult_t home_enter(const char *device, bool own_stream);

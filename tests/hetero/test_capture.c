@@ -13,7 +13,7 @@
 #include "config.h"
 
 #include "lib/dev/dev.h"
-#include "tests/coll/home.h"
+#include "tests/coll/check.h"
 #include "tests/coll/ranks.h"
 
 #include <dlfcn.h>
@@ -23,21 +23,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COUNT = 30000, SKIPPED = 77, GLOBAL = 0, MODES = 3 };
-
-#define CHECK(what)                                                                                                    \
-    do {                                                                                                               \
-        if (what) break;                                                                                               \
-        fprintf(stderr, "%s:%d: rank %d: %s: %s\n", __FILE__, __LINE__, rank, #what, medleyGetLastError(NULL));        \
-        exit(1);                                                                                                       \
-    } while (0)
-#define OK(call) CHECK((call) == medleySuccess)
+enum { COUNT = 30000, GLOBAL = 0, MODES = 3 };
 
 static int rank;
 static struct mdl_dev dev;
 static const struct mdl_device *d;
 static medleyComm_t comm;
-static float *in, *out, *host;
+static float *in, *out;
 static struct ranks_world *world;
 
 /* ---- the vendor's calls, which the adapters do not need ---- */
@@ -77,16 +69,16 @@ static void end(void *stream)
 {
     void *graph = NULL;
 
-    CHECK(vendor.StreamEndCapture(stream, &graph) == 0);
-    CHECK(graph != NULL);
-    CHECK(vendor.GraphDestroy(graph) == 0);
+    MUST(vendor.StreamEndCapture(stream, &graph) == 0);
+    MUST(graph != NULL);
+    MUST(vendor.GraphDestroy(graph) == 0);
 }
 
 static bool is_captured(void *stream)
 {
     int status = 0;
 
-    CHECK(vendor.StreamIsCapturing(stream, &status) == 0);
+    MUST(vendor.StreamIsCapturing(stream, &status) == 0);
     return status == 1; /* 2: it is spoilt */
 }
 
@@ -99,19 +91,11 @@ static medleyResult_t call(medleyComm_t c, void *stream)
 
 static void fill(void)
 {
-    for (int i = 0; i < COUNT; i++) host[i] = (float)rank + 1;
-    home_store(in, host, COUNT * sizeof(float));
-    for (int i = 0; i < COUNT; i++) host[i] = 0;
-    home_store(out, host, COUNT * sizeof(float));
+    check_fill(in, COUNT, (float)rank + 1);
+    check_fill(out, COUNT, 0);
 }
 
-static bool is_right(void)
-{
-    home_copy_out(host, out, COUNT * sizeof(float));
-    for (int i = 0; i < COUNT; i++)
-        if (host[i] != (float)(world->nranks * (world->nranks + 1) / 2)) return false;
-    return true;
-}
+static bool is_right(void) { return check_holds(out, COUNT, check_sum_to(world->nranks)); }
 
 static bool is_refused(medleyResult_t res)
 {
@@ -123,12 +107,12 @@ static void works(const char *way)
     medleyCommStats_t stats = {.size = sizeof(stats)};
 
     fill();
-    OK(call(comm, home_stream()));
-    OK(home_sync());
-    CHECK(is_right());
-    OK(medleyCommGetStats(comm, &stats));
-    if (way && strcmp(way, "direct") == 0) CHECK(strcmp(stats.last_algorithm, "direct") == 0);
-    if (way && strcmp(way, "native") == 0) CHECK(strstr(stats.last_algorithm, "ccl") != NULL);
+    DONE(call(comm, home_stream()));
+    DONE(home_sync());
+    MUST(is_right());
+    DONE(medleyCommGetStats(comm, &stats));
+    if (way && strcmp(way, "direct") == 0) MUST(strcmp(stats.last_algorithm, "direct") == 0);
+    if (way && strcmp(way, "native") == 0) MUST(strstr(stats.last_algorithm, "ccl") != NULL);
 }
 
 /* ---- the tests ---- */
@@ -138,16 +122,16 @@ static void refused(int mode)
     void *stream = home_stream();
     int next = (rank + 1) % world->nranks, before = (rank + world->nranks - 1) % world->nranks;
 
-    CHECK(vendor.StreamBeginCapture(stream, mode) == 0);
-    OK(d->copy(d, out, in, sizeof(float), MDL_COPY_D2D, stream)); /* into the graph */
-    CHECK(is_refused(call(comm, stream)));
-    CHECK(is_refused(medleySend(in, COUNT, medleyFloat, next, comm, stream)));
-    OK(medleyGroupStart());
-    CHECK(is_refused(medleyRecv(out, COUNT, medleyFloat, before, comm, stream)));
-    CHECK(is_refused(call(comm, stream)));
-    CHECK(medleyGroupEnd() == medleyInvalidUsage);
-    CHECK(is_captured(stream));
-    OK(d->copy(d, out, in, sizeof(float), MDL_COPY_D2D, stream));
+    MUST(vendor.StreamBeginCapture(stream, mode) == 0);
+    DONE(d->copy(d, out, in, sizeof(float), MDL_COPY_D2D, stream)); /* into the graph */
+    MUST(is_refused(call(comm, stream)));
+    MUST(is_refused(medleySend(in, COUNT, medleyFloat, next, comm, stream)));
+    DONE(medleyGroupStart());
+    MUST(is_refused(medleyRecv(out, COUNT, medleyFloat, before, comm, stream)));
+    MUST(is_refused(call(comm, stream)));
+    MUST(medleyGroupEnd() == medleyInvalidUsage);
+    MUST(is_captured(stream));
+    DONE(d->copy(d, out, in, sizeof(float), MDL_COPY_D2D, stream));
     end(stream);
 }
 
@@ -161,12 +145,12 @@ static void *capture(void *arg)
 {
     struct capture *c = arg;
 
-    OK(d->enter(d, dev.ordinal));
-    CHECK(vendor.StreamBeginCapture(c->stream, c->mode) == 0);
-    OK(d->copy(d, out, in, sizeof(float), MDL_COPY_D2D, c->stream));
+    DONE(d->enter(d, dev.ordinal));
+    MUST(vendor.StreamBeginCapture(c->stream, c->mode) == 0);
+    DONE(d->copy(d, out, in, sizeof(float), MDL_COPY_D2D, c->stream));
     pthread_barrier_wait(&c->meet);
     pthread_barrier_wait(&c->meet);
-    CHECK(is_captured(c->stream));
+    MUST(is_captured(c->stream));
     end(c->stream);
     return NULL;
 }
@@ -179,22 +163,22 @@ static void beside(int mode)
     pthread_t thread;
 
     fill();
-    OK(d->stream_create(d, &c.stream));
+    DONE(d->stream_create(d, &c.stream));
     pthread_barrier_init(&c.meet, NULL, 2);
-    CHECK(pthread_create(&thread, NULL, capture, &c) == 0);
+    MUST(pthread_create(&thread, NULL, capture, &c) == 0);
     pthread_barrier_wait(&c.meet);
-    OK(call(comm, home_stream()));
-    OK(medleyCommSplit(comm, 0, rank, &other, NULL));
-    OK(medleyGroupStart());
-    OK(call(comm, home_stream()));
-    OK(call(other, home_stream()));
-    OK(medleyGroupEnd());
-    OK(medleyCommDestroy(other));
+    DONE(call(comm, home_stream()));
+    DONE(medleyCommSplit(comm, 0, rank, &other, NULL));
+    DONE(medleyGroupStart());
+    DONE(call(comm, home_stream()));
+    DONE(call(other, home_stream()));
+    DONE(medleyGroupEnd());
+    DONE(medleyCommDestroy(other));
     pthread_barrier_wait(&c.meet);
     pthread_join(thread, NULL);
-    OK(home_sync());
-    CHECK(is_right());
-    OK(d->stream_destroy(d, c.stream));
+    DONE(home_sync());
+    MUST(is_right());
+    DONE(d->stream_destroy(d, c.stream));
     pthread_barrier_destroy(&c.meet);
 }
 
@@ -203,13 +187,13 @@ static void null_stream(void)
     void *stream = NULL;
 
     if (!vendor.StreamCreate || !vendor.StreamDestroy) return;
-    CHECK(vendor.StreamCreate(&stream) == 0);
-    CHECK(vendor.StreamBeginCapture(stream, GLOBAL) == 0);
-    CHECK(is_refused(call(comm, NULL)));
-    CHECK(is_captured(stream));
-    OK(d->copy(d, out, in, sizeof(float), MDL_COPY_D2D, stream));
+    MUST(vendor.StreamCreate(&stream) == 0);
+    MUST(vendor.StreamBeginCapture(stream, GLOBAL) == 0);
+    MUST(is_refused(call(comm, NULL)));
+    MUST(is_captured(stream));
+    DONE(d->copy(d, out, in, sizeof(float), MDL_COPY_D2D, stream));
     end(stream);
-    CHECK(vendor.StreamDestroy(stream) == 0);
+    MUST(vendor.StreamDestroy(stream) == 0);
 }
 
 static int run(struct ranks_world *w, int me, void *arg)
@@ -220,13 +204,12 @@ static int run(struct ranks_world *w, int me, void *arg)
     rank = me;
     world = w;
     config.device = home_name(rank);
-    OK(home_enter(config.device, true));
-    OK(mdl_config_load(&cfg));
-    OK(mdl_dev_find(&cfg, config.device, &dev));
+    DONE(home_enter(config.device, true));
+    DONE(mdl_config_load(&cfg));
+    DONE(mdl_dev_find(&cfg, config.device, &dev));
     d = dev.ops;
     if (!(dev.caps & MDL_DEV_CAPTURE) || !dl_iterate_phdr(look_into, NULL)) return SKIPPED;
-    OK(ranks_comm(w, rank, &config, &comm));
-    host = malloc(COUNT * sizeof(float));
+    DONE(ranks_comm(w, rank, &config, &comm));
     in = home_take(COUNT * sizeof(float));
     out = home_take(COUNT * sizeof(float));
     works(arg);
@@ -236,11 +219,10 @@ static int run(struct ranks_world *w, int me, void *arg)
     null_stream();
     works(arg);
     ranks_meet(w, 1);
-    OK(medleyCommDestroy(comm));
+    DONE(medleyCommDestroy(comm));
     home_free(in);
     home_free(out);
     home_leave();
-    free(host);
     return 0;
 }
 

@@ -9,7 +9,7 @@
 
 #include "lib/dev/dev.h"
 #include "lib/reduce/reduce.h"
-#include "tests/coll/home.h"
+#include "tests/coll/check.h"
 #include "tests/coll/ranks.h"
 #include "tests/coll/reference.h"
 
@@ -21,14 +21,6 @@
 
 enum { COUNT = 9001, LARGE = 400000, MOST_RANKS = 16 };
 enum path { DIRECT, MOVES, STAGED };
-
-#define CHECK(what)                                                                                                    \
-    do {                                                                                                               \
-        if (what) break;                                                                                               \
-        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, medleyGetLastError(NULL));                       \
-        return 1;                                                                                                      \
-    } while (0)
-#define OK(call) CHECK((call) == medleySuccess)
 
 static enum path path;
 static const char *fault; /* of rank 1 alone */
@@ -136,27 +128,6 @@ static int bits(struct place *p)
     return 0;
 }
 
-static void fill(float *dst, float value)
-{
-    float *host = malloc(COUNT * sizeof(float));
-
-    for (size_t i = 0; i < COUNT; i++) host[i] = value;
-    home_store(dst, host, COUNT * sizeof(float));
-    free(host);
-}
-
-static bool holds(const float *src, float value)
-{
-    float *host = malloc(COUNT * sizeof(float));
-    size_t wrong = 0;
-
-    home_copy_out(host, src, COUNT * sizeof(float));
-    for (size_t i = 0; i < COUNT; i++) wrong += host[i] != value;
-    if (wrong) fprintf(stderr, "%zu elements are not %g\n", wrong, (double)value);
-    free(host);
-    return wrong == 0;
-}
-
 /* Calls of one communicator on two streams, none of which is waited for: the windows go from one to the other. */
 static int streams(struct place *p)
 {
@@ -169,14 +140,14 @@ static int streams(struct place *p)
     for (int i = 0; i < TIMES; i++) {
         in[i] = home_take(COUNT * sizeof(float));
         out[i] = home_take(COUNT * sizeof(float));
-        fill(in[i], (float)(i + p->rank));
+        check_fill(in[i], COUNT, (float)(i + p->rank));
     }
     for (int i = 0; i < TIMES; i++)
         OK(medleyAllReduce(in[i], out[i], COUNT, medleyFloat, medleySum, p->comm, i & 1 ? second : home_stream()));
     OK(d->stream_sync(d, second));
     OK(home_sync());
     for (int i = 0; i < TIMES; i++) {
-        CHECK(holds(out[i], (float)(p->n * i + p->n * (p->n - 1) / 2)));
+        CHECK(check_holds(out[i], COUNT, (float)(p->n * i + p->n * (p->n - 1) / 2)));
         home_free(in[i]);
         home_free(out[i]);
     }
@@ -191,8 +162,8 @@ static int in_order(struct place *p)
     float *source = home_take(COUNT * 4), *in = home_take(COUNT * 4), *out = home_take(COUNT * 4);
     float *copy = home_take(COUNT * 4);
 
-    fill(source, (float)p->rank);
-    fill(in, 1000);
+    check_fill(source, COUNT, (float)p->rank);
+    check_fill(in, COUNT, 1000);
     OK(d->copy(d, in, source, COUNT * 4, MDL_COPY_D2D, home_stream()));
     OK(medleyGroupStart());
     OK(medleyAllReduce(in, out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
@@ -201,7 +172,7 @@ static int in_order(struct place *p)
     OK(medleyGroupEnd());
     OK(d->copy(d, in, copy, COUNT * 4, MDL_COPY_D2D, home_stream()));
     OK(home_sync());
-    CHECK(holds(in, (float)(p->n * (p->n - 1) / 2)));
+    CHECK(check_holds(in, COUNT, (float)(p->n * (p->n - 1) / 2)));
     home_free(source);
     home_free(in);
     home_free(out);
@@ -217,11 +188,11 @@ static int children(struct place *p)
 
     for (int turn = 0; turn < 3; turn++) {
         OK(medleyCommSplit(p->comm, 0, p->n - p->rank, &child, NULL));
-        fill(in, (float)p->rank + 1);
+        check_fill(in, COUNT, (float)p->rank + 1);
         if (turn < 2) {
             OK(medleyAllReduce(in, out, COUNT, medleyFloat, medleyMax, child, home_stream()));
             OK(home_sync());
-            CHECK(holds(out, (float)p->n));
+            CHECK(check_holds(out, COUNT, (float)p->n));
             OK(medleyCommDestroy(child));
             continue;
         }
@@ -244,10 +215,10 @@ static int late(struct place *p)
 
     for (int turn = 0; turn < 2; turn++) {
         OK(medleyCommSplit(p->comm, 0, p->rank, &child, NULL));
-        fill(in, (float)(p->rank + turn));
+        check_fill(in, COUNT, (float)(p->rank + turn));
         OK(medleyAllReduce(in, out, COUNT, medleyFloat, medleyMax, child, home_stream()));
         OK(home_sync());
-        CHECK(holds(out, (float)(p->n - 1 + turn)));
+        CHECK(check_holds(out, COUNT, (float)(p->n - 1 + turn)));
         if (p->rank != 0) ranks_meet(p->w, 2 + turn);
         OK(medleyCommDestroy(child));
         if (p->rank == 0) ranks_meet(p->w, 2 + turn);
@@ -263,7 +234,7 @@ static int mismatch(struct place *p)
     float *in = home_take(COUNT * sizeof(float)), *out = home_take(COUNT * sizeof(float));
     medleyResult_t res = medleyInProgress;
 
-    fill(in, 1);
+    check_fill(in, COUNT, 1);
     res = medleyAllReduce(in, out, COUNT - (p->rank == 1), medleyFloat, medleySum, p->comm, home_stream());
     CHECK(res == medleySuccess || res == medleyInvalidUsage); /* it may be known already */
     OK(home_sync());
@@ -283,7 +254,7 @@ static int killed(struct place *p)
     float *in = home_take(COUNT * sizeof(float)), *out = home_take(COUNT * sizeof(float));
     medleyResult_t res = medleySuccess;
 
-    fill(in, 1);
+    check_fill(in, COUNT, 1);
     OK(medleyAllReduce(in, out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
     OK(home_sync());
     if (p->rank == 1) kill(getpid(), SIGKILL);

@@ -7,26 +7,16 @@
 #include "config.h"
 
 #include "lib/dev/dev.h"
-#include "tests/coll/home.h"
+#include "tests/coll/check.h"
 #include "tests/coll/ranks.h"
 #include "tests/coll/reference.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { LEAST = 262144, COUNT = 200000, SCENE_RANKS = 5, SKIPPED = 77 };
-
-#define CHECK(what)                                                                                                    \
-    do {                                                                                                               \
-        if (what) break;                                                                                               \
-        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, medleyGetLastError(NULL));                       \
-        return 1;                                                                                                      \
-    } while (0)
-#define OK(call) CHECK((call) == medleySuccess)
+enum { LEAST = 262144, COUNT = 200000, SCENE_RANKS = 5 };
 
 static size_t size_of(medleyDataType_t t)
 {
@@ -65,13 +55,7 @@ static struct coll_case draw(unsigned *s, int n)
 
 static int went(medleyComm_t comm, medleyColl_t coll, uint64_t calls)
 {
-    medleyCommStats_t s = {.size = sizeof(s)};
-
-    do {
-        if (medleyCommGetStats(comm, &s) != medleySuccess) return -1;
-        sched_yield();
-    } while (s.coll[coll].calls < calls);
-    return strcmp(s.last_algorithm, "islands") == 0;
+    return check_went(comm, coll, calls, "islands");
 }
 
 static bool agrees(medleyComm_t comm, int n, uint64_t hash)
@@ -130,37 +114,9 @@ struct place { /* a rank and what it works with */
     medleyComm_t comm;
     struct mdl_dev dev;
     uint64_t *gate; /* a word that its stream waits for; NULL: it cannot, or is the host's */
-    float *host, *in, *out;
+    float *in, *out;
     uint64_t done;
 };
-
-static void pause_ms(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
-
-static void fill(const struct place *p, float *dst, size_t count, float value)
-{
-    for (size_t i = 0; i < count; i++) p->host[i] = value;
-    if (home_is_device())
-        home_store(dst, p->host, count * sizeof(float));
-    else
-        memcpy(dst, p->host, count * sizeof(float));
-}
-
-static bool holds(const struct place *p, const float *src, size_t count, float value)
-{
-    if (home_is_device())
-        home_copy_out(p->host, src, count * sizeof(float));
-    else
-        memcpy(p->host, src, count * sizeof(float));
-    for (size_t i = 0; i < count; i++) {
-        if (p->host[i] == value) continue;
-        fprintf(stderr, "rank %d: element %zu of %zu is %g, should be %g\n", p->rank, i, count, (double)p->host[i],
-                (double)value);
-        return false;
-    }
-    return true;
-}
-
-static float sum_to(int n) { return (float)(n * (n + 1) / 2); }
 
 static medleyResult_t await_stream(void) { return home_is_device() ? home_sync() : medleySuccess; }
 
@@ -172,9 +128,9 @@ static medleyResult_t sum(const struct place *p)
 /* An all-reduce that comes out right. 1, if it went through islands, 0, or -1. */
 static int sums(struct place *p)
 {
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     if (sum(p) != medleySuccess || await_stream() != medleySuccess) return -1;
-    if (!holds(p, p->out, COUNT, sum_to(p->n))) return -1;
+    if (!check_holds(p->out, COUNT, check_sum_to(p->n))) return -1;
     return went(p->comm, medleyCollAllReduce, ++p->done);
 }
 
@@ -218,8 +174,8 @@ static int killed(struct place *p, int who)
     CHECK(strstr(medleyGetLastError(p->comm), name) != NULL);
     OK(medleyCommAbort(p->comm));
     p->comm = NULL;
-    fill(p, p->in, COUNT, 7); /* the device is as it should be */
-    CHECK(holds(p, p->in, COUNT, 7));
+    check_fill(p->in, COUNT, 7); /* the device is as it should be */
+    CHECK(check_holds(p->in, COUNT, 7));
     return 0;
 }
 
@@ -246,7 +202,7 @@ static int late_host(struct place *p) { return late(p, 2); }
 static int slow(struct place *p)
 {
     for (int who = 0; who < p->n; who++) {
-        if (p->rank == who) pause_ms(250);
+        if (p->rank == who) check_pause_ms(250);
         CHECK(sums(p) == 1);
     }
     return 0;
@@ -292,12 +248,12 @@ static int held(struct place *p)
     medleyResult_t res;
 
     if (home_is_device() && !p->gate) return SKIPPED;
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     if (p->gate) {
         __atomic_store_n(p->gate, 0, __ATOMIC_RELEASE);
         OK(p->dev.ops->stream_wait(p->dev.ops, home_stream(), p->gate, 1));
         OK(sum(p));
-        pause_ms(1200);
+        check_pause_ms(1200);
         OK(medleyCommGetAsyncError(p->comm, &res));
         CHECK(res == medleySuccess);
     }
@@ -305,7 +261,7 @@ static int held(struct place *p)
     if (p->gate) __atomic_store_n(p->gate, 1, __ATOMIC_RELEASE);
     if (!p->gate) OK(sum(p));
     OK(await_stream());
-    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
     return 0;
 }
 
@@ -321,8 +277,8 @@ static int group(struct place *p)
     OK(medleyCommSplit(p->comm, 0, p->n - p->rank, &other, NULL));
     if (d) OK(d->stream_create(d, &stream));
     for (int turn = 0; turn < 3; turn++) {
-        fill(p, p->in, COUNT, (float)p->rank + 1);
-        fill(p, a, COUNT, 1);
+        check_fill(p->in, COUNT, (float)p->rank + 1);
+        check_fill(a, COUNT, 1);
         OK(medleyGroupStart());
         OK(sum(p));
         OK(medleySend(p->in, 10, medleyFloat, next, p->comm, home_stream()));
@@ -333,10 +289,10 @@ static int group(struct place *p)
         OK(medleyGroupEnd());
         OK(await_stream());
         if (d) OK(d->stream_sync(d, stream));
-        CHECK(holds(p, p->out, 100, (float)(p->n * p->n) * sum_to(p->n)));
-        CHECK(holds(p, p->out + 100, COUNT - 100, (float)p->n * sum_to(p->n)));
-        CHECK(holds(p, b, COUNT, (float)p->n));
-        CHECK(holds(p, p->out + 2 * COUNT, 10, (float)before + 1));
+        CHECK(check_holds(p->out, 100, (float)(p->n * p->n) * check_sum_to(p->n)));
+        CHECK(check_holds(p->out + 100, COUNT - 100, (float)p->n * check_sum_to(p->n)));
+        CHECK(check_holds(b, COUNT, (float)p->n));
+        CHECK(check_holds(p->out + 2 * COUNT, 10, (float)before + 1));
     }
     if (d) OK(d->stream_destroy(d, stream));
     OK(medleyCommDestroy(other));
@@ -350,10 +306,10 @@ static int children(struct place *p)
     const int out[] = {1};
 
     OK(medleyCommSplit(whole, p->rank < 3, p->rank, &child, NULL));
-    fill(p, p->in, COUNT, 1);
+    check_fill(p->in, COUNT, 1);
     OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, child, home_stream()));
     OK(await_stream());
-    CHECK(holds(p, p->out, COUNT, p->rank < 3 ? 3.f : (float)p->n - 3));
+    CHECK(check_holds(p->out, COUNT, p->rank < 3 ? 3.f : (float)p->n - 3));
     if (p->rank < 3) CHECK(went(child, medleyCollAllReduce, 1) == 1);
     OK(medleyCommDestroy(child));
     CHECK(sums(p) == 1);
@@ -361,7 +317,7 @@ static int children(struct place *p)
     OK(medleyCommShrink(whole, out, 1, &child, NULL, 0));
     OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleyMax, child, home_stream()));
     OK(await_stream());
-    CHECK(holds(p, p->out, COUNT, (float)p->n));
+    CHECK(check_holds(p->out, COUNT, (float)p->n));
     CHECK(went(child, medleyCollAllReduce, 1) == 1); /* ranks 3 and 4 */
     OK(medleyCommDestroy(child));
     return 0;
@@ -406,7 +362,6 @@ static int play(struct place *p, const struct test *t)
     int res;
 
     if (p->dev.ops && (p->dev.caps & MDL_DEV_WORDS)) OK(p->dev.ops->alloc_words(p->dev.ops, 1, &p->gate));
-    p->host = malloc(bytes);
     p->in = p->dev.ops ? home_take(bytes) : malloc(bytes);
     p->out = p->dev.ops ? home_take(bytes) : malloc(bytes);
     ranks_meet(p->w, 0);
@@ -417,7 +372,6 @@ static int play(struct place *p, const struct test *t)
     if (p->gate) OK(p->dev.ops->free_words(p->dev.ops, 1, &p->gate));
     (p->dev.ops ? home_free : free)(p->in);
     (p->dev.ops ? home_free : free)(p->out);
-    free(p->host);
     return 0;
 }
 

@@ -7,26 +7,15 @@
 
 #include "lib/dev/dev.h"
 #include "lib/reduce/reduce.h"
-#include "tests/coll/home.h"
+#include "tests/coll/check.h"
 #include "tests/coll/ranks.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { COUNT = 3000, SKIPPED = 77 };
-
-#define CHECK(what)                                                                                                    \
-    do {                                                                                                               \
-        if (what) break;                                                                                               \
-        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, medleyGetLastError(NULL));                       \
-        return 1;                                                                                                      \
-    } while (0)
-#define OK(call) CHECK((call) == medleySuccess)
+enum { COUNT = 3000 };
 
 struct place { /* a rank and what it works with */
     struct ranks_world *w;
@@ -34,43 +23,16 @@ struct place { /* a rank and what it works with */
     medleyComm_t comm;
     struct mdl_dev dev;
     uint64_t *gate; /* a word that streams wait for */
-    float *host, *in, *out;
+    float *in, *out;
     uint64_t done[medleyNumColls]; /* calls that are done */
 };
-
-static void fill(const struct place *p, float *dst, size_t count, float value)
-{
-    for (size_t i = 0; i < count; i++) p->host[i] = value;
-    home_store(dst, p->host, count * sizeof(float));
-}
-
-static bool holds(const struct place *p, const float *src, size_t count, float value)
-{
-    home_copy_out(p->host, src, count * sizeof(float));
-    for (size_t i = 0; i < count; i++) {
-        if (p->host[i] == value) continue;
-        fprintf(stderr, "rank %d: element %zu of %zu is %g, should be %g\n", p->rank, i, count, (double)p->host[i],
-                (double)value);
-        return false;
-    }
-    return true;
-}
-
-static float sum_to(int n) { return (float)(n * (n + 1) / 2); }
-static void pause_ms(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
 
 /* The call of this kind that was just made is done: did the vendor do it? 1, 0, or -1 for an error. */
 static int passed(struct place *p, medleyComm_t comm, medleyColl_t coll)
 {
     const char *name = getenv("MDL_TEST_NATIVE");
-    medleyCommStats_t s = {.size = sizeof(s)};
 
-    p->done[coll]++;
-    do {
-        if (medleyCommGetStats(comm, &s) != medleySuccess) return -1;
-        sched_yield();
-    } while (s.coll[coll].calls < p->done[coll]);
-    return name && strcmp(s.last_algorithm, name) == 0;
+    return check_went(comm, coll, ++p->done[coll], name ? name : "");
 }
 
 static medleyResult_t sum(const struct place *p)
@@ -81,10 +43,10 @@ static medleyResult_t sum(const struct place *p)
 /* An all-reduce that comes out right. */
 static int sums(struct place *p)
 {
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     OK(sum(p));
     OK(home_sync());
-    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
     return 0;
 }
 
@@ -204,20 +166,20 @@ static int moves(struct place *p)
 {
     enum { LEN = 9 };
 
-    for (int r = 0; r < 3; r++) fill(p, p->in + LEN * r, LEN, (float)(10 * p->rank + r));
+    for (int r = 0; r < 3; r++) check_fill(p->in + LEN * r, LEN, (float)(10 * p->rank + r));
     OK(call(p, medleyCollAllGather, medleyFloat, medleySum));
     OK(home_sync());
-    for (int r = 0; r < 3; r++) CHECK(holds(p, p->out + LEN * r, LEN, (float)(10 * r)));
+    for (int r = 0; r < 3; r++) CHECK(check_holds(p->out + LEN * r, LEN, (float)(10 * r)));
     OK(call(p, medleyCollAlltoAll, medleyFloat, medleySum));
     OK(home_sync());
-    for (int r = 0; r < 3; r++) CHECK(holds(p, p->out + LEN * r, LEN, (float)(10 * r + p->rank)));
+    for (int r = 0; r < 3; r++) CHECK(check_holds(p->out + LEN * r, LEN, (float)(10 * r + p->rank)));
     OK(call(p, medleyCollBroadcast, medleyFloat, medleySum));
     OK(home_sync());
-    CHECK(holds(p, p->out, LEN, 10));
+    CHECK(check_holds(p->out, LEN, 10));
     OK(call(p, medleyCollGather, medleyFloat, medleySum));
     OK(call(p, medleyCollScatter, medleyFloat, medleySum));
     OK(home_sync());
-    CHECK(holds(p, p->out, LEN, (float)(20 + p->rank)));
+    CHECK(check_holds(p->out, LEN, (float)(20 + p->rank)));
     return 0;
 }
 
@@ -231,7 +193,7 @@ static int values(struct place *p)
                 if (reduction(p, colls[i], (medleyDataType_t)t, (medleyRedOp_t)op)) return 1;
     if (moves(p)) return 1;
     p->done[medleyCollAllReduce] = medleyNumTypes * medleyNumOps;
-    fill(p, p->in, COUNT, 1);
+    check_fill(p->in, COUNT, 1);
     OK(sum(p));
     CHECK(passed(p, p->comm, medleyCollAllReduce) == 1);
     return 0;
@@ -259,13 +221,13 @@ static int host_buffers(struct place *p)
         in[i] = (float)(p->rank + 1);
         out[i] = -1;
     }
-    fill(p, p->in, COUNT, (float)(p->rank + 1));
+    check_fill(p->in, COUNT, (float)(p->rank + 1));
     OK(medleyAllReduce(in_host ? in : p->in, out_host ? out : p->out, COUNT, medleyFloat, medleySum, p->comm,
                        home_stream()));
     OK(home_sync());
     CHECK(passed(p, p->comm, medleyCollAllReduce) == 1);
-    for (size_t i = 0; out_host && i < COUNT; i++) CHECK(out[i] == sum_to(p->n));
-    if (!out_host) CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    for (size_t i = 0; out_host && i < COUNT; i++) CHECK(out[i] == check_sum_to(p->n));
+    if (!out_host) CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
 
     /* What is between the slots is not the call's. */
     const size_t counts[3] = {10, 20, 5}, displs[3] = {0, 15, 40};
@@ -297,8 +259,8 @@ static int group(struct place *p)
 
     OK(medleyCommSplit(p->comm, 0, p->n - p->rank, &other, NULL));
     OK(d->stream_create(d, &stream));
-    fill(p, p->in, COUNT, (float)p->rank + 1);
-    fill(p, a, COUNT, 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
+    check_fill(a, COUNT, 1);
     OK(medleyGroupStart());
     OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
     OK(medleySend(a, COUNT, medleyFloat, next, p->comm, home_stream()));
@@ -310,9 +272,9 @@ static int group(struct place *p)
     OK(d->stream_sync(d, stream));
     p->done[medleyCollAllReduce]++;
     CHECK(passed(p, p->comm, medleyCollAllReduce) == 1);
-    CHECK(holds(p, p->out, COUNT, (float)p->n * sum_to(p->n)));
-    CHECK(holds(p, b, COUNT, (float)p->n));
-    CHECK(holds(p, got, COUNT, 1));
+    CHECK(check_holds(p->out, COUNT, (float)p->n * check_sum_to(p->n)));
+    CHECK(check_holds(b, COUNT, (float)p->n));
+    CHECK(check_holds(got, COUNT, 1));
     OK(d->stream_destroy(d, stream));
     OK(medleyCommDestroy(other));
     return 0;
@@ -327,7 +289,7 @@ static int same_peer(struct place *p)
     void *s = home_stream();
     size_t n = COUNT / MANY;
 
-    for (int i = 0; i < MANY; i++) fill(p, p->in + (size_t)i * n, n, (float)(10 * p->rank + i));
+    for (int i = 0; i < MANY; i++) check_fill(p->in + (size_t)i * n, n, (float)(10 * p->rank + i));
     OK(medleyGroupStart());
     for (int i = 0; i < MANY; i++) OK(medleySend(p->in + (size_t)i * n, n - (size_t)i, medleyFloat, next, c, s));
     OK(medleySend(p->in, 7, medleyFloat, before, c, s));
@@ -338,8 +300,8 @@ static int same_peer(struct place *p)
     p->done[medleyCollSend] += MANY;
     CHECK(passed(p, c, medleyCollSend) == 1);
     for (int i = 0; i < MANY; i++)
-        CHECK(holds(p, p->out + (size_t)i * n, n - (size_t)i, (float)(10 * before + i)));
-    CHECK(holds(p, p->out + COUNT, 7, (float)(10 * next)));
+        CHECK(check_holds(p->out + (size_t)i * n, n - (size_t)i, (float)(10 * before + i)));
+    CHECK(check_holds(p->out + COUNT, 7, (float)(10 * next)));
     return 0;
 }
 
@@ -350,9 +312,9 @@ static int default_stream(struct place *p)
     size_t bytes = COUNT * sizeof(float);
     float *source = p->in + COUNT, *result = p->out + COUNT;
 
-    fill(p, source, COUNT, (float)p->rank + 1);
+    check_fill(source, COUNT, (float)p->rank + 1);
     for (int i = 0; i < 5; i++) {
-        fill(p, p->in, COUNT, -1);
+        check_fill(p->in, COUNT, -1);
         for (int k = 0; k < 20; k++) OK(d->copy(d, result, source, bytes, MDL_COPY_D2D, NULL)); /* holds it up */
         OK(d->copy(d, p->in, source, bytes, MDL_COPY_D2D, NULL));
         OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, NULL));
@@ -360,7 +322,7 @@ static int default_stream(struct place *p)
         OK(d->copy(d, result, p->out, bytes, MDL_COPY_D2D, NULL));
         OK(d->stream_sync(d, NULL));
         CHECK(passed(p, p->comm, medleyCollAllReduce) == 1);
-        CHECK(holds(p, result, COUNT, sum_to(p->n) * (p->rank == 1 ? (float)p->n : 1)));
+        CHECK(check_holds(result, COUNT, check_sum_to(p->n) * (p->rank == 1 ? (float)p->n : 1)));
         if (sums(p)) return 1;
         p->done[medleyCollAllReduce]++;
     }
@@ -375,13 +337,13 @@ static int turns(struct place *p)
 
     OK(medleyRedOpCreatePreMulSum(&twice, &scale, medleyFloat, medleyScalarHostImmediate, p->comm));
     for (int i = 0; i < 20; i++) {
-        fill(p, p->in, COUNT, (float)p->rank + 1);
+        check_fill(p->in, COUNT, (float)p->rank + 1);
         OK(sum(p));
         OK(medleyAllReduce(p->in, p->in, COUNT, medleyFloat, twice, p->comm, home_stream()));
         OK(medleyAllReduce(p->in, p->in, COUNT, medleyFloat, medleyMax, p->comm, home_stream()));
         OK(home_sync());
-        CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
-        CHECK(holds(p, p->in, COUNT, 2 * sum_to(p->n)));
+        CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
+        CHECK(check_holds(p->in, COUNT, 2 * check_sum_to(p->n)));
     }
     OK(medleyRedOpDestroy(twice, p->comm));
     return 0;
@@ -403,8 +365,8 @@ static int killed(struct place *p)
     CHECK(strstr(medleyGetLastError(p->comm), "rank 2") != NULL);
     OK(medleyCommAbort(p->comm));
     p->comm = NULL;
-    fill(p, p->in, COUNT, 7); /* the device is as it should be */
-    CHECK(holds(p, p->in, COUNT, 7));
+    check_fill(p->in, COUNT, 7); /* the device is as it should be */
+    CHECK(check_holds(p->in, COUNT, 7));
     return 0;
 }
 
@@ -443,8 +405,8 @@ static int late_message(struct place *p)
     int next = (p->rank + 1) % p->n, before = (p->rank + p->n - 1) % p->n;
 
     for (int turn = 0; turn < 2; turn++) {
-        fill(p, p->in, COUNT, (float)p->rank);
-        if (p->rank == 2 && turn == 0) pause_ms(500);
+        check_fill(p->in, COUNT, (float)p->rank);
+        if (p->rank == 2 && turn == 0) check_pause_ms(500);
         OK(medleyGroupStart());
         OK(medleyRecv(p->out, COUNT, medleyFloat, before, p->comm, home_stream()));
         OK(medleySend(p->in, COUNT, medleyFloat, next, p->comm, home_stream()));
@@ -452,7 +414,7 @@ static int late_message(struct place *p)
         if (p->rank != 1 || turn) OK(home_sync());
     }
     OK(home_sync());
-    CHECK(holds(p, p->out, COUNT, (float)before));
+    CHECK(check_holds(p->out, COUNT, (float)before));
     return 0;
 }
 
@@ -462,18 +424,18 @@ static int held(struct place *p)
     medleyResult_t res;
 
     if (!p->gate) return SKIPPED;
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     __atomic_store_n(p->gate, 0, __ATOMIC_RELEASE);
     OK(p->dev.ops->stream_wait(p->dev.ops, home_stream(), p->gate, 1));
     OK(sum(p));
     ranks_meet(p->w, 1);
-    pause_ms(1500);
+    check_pause_ms(1500);
     OK(medleyCommGetAsyncError(p->comm, &res));
     CHECK(res == medleySuccess);
     ranks_meet(p->w, 2);
     __atomic_store_n(p->gate, 1, __ATOMIC_RELEASE);
     OK(home_sync());
-    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
     return 0;
 }
 
@@ -579,7 +541,6 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
     if (!t->run) return lost_in_init(&p, made);
     OK(made);
     if (p.dev.caps & MDL_DEV_WORDS) OK(p.dev.ops->alloc_words(p.dev.ops, 1, &p.gate));
-    p.host = malloc(3 * COUNT * sizeof(float));
     p.in = home_take(3 * COUNT * sizeof(float));
     p.out = home_take(3 * COUNT * sizeof(float));
     ranks_meet(w, 0);
@@ -591,7 +552,6 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
     home_free(p.in);
     home_free(p.out);
     home_leave();
-    free(p.host);
     return 0;
 }
 
@@ -642,7 +602,7 @@ static int one_thread(struct ranks_world *w, int rank, void *arg)
         OK(dev[r].ops->enter(dev[r].ops, dev[r].ordinal));
         OK(dev[r].ops->copy(dev[r].ops, host, out[r], BYTES, MDL_COPY_D2H, stream[r]));
         OK(dev[r].ops->stream_sync(dev[r].ops, stream[r]));
-        for (size_t i = 0; i < COUNT; i++) CHECK(host[i] == sum_to(RANKS));
+        for (size_t i = 0; i < COUNT; i++) CHECK(host[i] == check_sum_to(RANKS));
     }
     for (int r = 0; r < RANKS; r++) OK(medleyCommDestroy(comm[r]));
     free(source);

@@ -9,7 +9,7 @@
 #include "config.h"
 
 #include "lib/dev/dev.h"
-#include "tests/coll/home.h"
+#include "tests/coll/check.h"
 #include "tests/coll/ranks.h"
 
 #include <pthread.h>
@@ -20,14 +20,6 @@
 
 enum { COUNT = 5000, SMALL = 100, DEEP = 150, MANY = 70, HOST_CALLS = 9, RANKS = 3 };
 
-#define CHECK(what)                                                                                                    \
-    do {                                                                                                               \
-        if (what) break;                                                                                               \
-        fprintf(stderr, "%s:%d: rank %d: %s: %s\n", __FILE__, __LINE__, p->rank, #what, medleyGetLastError(NULL));      \
-        return 1;                                                                                                      \
-    } while (0)
-#define OK(call) CHECK((call) == medleySuccess)
-
 struct place { /* a rank and what it works with */
     struct ranks_world *w;
     int rank, n;
@@ -36,35 +28,11 @@ struct place { /* a rank and what it works with */
     const struct mdl_device *d;
     mdl_dev_stream stream; /* a second one */
     medleyRedOp_t twice;   /* sum of doubles: it goes neither direct nor to a vendor */
-    float *host, *in, *a, *b, *out;
+    float *in, *a, *b, *out;
 };
 
 static const size_t counts[RANKS] = {COUNT, COUNT, COUNT}; /* of the V collectives, which do not go direct */
 
-static void fill(const struct place *p, float *dst, size_t count, float value)
-{
-    for (size_t i = 0; i < count; i++) p->host[i] = value;
-    home_store(dst, p->host, count * sizeof(float));
-}
-
-static bool is_all(const struct place *p, const float *host, size_t count, float value)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (host[i] == value) continue;
-        fprintf(stderr, "rank %d: element %zu of %zu is %g, should be %g\n", p->rank, i, count, (double)host[i],
-                (double)value);
-        return false;
-    }
-    return true;
-}
-
-static bool holds(const struct place *p, const float *src, size_t count, float value)
-{
-    home_copy_out(p->host, src, count * sizeof(float));
-    return is_all(p, p->host, count, value);
-}
-
-static float sum_to(int n) { return (float)(n * (n + 1) / 2); }
 static medleyResult_t start(const struct place *p) { return p->grouped ? medleyGroupStart() : medleySuccess; }
 static medleyResult_t end(const struct place *p) { return p->grouped ? medleyGroupEnd() : medleySuccess; }
 
@@ -85,7 +53,7 @@ static medleyResult_t sync_both(const struct place *p)
 /* Calls that go different ways, each with the result of the one before it. */
 static int chain(struct place *p)
 {
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     OK(start(p));
     OK(reduce(p, p->in, p->a, p->twice));
     OK(reduce(p, p->a, p->b, medleySum));
@@ -95,14 +63,14 @@ static int chain(struct place *p)
     OK(reduce(p, p->a + 2 * COUNT, p->out, p->twice));
     OK(end(p));
     OK(home_sync());
-    CHECK(holds(p, p->out, COUNT, 2 * RANKS * RANKS * 2 * sum_to(p->n)));
+    CHECK(check_holds(p->out, COUNT, 2 * RANKS * RANKS * 2 * check_sum_to(p->n)));
     return 0;
 }
 
 /* Two communicators take turns on one stream. */
 static int one_stream(struct place *p)
 {
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     OK(start(p));
     OK(reduce(p, p->in, p->a, medleySum));
     OK(medleyAllReduce(p->a, p->b, COUNT, medleyFloat, medleySum, p->other, home_stream()));
@@ -110,30 +78,30 @@ static int one_stream(struct place *p)
     OK(medleyAllReduce(p->a, p->out, COUNT, medleyFloat, medleyMax, p->other, home_stream()));
     OK(end(p));
     OK(home_sync());
-    CHECK(holds(p, p->out, COUNT, RANKS * 2 * RANKS * sum_to(p->n)));
+    CHECK(check_holds(p->out, COUNT, RANKS * 2 * RANKS * check_sum_to(p->n)));
     return 0;
 }
 
 /* One communicator on two streams, which have nothing to do with each other but by it. */
 static int two_streams(struct place *p)
 {
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     OK(start(p));
     for (int i = 0; i < 6; i++)
         OK(medleyAllReduce(p->in, i & 1 ? p->a : p->b, COUNT, medleyFloat, i % 3 ? medleySum : p->twice, p->comm,
                            i & 1 ? p->stream : home_stream()));
     OK(end(p));
     OK(sync_both(p));
-    CHECK(holds(p, p->a, COUNT, sum_to(p->n)));
-    CHECK(holds(p, p->b, COUNT, sum_to(p->n)));
+    CHECK(check_holds(p->a, COUNT, check_sum_to(p->n)));
+    CHECK(check_holds(p->b, COUNT, check_sum_to(p->n)));
     return 0;
 }
 
 /* Two communicators on two streams; rank 1 issues them the other way round, several of each. */
 static int crossed(struct place *p)
 {
-    fill(p, p->in, COUNT, (float)p->rank + 1);
-    fill(p, p->a, COUNT, 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->a, COUNT, 1);
     OK(start(p));
     for (int k = 0; k < 2; k++) {
         for (int i = 0; i < 3; i++) {
@@ -145,8 +113,8 @@ static int crossed(struct place *p)
     }
     OK(end(p));
     OK(sync_both(p));
-    CHECK(holds(p, p->out, COUNT, RANKS));
-    CHECK(holds(p, p->b, COUNT, 1));
+    CHECK(check_holds(p->out, COUNT, RANKS));
+    CHECK(check_holds(p->b, COUNT, 1));
     return 0;
 }
 
@@ -156,7 +124,7 @@ static int messages(struct place *p)
     int next = (p->rank + 1) % p->n, before = (p->rank + p->n - 1) % p->n;
     void *s = home_stream();
 
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     OK(medleyGroupStart());
     OK(reduce(p, p->a, p->b, p->twice));
     OK(medleySend(p->in, COUNT, medleyFloat, p->rank, p->comm, s));
@@ -167,10 +135,10 @@ static int messages(struct place *p)
     OK(medleyAllReduce(p->a + COUNT, p->a + 2 * COUNT, COUNT, medleyFloat, medleySum, p->other, s));
     OK(medleyGroupEnd());
     OK(home_sync());
-    CHECK(holds(p, p->a, COUNT, (float)before + 1));
-    CHECK(holds(p, p->a + COUNT, COUNT, (float)p->rank + 1));
-    CHECK(holds(p, p->out, COUNT, RANKS * 2 * sum_to(p->n)));
-    CHECK(holds(p, p->a + 2 * COUNT, COUNT, sum_to(p->n)));
+    CHECK(check_holds(p->a, COUNT, (float)before + 1));
+    CHECK(check_holds(p->a + COUNT, COUNT, (float)p->rank + 1));
+    CHECK(check_holds(p->out, COUNT, RANKS * 2 * check_sum_to(p->n)));
+    CHECK(check_holds(p->a + 2 * COUNT, COUNT, check_sum_to(p->n)));
     return 0;
 }
 
@@ -188,7 +156,7 @@ static int hosts_too(struct place *p)
     memcpy(&id, (const void *)(uintptr_t)(p->w->words + 16), sizeof(id));
     config.device = "host";
     OK(medleyCommInitRankConfig(&hosts, p->n, id, p->rank, &config));
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     OK(start(p));
     if (p->rank == 1) OK(medleyAllReduce(&mine, &sum, 1, medleyFloat, medleySum, hosts, NULL));
     OK(reduce(p, p->in, p->a, p->twice));
@@ -196,8 +164,8 @@ static int hosts_too(struct place *p)
     if (p->rank != 1) OK(medleyAllReduce(&mine, &sum, 1, medleyFloat, medleySum, hosts, NULL));
     OK(end(p));
     OK(home_sync());
-    CHECK(sum == sum_to(p->n));
-    CHECK(holds(p, p->out, COUNT, 2 * sum_to(p->n)));
+    CHECK(sum == check_sum_to(p->n));
+    CHECK(check_holds(p->out, COUNT, 2 * check_sum_to(p->n)));
     OK(medleyCommDestroy(hosts));
     return 0;
 }
@@ -207,20 +175,20 @@ static int hosts_too(struct place *p)
 /* More commands than a stream takes before it has begun them, in a group and one by one. */
 static int deep(struct place *p)
 {
-    fill(p, p->in, SMALL, 1);
+    check_fill(p->in, SMALL, 1);
     OK(start(p));
     for (int i = 0; i < 2 * DEEP; i++)
         OK(medleyAllReduce(p->in, p->out, SMALL, medleyFloat, medleySum, p->comm, home_stream()));
     OK(end(p));
     OK(home_sync());
-    CHECK(holds(p, p->out, SMALL, RANKS));
+    CHECK(check_holds(p->out, SMALL, RANKS));
     return 0;
 }
 
 /* The same on two streams, whose order is not the same on all ranks: neither may hold up the other. */
 static int deep_crossed(struct place *p)
 {
-    fill(p, p->in, SMALL, 1);
+    check_fill(p->in, SMALL, 1);
     OK(medleyGroupStart());
     for (int k = 0; k < 2; k++) {
         bool first = k == (p->rank == 1);
@@ -230,15 +198,15 @@ static int deep_crossed(struct place *p)
     }
     OK(medleyGroupEnd());
     OK(sync_both(p));
-    CHECK(holds(p, p->a, SMALL, RANKS));
-    CHECK(holds(p, p->b, SMALL, RANKS));
+    CHECK(check_holds(p->a, SMALL, RANKS));
+    CHECK(check_holds(p->b, SMALL, RANKS));
     return 0;
 }
 
 /* More calls than there are words: those that are staged are attended, among others that are not. */
 static int many(struct place *p)
 {
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     OK(start(p));
     OK(reduce(p, p->in, p->b, medleySum));
     for (int i = 0; i < MANY; i++) {
@@ -247,7 +215,7 @@ static int many(struct place *p)
     }
     OK(end(p));
     OK(home_sync());
-    CHECK(holds(p, p->b, COUNT, sum_to(p->n)));
+    CHECK(check_holds(p->b, COUNT, check_sum_to(p->n)));
     return 0;
 }
 
@@ -268,7 +236,7 @@ static int host_buffers(struct place *p)
     OK(end(p));
     OK(home_sync());
     for (int i = 0; i < HOST_CALLS; i++) {
-        for (int r = 0; r < RANKS; r++) CHECK(is_all(p, out[i] + (size_t)r * COUNT, COUNT, (float)(r + i)));
+        for (int r = 0; r < RANKS; r++) CHECK(check_is_all(out[i] + (size_t)r * COUNT, COUNT, (float)(r + i)));
         free(in[i]);
         free(out[i]);
     }
@@ -281,7 +249,7 @@ static int late_host(struct place *p)
 {
     medleyResult_t res = medleySuccess;
 
-    fill(p, p->in, COUNT, 1);
+    check_fill(p->in, COUNT, 1);
     if (p->rank != 2) {
         float *out = malloc(COUNT * sizeof(float));
         res = medleyAllReduce(p->in, out, COUNT, medleyFloat, medleySum, p->comm, home_stream());
@@ -322,7 +290,7 @@ static int aborted(struct place *p)
     pthread_t thread;
     medleyResult_t res = medleySuccess;
 
-    fill(p, p->in, SMALL, 1);
+    check_fill(p->in, SMALL, 1);
     if (p->rank != 2) {
         CHECK(pthread_create(&thread, NULL, abort_later, &l) == 0);
         OK(medleyGroupStart());
@@ -370,9 +338,8 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
     OK(ranks_comm(w, rank, &config, &p->comm));
     OK(medleyCommSplit(p->comm, 0, p->n - rank, &p->other, NULL));
     OK(medleyRedOpCreatePreMulSum(&p->twice, &scale, medleyFloat, medleyScalarHostImmediate, p->comm));
-    p->host = malloc(bytes);
     for (int i = 0; i < 4; i++) *buffers[i] = home_take(bytes);
-    fill(p, p->a, COUNT, (float)p->rank + 1);
+    check_fill(p->a, COUNT, (float)p->rank + 1);
     ranks_meet(w, 0);
     if (t->run(p)) return 1;
     ranks_meet(w, 15);
@@ -381,7 +348,6 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
     OK(p->d->stream_destroy(p->d, p->stream));
     for (int i = 0; i < 4; i++) home_free(*buffers[i]);
     home_leave();
-    free(p->host);
     return 0;
 }
 

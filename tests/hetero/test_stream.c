@@ -10,7 +10,7 @@
 
 #include "lib/dev/hold.h"
 #include "lib/dev/hold_kernel.h"
-#include "tests/coll/home.h"
+#include "tests/coll/check.h"
 #include "tests/coll/ranks.h"
 
 #include <pthread.h>
@@ -18,17 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { COUNT = 5000, LARGE = 1500000, MANY = 40, SKIPPED = 77 };
-
-#define CHECK(what)                                                                                                    \
-    do {                                                                                                               \
-        if (what) break;                                                                                               \
-        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, medleyGetLastError(NULL));                       \
-        return 1;                                                                                                      \
-    } while (0)
-#define OK(call) CHECK((call) == medleySuccess)
+enum { COUNT = 5000, LARGE = 1500000, MANY = 40 };
 
 struct place { /* a rank and what it works with */
     struct ranks_world *w;
@@ -37,28 +28,8 @@ struct place { /* a rank and what it works with */
     struct mdl_dev dev;
     struct mdl_hold hold;
     uint64_t *gate; /* a word that streams wait for */
-    float *host, *in, *out;
+    float *in, *out;
 };
-
-static void fill(const struct place *p, float *dst, size_t count, float value)
-{
-    for (size_t i = 0; i < count; i++) p->host[i] = value;
-    home_store(dst, p->host, count * sizeof(float));
-}
-
-static bool holds(const struct place *p, const float *src, size_t count, float value)
-{
-    home_copy_out(p->host, src, count * sizeof(float));
-    for (size_t i = 0; i < count; i++) {
-        if (p->host[i] == value) continue;
-        fprintf(stderr, "rank %d: element %zu of %zu is %g, should be %g\n", p->rank, i, count, (double)p->host[i],
-                (double)value);
-        return false;
-    }
-    return true;
-}
-
-static float sum_to(int n) { return (float)(n * (n + 1) / 2); }
 
 static medleyResult_t hold(const struct place *p, void *stream)
 {
@@ -107,7 +78,7 @@ static void *call_all(void *arg)
 static int returns(struct place *p)
 {
     if (!can_hold(p)) return SKIPPED;
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     if (p->rank == 0) OK(hold(p, home_stream()));
     if (p->rank == 0) OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
     ranks_meet(p->w, 1);
@@ -115,7 +86,7 @@ static int returns(struct place *p)
     ranks_meet(p->w, 2);
     release(p);
     OK(home_sync());
-    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
     return 0;
 }
 
@@ -125,8 +96,8 @@ static int in_order(struct place *p)
     const struct mdl_device *d = p->dev.ops;
     float *copy = home_take(COUNT * sizeof(float)), *source = home_take(COUNT * sizeof(float));
 
-    fill(p, p->in, COUNT, 100);
-    fill(p, source, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, 100);
+    check_fill(source, COUNT, (float)p->rank + 1);
     if (can_hold(p)) OK(hold(p, home_stream()));
     OK(d->copy(d, p->in, source, COUNT * sizeof(float), MDL_COPY_D2D, home_stream()));
     OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
@@ -134,7 +105,7 @@ static int in_order(struct place *p)
     ranks_meet(p->w, 1);
     if (can_hold(p)) release(p);
     OK(home_sync());
-    CHECK(holds(p, copy, COUNT, sum_to(p->n)));
+    CHECK(check_holds(copy, COUNT, check_sum_to(p->n)));
     home_free(copy);
     home_free(source);
     return 0;
@@ -146,14 +117,14 @@ static int ring(struct place *p)
     int next = (p->rank + 1) % p->n, before = (p->rank + p->n - 1) % p->n;
 
     for (int turn = 0; turn < 2; turn++) {
-        fill(p, p->in, LARGE, (float)p->rank);
+        check_fill(p->in, LARGE, (float)p->rank);
         OK(medleyGroupStart());
         if (turn) OK(medleySend(p->in, LARGE, medleyFloat, next, p->comm, home_stream()));
         OK(medleyRecv(p->out, LARGE, medleyFloat, before, p->comm, home_stream()));
         if (!turn) OK(medleySend(p->in, LARGE, medleyFloat, next, p->comm, home_stream()));
         OK(medleyGroupEnd());
         OK(home_sync());
-        CHECK(holds(p, p->out, LARGE, (float)before));
+        CHECK(check_holds(p->out, LARGE, (float)before));
     }
     return 0;
 }
@@ -161,7 +132,7 @@ static int ring(struct place *p)
 /* Everybody to everybody, and a collective with it. */
 static int crowd(struct place *p)
 {
-    fill(p, p->in, (size_t)p->n * COUNT, (float)p->rank);
+    check_fill(p->in, (size_t)p->n * COUNT, (float)p->rank);
     OK(medleyGroupStart());
     for (int r = 0; r < p->n; r++) {
         OK(medleySend(p->in + r * COUNT, COUNT, medleyFloat, r, p->comm, home_stream()));
@@ -170,8 +141,8 @@ static int crowd(struct place *p)
     OK(medleyAllReduce(p->in, p->out + p->n * COUNT, COUNT, medleyFloat, medleyMax, p->comm, home_stream()));
     OK(medleyGroupEnd());
     OK(home_sync());
-    for (int r = 0; r < p->n; r++) CHECK(holds(p, p->out + r * COUNT, COUNT, (float)r));
-    CHECK(holds(p, p->out + p->n * COUNT, COUNT, (float)(p->n - 1)));
+    for (int r = 0; r < p->n; r++) CHECK(check_holds(p->out + r * COUNT, COUNT, (float)r));
+    CHECK(check_holds(p->out + p->n * COUNT, COUNT, (float)(p->n - 1)));
     return 0;
 }
 
@@ -182,7 +153,7 @@ static int stays(struct place *p)
     struct caller c = {.p = p, .comm = &p->comm, .stream = &stream, .count = COUNT, .n = 1};
 
     if (can_hold(p)) return SKIPPED;
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     if (p->rank == 0) CHECK(pthread_create(&c.thread, NULL, call_all, &c) == 0);
     if (p->rank == 0) linger();
     CHECK(c.returned == 0);
@@ -193,7 +164,7 @@ static int stays(struct place *p)
         OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, stream));
     OK(c.result);
     OK(home_sync());
-    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
     return 0;
 }
 
@@ -233,7 +204,7 @@ static int places(struct place *p)
     if (p->w->words[40] < 0) return SKIPPED;
     c.n = p->w->words[40] + 1;
     OK(make_streams(p, c.n, comm, stream));
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     for (int turn = 0; turn < 2; turn++) {
         c.returned = 0;
         if (p->rank == 0) CHECK(pthread_create(&c.thread, NULL, call_all, &c) == 0);
@@ -245,7 +216,7 @@ static int places(struct place *p)
         if (p->rank == 0) pthread_join(c.thread, NULL);
         OK(c.result);
         for (int i = 0; i < c.n; i++) OK(p->dev.ops->stream_sync(p->dev.ops, stream[i]));
-        CHECK(holds(p, p->out, (size_t)c.n * 100, sum_to(p->n)));
+        CHECK(check_holds(p->out, (size_t)c.n * 100, check_sum_to(p->n)));
         ranks_meet(p->w, 4 + turn);
     }
     OK(free_streams(p, c.n, comm, stream));
@@ -261,14 +232,14 @@ static int on_streams(struct place *p, int count, bool crossed)
 
     if (crossed && !can_hold(p)) return SKIPPED;
     OK(make_streams(p, count, comm, stream));
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     ranks_meet(p->w, 1);
     for (int i = 0; i < count; i++) {
         int k = crossed && p->rank % 2 ? count - 1 - i : i;
         OK(medleyAllReduce(p->in, p->out + k * 100, 100, medleyFloat, medleySum, comm[k], stream[k]));
     }
     for (int i = 0; i < count; i++) OK(d->stream_sync(d, stream[i]));
-    CHECK(holds(p, p->out, (size_t)count * 100, sum_to(p->n)));
+    CHECK(check_holds(p->out, (size_t)count * 100, check_sum_to(p->n)));
     ranks_meet(p->w, 2);
     OK(free_streams(p, count, comm, stream));
     return 0;
@@ -281,14 +252,14 @@ static int crossed(struct place *p) { return on_streams(p, 2, true); }
 /* Many calls are queued before the first can run. */
 static int queued(struct place *p)
 {
-    fill(p, p->in, COUNT, 1);
+    check_fill(p->in, COUNT, 1);
     if (can_hold(p)) OK(hold(p, home_stream()));
     for (int i = 0; i < 50; i++)
         OK(medleyAllReduce(i ? p->out : p->in, p->out, COUNT, medleyFloat, i < 4 ? medleySum : medleyMax, p->comm,
                            home_stream()));
     if (can_hold(p)) release(p);
     OK(home_sync());
-    CHECK(holds(p, p->out, COUNT, (float)(p->n * p->n * p->n * p->n)));
+    CHECK(check_holds(p->out, COUNT, (float)(p->n * p->n * p->n * p->n)));
     return 0;
 }
 
@@ -298,12 +269,12 @@ static int destroy(struct place *p)
     medleyComm_t comm;
 
     OK(medleyCommSplit(p->comm, 0, p->rank, &comm, NULL));
-    fill(p, p->in, LARGE, (float)p->rank + 1);
+    check_fill(p->in, LARGE, (float)p->rank + 1);
     OK(medleyAllReduce(p->in, p->out, LARGE, medleyFloat, medleySum, comm, home_stream()));
     OK(medleyCommFinalize(comm));
     OK(medleyCommDestroy(comm));
     OK(home_sync());
-    CHECK(holds(p, p->out, LARGE, sum_to(p->n)));
+    CHECK(check_holds(p->out, LARGE, check_sum_to(p->n)));
     return 0;
 }
 
@@ -315,7 +286,7 @@ static int aborted(struct place *p)
     struct caller c = {.p = p, .comm = &comm, .stream = &stream, .count = LARGE, .n = 1};
 
     OK(medleyCommSplit(p->comm, 0, p->rank, &comm, NULL));
-    fill(p, p->in, LARGE, 3);
+    check_fill(p->in, LARGE, 3);
     if (p->rank != 1) CHECK(pthread_create(&c.thread, NULL, call_all, &c) == 0);
     if (p->rank != 1 && can_hold(p)) pthread_join(c.thread, NULL);
     OK(c.result);
@@ -328,20 +299,20 @@ static int aborted(struct place *p)
     }
     OK(home_sync());
     ranks_meet(p->w, 2);
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
     OK(home_sync());
-    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
     return 0;
 }
 
 /* The vendor's default stream. */
 static int null_stream(struct place *p)
 {
-    fill(p, p->in, COUNT, (float)p->rank + 1);
+    check_fill(p->in, COUNT, (float)p->rank + 1);
     OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, NULL));
     OK(p->dev.ops->stream_sync(p->dev.ops, NULL));
-    CHECK(holds(p, p->out, COUNT, sum_to(p->n)));
+    CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
     return 0;
 }
 
@@ -408,7 +379,6 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
     OK(ranks_comm(w, rank, &config, &p.comm));
     OK(mdl_hold_open(&p.hold, &cfg, &p.dev));
     if (can_hold(&p)) OK(mdl_hold_alloc(&p.hold, 1, &p.gate));
-    p.host = malloc(LARGE * sizeof(float));
     p.in = home_take(LARGE * sizeof(float));
     p.out = home_take(LARGE * sizeof(float));
     ranks_meet(w, 0);
@@ -420,7 +390,6 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
     home_free(p.in);
     home_free(p.out);
     home_leave();
-    free(p.host);
     return res;
 }
 
