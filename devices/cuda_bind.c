@@ -216,12 +216,14 @@ static uint32_t find_caps(const struct mdl_device *d, const char *where)
            (events ? MDL_DEV_EVENTS : 0) | (words ? MDL_DEV_WORDS : 0) |
            (HAS(d, HOST_FUNC) || HAS(d, FUNC_CALLBACK) ? MDL_DEV_HOST_FUNC : 0) |
            (HAS(d, CAPTURING) ? MDL_DEV_CAPTURE : 0) | (ipc ? MDL_DEV_IPC : 0) |
-           (HAS(d, DMABUF) && range ? MDL_DEV_DMABUF : 0) | kernel_caps(d, where);
+           ((HAS(d, DMABUF) && range) || mdl_cuda_state_of(d)->export_fn ? MDL_DEV_DMABUF : 0) | kernel_caps(d, where);
 }
 
 static void unbind(struct mdl_cuda_state *s)
 {
     mdl_rtc_unbind(s);
+    mdl_bind_close(s->exporter);
+    s->exporter = s->export_fn = NULL;
     mdl_bind_close(s->driver);
     mdl_bind_close(s->runtime);
     s->runtime = s->driver = NULL;
@@ -254,14 +256,25 @@ static void *open_library(const struct mdl_cuda_vendor *v, const char *where, co
     return library;
 }
 
-/* The driver comes with the kernel's module and not with the runtime: it need not be in the same folder. */
-static void *open_driver(const struct mdl_cuda_vendor *v, const char *where, char *path, size_t path_bytes)
+/* What comes with the kernel's module and not with the runtime need not be in the same folder. */
+static void *open_beside(const struct mdl_cuda_vendor *v, const char *where, const char *const *names, char *path,
+                         size_t path_bytes)
 {
     char unused[TEXT_BYTES];
-    void *library = open_library(v, where, v->drivers, path, path_bytes, unused, sizeof(unused));
+    void *library = open_library(v, where, names, path, path_bytes, unused, sizeof(unused));
 
     if (library || !where || (v->nodes && !matching(v->nodes))) return library;
-    return open_library(v, NULL, v->drivers, path, path_bytes, unused, sizeof(unused));
+    return open_library(v, NULL, names, path, path_bytes, unused, sizeof(unused));
+}
+
+static void find_exporter(const struct mdl_cuda_vendor *v, const char *where)
+{
+    struct mdl_cuda_state *s = v->state;
+    char unused[TEXT_BYTES];
+
+    if (!v->exporters || s->fn[MDL_CUDA_DMABUF]) return;
+    s->exporter = open_beside(v, where, v->exporters, unused, sizeof(unused));
+    if (s->exporter) s->export_fn = mdl_bind_symbol(s->exporter, "", "hsa_amd_portable_export_dmabuf");
 }
 
 static bool has_devices(const struct mdl_device *d, const char *library, char *why, size_t why_bytes)
@@ -295,13 +308,14 @@ static bool bind(const struct mdl_device *d, const struct mdl_cuda_vendor *v, co
 
     s->runtime = open_library(v, where, v->runtimes, runtime, sizeof(runtime), why, why_bytes);
     if (!s->runtime) return false;
-    if (v->drivers) s->driver = open_driver(v, where, driver, sizeof(driver));
+    if (v->drivers) s->driver = open_beside(v, where, v->drivers, driver, sizeof(driver));
     if (is_foreign(v, why, why_bytes) || !bind_calls(v, why, why_bytes)) return false;
     s->bound = v;
     if (HAS(d, VERSION)) (void)FN(d, VERSION, int *)(&s->version);
     set_types(v);
     if (!has_devices(d, runtime, why, why_bytes)) return false;
     if (!where && is_strange(d, v, why, why_bytes)) return false;
+    find_exporter(v, where);
     s->caps = find_caps(d, where);
     snprintf(found, found_bytes, "%s%s%s version %d", runtime, driver[0] ? ", " : "", driver, s->version);
     return true;

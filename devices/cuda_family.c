@@ -17,7 +17,13 @@
 
 enum { HANDLE_BYTES = 64, ATTRIBUTES_BYTES = 256, WORD_SPACE = 64 };
 enum { PORTABLE = 1, MAPPED = 2, NON_BLOCKING = 1, NO_TIMING = 2 };
-enum { ATTRIBUTE_BUFFER_ID = 7, HANDLE_TYPE_DMABUF = 1, WAIT_GREATER_OR_EQUAL = 0, HIP_SIGNAL_MEMORY = 2, CAPTURE_IMPLICIT = 906 };
+enum {
+    ATTRIBUTE_BUFFER_ID = 7,
+    HANDLE_TYPE_DMABUF = 1,
+    WAIT_GREATER_OR_EQUAL = 0,
+    HIP_SIGNAL_MEMORY = 2,
+    CAPTURE_IMPLICIT = 906
+};
 
 struct handle {
     char bytes[HANDLE_BYTES];
@@ -226,7 +232,8 @@ medleyResult_t mdl_cuda_stream_capturing(const struct mdl_device *d, mdl_dev_str
 {
     int status = 0, rc = FN(d, CAPTURING, void *, int *)(stream, &status);
 
-    if (mdl_cuda_is_code(d, rc, CAPTURE_IMPLICIT, "StreamCaptureImplicit")) { /* of another stream, which it waits for */
+    if (mdl_cuda_is_code(d, rc, CAPTURE_IMPLICIT, "StreamCaptureImplicit")) { /* of another stream, which it waits for
+                                                                               */
         mdl_cuda_forget_error(d);
         *capturing = true;
         return medleySuccess;
@@ -426,6 +433,20 @@ medleyResult_t mdl_cuda_ipc_close(const struct mdl_device *d, void *import)
     return CHECK(d, IPC_CLOSE, rc);
 }
 
+/* By HSA: any range of one allocation. */
+static medleyResult_t export_by_hsa(const struct mdl_device *d, void *ptr, size_t len, int *fd, uint64_t *offset)
+{
+    int made = -1;
+    uint64_t at = 0;
+    uint32_t rc = ((uint32_t(*)(const void *, size_t, int *, uint64_t *))(uintptr_t)mdl_cuda_state_of(d)->export_fn)(
+        ptr, len, &made, &at);
+
+    if (rc != 0) return mdl_error(medleyUnhandledDeviceError, "HSA could not export memory as dma-buf: 0x%x", rc);
+    *fd = made;
+    *offset = at;
+    return medleySuccess;
+}
+
 /* The driver takes whole pages only, so the descriptor may begin before ptr. */
 medleyResult_t mdl_cuda_dmabuf_export(const struct mdl_device *d, void *ptr, size_t len, int *fd, uint64_t *offset)
 {
@@ -433,6 +454,7 @@ medleyResult_t mdl_cuda_dmabuf_export(const struct mdl_device *d, void *ptr, siz
     size_t bytes = (at + len + page - 1) / page * page - from;
     int made = -1;
 
+    if (!HAS(d, DMABUF)) return export_by_hsa(d, ptr, len, fd, offset);
     MDL_TRY(CHECK(
         d, DMABUF,
         FN(d, DMABUF, void *, uint64_t, size_t, int, unsigned long long)(&made, from, bytes, HANDLE_TYPE_DMABUF, 0)));

@@ -117,6 +117,7 @@ struct mdl_cuda_state {
     int version, type_device, type_managed;
     uint32_t caps;
     void *rtc, *rtc_fn[MDL_RTC_NUM_CALLS];
+    void *exporter, *export_fn; /* NULL: there is none */
 };
 
 struct mdl_cuda_rename {
@@ -144,6 +145,7 @@ struct mdl_cuda_vendor {
     unsigned ipc_flag;
     const struct mdl_rtc_vendor *rtc; /* NULL: there is none, or it is not known */
     const char *const *blocking;      /* variables of the environment that make launches wait, unless they are 0 */
+    const char *const *exporters; /* libraries with HSA's call for dma-buf, where DMABUF is not there; may be NULL */
     struct mdl_cuda_state *state;
 };
 
@@ -200,22 +202,20 @@ medleyResult_t mdl_cuda_kernel_address(const struct mdl_device *d, void *pinned,
     {                                                                                                                  \
         .abi = MDL_PLUGIN_ABI, .size = sizeof(struct mdl_device), .vendor = vendor_, .title = title_, .proof = proof_, \
         .self = table, .native = native_, .probe = mdl_cuda_probe, .caps = mdl_cuda_caps, .count = mdl_cuda_count,     \
-        .info = mdl_cuda_info,                                                                                         \
-        .enter = mdl_cuda_enter, .current = mdl_cuda_current, .alloc = mdl_cuda_alloc, .free = mdl_cuda_free,          \
-        .alloc_pinned = mdl_cuda_alloc_pinned, .free_pinned = mdl_cuda_free_pinned, .pin = mdl_cuda_pin,               \
-        .unpin = mdl_cuda_unpin, .classify = mdl_cuda_classify, .copy = mdl_cuda_copy,                                 \
+        .info = mdl_cuda_info, .enter = mdl_cuda_enter, .current = mdl_cuda_current, .alloc = mdl_cuda_alloc,          \
+        .free = mdl_cuda_free, .alloc_pinned = mdl_cuda_alloc_pinned, .free_pinned = mdl_cuda_free_pinned,             \
+        .pin = mdl_cuda_pin, .unpin = mdl_cuda_unpin, .classify = mdl_cuda_classify, .copy = mdl_cuda_copy,            \
         .stream_create = mdl_cuda_stream_create, .stream_destroy = mdl_cuda_stream_destroy,                            \
         .stream_sync = mdl_cuda_stream_sync, .stream_capturing = mdl_cuda_stream_capturing,                            \
-        .stream_query = mdl_cuda_stream_query,                                                                         \
-        .event_create = mdl_cuda_event_create, .event_destroy = mdl_cuda_event_destroy,                                \
-        .event_record = mdl_cuda_event_record, .event_query = mdl_cuda_event_query,                                    \
-        .stream_wait_event = mdl_cuda_stream_wait_event, .alloc_words = mdl_cuda_alloc_words,                          \
-        .free_words = mdl_cuda_free_words, .stream_write = mdl_cuda_stream_write, .stream_wait = mdl_cuda_stream_wait, \
-        .stream_host_func = mdl_cuda_stream_host_func, .ipc_export = mdl_cuda_ipc_export,                              \
-        .ipc_import = mdl_cuda_ipc_import, .ipc_close = mdl_cuda_ipc_close, .dmabuf_export = mdl_cuda_dmabuf_export,   \
-        .module_load = mdl_cuda_module_load, .module_unload = mdl_cuda_module_unload,                                  \
-        .kernel_find = mdl_cuda_kernel_find, .kernel_launch = mdl_cuda_kernel_launch,                                  \
-        .kernel_address = mdl_cuda_kernel_address,                                                                     \
+        .stream_query = mdl_cuda_stream_query, .event_create = mdl_cuda_event_create,                                  \
+        .event_destroy = mdl_cuda_event_destroy, .event_record = mdl_cuda_event_record,                                \
+        .event_query = mdl_cuda_event_query, .stream_wait_event = mdl_cuda_stream_wait_event,                          \
+        .alloc_words = mdl_cuda_alloc_words, .free_words = mdl_cuda_free_words, .stream_write = mdl_cuda_stream_write, \
+        .stream_wait = mdl_cuda_stream_wait, .stream_host_func = mdl_cuda_stream_host_func,                            \
+        .ipc_export = mdl_cuda_ipc_export, .ipc_import = mdl_cuda_ipc_import, .ipc_close = mdl_cuda_ipc_close,         \
+        .dmabuf_export = mdl_cuda_dmabuf_export, .module_load = mdl_cuda_module_load,                                  \
+        .module_unload = mdl_cuda_module_unload, .kernel_find = mdl_cuda_kernel_find,                                  \
+        .kernel_launch = mdl_cuda_kernel_launch, .kernel_address = mdl_cuda_kernel_address,                            \
     }
 
 #endif

@@ -42,6 +42,9 @@ static const struct mdl_rtc_vendor hiprtc = {
 
 static const char *const blocking[] = {"HIP_LAUNCH_BLOCKING", "AMD_SERIALIZE_KERNEL", NULL};
 
+/* HIP itself exports no dma-buf before 7. */
+static const char *const exporters[] = {"libhsa-runtime64.so.1", NULL};
+
 static const struct mdl_cuda_vendor hip = {
     .prefix = "hip",
     .driver_prefix = "hip",
@@ -56,6 +59,7 @@ static const struct mdl_cuda_vendor hip = {
     .ipc_flag = 1,
     .rtc = &hiprtc,
     .blocking = blocking,
+    .exporters = exporters,
     .state = &state,
 };
 
