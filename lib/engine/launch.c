@@ -37,6 +37,8 @@ struct item {
     struct mdl_op *op;
     struct lane *lane;
     int batch;
+    int clique;      /* of a collective that passes through: the first batch of the same communicator of the vendor's */
+    uint64_t number; /* among the vendor's collectives of its communicator: all ranks count the same */
     bool over;   /* nothing more is to be appended */
     bool chosen; /* for the round of this pass */
 };
@@ -49,8 +51,9 @@ struct launch {
     size_t nitems, nlanes, nround;
     struct lane *lanes;
     enum mark *marks;               /* of the batches' communicators */
+    uint64_t *least;                /* of the cliques: this call of the vendor's and later ones have to wait */
     struct mdl_op **round, **spare; /* that pass through in this pass */
-    bool wait;                      /* the round may lack calls that belong to it */
+    bool wait;                      /* the round may have calls that have to wait for others */
     bool moved, left;
     bool attended;
 };
@@ -154,9 +157,8 @@ static bool is_pointless(struct launch *l, struct item *it)
     return true;
 }
 
-static void choose(struct launch *l, struct item *it)
+static void choose(struct item *it)
 {
-    l->round[l->nround++] = it->op;
     it->over = !it->op->island || it->op->island->phase == MDL_ISLAND_SPREAD;
     it->chosen = true;
 }
@@ -185,7 +187,7 @@ static medleyResult_t pass_message(struct launch *l, struct item *it)
     const struct mdl_stage *s = it->op->stage;
 
     if (it->op->native) {
-        choose(l, it);
+        choose(it);
         raise_mark(&it->lane->mark, MESSAGES);
         return medleySuccess;
     }
@@ -201,14 +203,15 @@ static medleyResult_t pass_collective(struct launch *l, struct item *it)
     enum mark *lane = &it->lane->mark, *comm = &l->marks[it->batch], mark = *lane > *comm ? *lane : *comm;
 
     if (is_vendors(it->op) && mark < CHOSEN) {
-        choose(l, it);
+        choose(it);
         mark = CHOSEN;
     } else if (is_vendors(it->op)) {
-        l->wait |= mark == HELD;
+        l->wait = true;
     } else if (mark == FREE) {
         if (it->op->stage) MDL_TRY(visit(l, it));
         if (it->op->native && (it->over || !it->op->stage)) next_phase(l, it);
         mark = it->over ? FREE : HELD;
+        l->wait |= it->op->native != NULL;
     } else {
         raise_mark(&mark, CHOSEN); /* nothing behind it may join the round */
     }
@@ -217,27 +220,108 @@ static medleyResult_t pass_collective(struct launch *l, struct item *it)
     return medleySuccess;
 }
 
-/* ---- passes ---- */
+/* ---- rounds ---- */
+
+/*
+ * A round is one group of the vendor's. Ranks of one communicator that are this thread's must be in it together, for the
+ * vendor may wait for all of them when a group ends. So a collective that has to wait for something makes those of its
+ * communicator's other ranks wait that bear its number or a later one, and these what is behind them in their streams and
+ * communicators. Nothing else may be made to wait: another rank may need it before it makes the call that is waited for.
+ *
+ * So a call waits for what is before it in its stream or communicator, or before the same call of another rank, and for
+ * nothing else; where each rank makes the calls of a communicator in one order, no rank that waits for the call can be
+ * needed for those.
+ */
+static bool is_pending(const struct item *it) { return !is_message(it->op) && (!it->over || it->chosen); }
+
+/* Of an island's member: its second part of the vendor's comes behind the first. */
+static uint64_t place_of(const struct item *it)
+{
+    return 2 * it->number + (it->op->island && it->op->island->phase != MDL_ISLAND_GATHER);
+}
+
+static void put_back(struct item *it) { it->chosen = it->over = false; }
+
+/* One look at all; true: there is reason for another. */
+static bool hold_back(struct launch *l)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].mark = FREE;
+    for (int i = 0; i < l->n; i++) l->marks[i] = FREE;
+    for (size_t i = 0; i < l->nitems; i++) {
+        struct item *it = &l->items[i];
+        if (!is_pending(it)) continue;
+        if (it->chosen && it->lane->mark == FREE && l->marks[it->batch] == FREE && place_of(it) < l->least[it->clique])
+            continue;
+        any |= it->chosen;
+        put_back(it);
+        it->lane->mark = l->marks[it->batch] = HELD;
+        if (!it->op->native || place_of(it) >= l->least[it->clique]) continue;
+        l->least[it->clique] = place_of(it);
+        any = true;
+    }
+    return any;
+}
+
+/* Streams of one thread that have the calls of two communicators in different orders would wait for each other. The calls
+ * of a group run concurrently, so the first that nothing but streams holds up goes ahead. */
+static void break_circle(struct launch *l)
+{
+    const struct item *first = NULL;
+
+    for (size_t i = 0; i < l->nitems; i++) {
+        const struct item *it = &l->items[i];
+        if (it->over) continue;
+        if (is_message(it->op) || !is_vendors(it->op)) return; /* that may still come to its end */
+        if (!first) first = it;
+    }
+    for (size_t i = 0; first && i < l->nitems; i++) {
+        struct item *it = &l->items[i];
+        if (is_pending(it) && it->clique == first->clique && place_of(it) == place_of(first)) choose(it);
+    }
+}
+
+static void list_round(struct launch *l)
+{
+    l->nround = 0;
+    for (int colls = 0; colls < 2; colls++)
+        for (size_t i = 0; i < l->nitems; i++)
+            if (l->items[i].chosen && is_message(l->items[i].op) != colls) l->round[l->nround++] = l->items[i].op;
+}
+
+static void settle_round(struct launch *l)
+{
+    for (int i = 0; i < l->n; i++) l->least[i] = UINT64_MAX;
+    while (l->wait && hold_back(l)) {}
+    list_round(l);
+    if (l->nround || l->moved || !l->wait) return;
+    break_circle(l);
+    list_round(l);
+}
 
 static medleyResult_t run_round(struct launch *l)
 {
-    medleyResult_t res = l->wait ? medleySuccess : mdl_native_launch(l->round, l->nround, l->spare);
+    medleyResult_t res = medleySuccess;
 
+    settle_round(l);
+    if (l->nround) res = mdl_native_launch(l->round, l->nround, l->spare);
+    l->moved |= l->nround > 0;
     for (size_t i = 0; i < l->nitems; i++) {
         struct item *it = &l->items[i];
-        if (l->wait && it->chosen) it->over = false; /* in a later pass */
-        if (!l->wait && it->chosen && !it->over) next_phase(l, it);
+        l->left |= !it->over;
+        if (it->chosen && !it->over) next_phase(l, it);
         it->chosen = false;
     }
-    l->moved |= !l->wait;
     return res;
 }
+
+/* ---- passes ---- */
 
 static medleyResult_t pass(struct launch *l)
 {
     for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].mark = FREE;
     for (int i = 0; i < l->n; i++) l->marks[i] = FREE;
-    l->nround = 0;
     l->moved = l->left = l->wait = false;
     find_turns(l);
     for (int colls = 0; colls < 2; colls++) {
@@ -248,7 +332,7 @@ static medleyResult_t pass(struct launch *l)
             l->left |= !it->over;
         }
     }
-    return l->nround ? run_round(l) : medleySuccess;
+    return run_round(l);
 }
 
 /* Something has to come first: results of other ranks, mostly. */
@@ -297,6 +381,16 @@ static int by_order(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* The first batch of a rank of the same communicator of the vendor's. */
+static int clique_of(const struct launch *l, int batch)
+{
+    const struct mdl_native_comm *n = l->comms[batch]->native;
+
+    for (int i = 0; n && i < batch; i++)
+        if (l->comms[i]->native && l->comms[i]->native->key == n->key) return i;
+    return batch;
+}
+
 static void list_items(struct launch *l)
 {
     for (int i = 0; i < l->n; i++) {
@@ -305,7 +399,12 @@ static void list_items(struct launch *l)
             l->items[l->nitems++] = (struct item){.op = mdl_container_of(it, struct mdl_op, link), .batch = i};
     }
     if (l->n > 1) qsort(l->items, l->nitems, sizeof(*l->items), by_order);
-    for (size_t i = 0; i < l->nitems; i++) l->items[i].lane = lane_of(l, l->items[i].op);
+    for (size_t i = 0; i < l->nitems; i++) {
+        struct item *it = &l->items[i];
+        it->lane = lane_of(l, it->op);
+        it->clique = clique_of(l, it->batch);
+        if (it->op->native && !is_message(it->op)) it->number = ++it->op->native->owner->ncalls;
+    }
     for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].waiting = count_waiting(l, &l->lanes[i]);
 }
 
@@ -428,13 +527,14 @@ struct space {
     struct mdl_op *ops[2 * FEW];
     struct mdl_comm *comms[FEW];
     enum mark marks[FEW];
+    uint64_t least[FEW];
 };
 
 /* More than a few: one piece of memory for all. Each has one operation at least. */
 static medleyResult_t issue_many(struct launch *l, size_t nops)
 {
     char *all = calloc(nops, sizeof(struct item) + sizeof(struct lane) + 2 * sizeof(struct mdl_op *) +
-                                 sizeof(struct mdl_comm *) + sizeof(enum mark));
+                                 sizeof(struct mdl_comm *) + sizeof(uint64_t) + sizeof(enum mark));
     medleyResult_t res;
 
     if (!all) {
@@ -446,7 +546,8 @@ static medleyResult_t issue_many(struct launch *l, size_t nops)
     l->round = (struct mdl_op **)(l->lanes + nops);
     l->spare = l->round + nops;
     l->comms = (struct mdl_comm **)(l->spare + nops);
-    l->marks = (enum mark *)(l->comms + nops);
+    l->least = (uint64_t *)(l->comms + nops);
+    l->marks = (enum mark *)(l->least + nops);
     list_items(l);
     res = issue(l);
     free(all);
@@ -467,6 +568,7 @@ medleyResult_t mdl_launch(struct mdl_batch *const *batches, int n)
     l.spare = few.ops + FEW;
     l.comms = few.comms;
     l.marks = few.marks;
+    l.least = few.least;
     list_items(&l);
     return issue(&l);
 }

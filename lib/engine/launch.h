@@ -12,8 +12,8 @@
  * the others: when block b of none is stuck, block b + 1 is reached by all. Collectives follow in the order of issue,
  * whichever way each goes: one is begun when all earlier ones of its communicator, and of its stream, have been appended
  * completely. What need not wait is begun whatever holds up the others. Calls that pass through and may be begun at the
- * same time are one group of the vendor's, for they may be ranks of one communicator; a group waits for an earlier call
- * that holds up one of those.
+ * same time are one group of the vendor's, for they may be ranks of one communicator: such ranks begin a collective
+ * together, so what holds up one of them holds up those, and nothing else.
  *
  * A stream is given no more than MDL_LAUNCH_WAITING commands that it has not come to: vendors make further ones wait, and
  * some of them all other calls of the process with them.

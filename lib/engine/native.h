@@ -67,6 +67,7 @@ struct mdl_native_comm {
     struct mdl_dev dev;
     struct mdl_native_caps caps; /* of all ranks */
     void *comm;
+    uint64_t key, ncalls; /* key: the same on all its ranks; ncalls: collectives that were issued, for launch.c */
     mdl_dev_stream own; /* for calls on the default stream, if the vendor does not take it; else NULL */
     pthread_mutex_t lock;  /* of the vendor's communicator: calls on it, and its end */
     _Atomic bool ending;   /* no more calls on it */

@@ -410,7 +410,7 @@ static bool fit_together(const struct mdl_op *a, const struct mdl_op *b)
 {
     const struct mdl_native_comm *x = native_of(a), *y = native_of(b);
 
-    if (x->ops != y->ops || !may_be_grouped(b)) return false;
+    if (x->ops != y->ops || !may_be_grouped(b) || is_message(a) != is_message(b)) return false;
     return !(x->caps.ways & MDL_NATIVE_ONE_KIND) || kind_of(a) == kind_of(b);
 }
 
@@ -480,10 +480,11 @@ static medleyResult_t run_next(const struct round *round, size_t first)
 static medleyResult_t run_all(const struct round *round)
 {
     if (round->n == 1) return visit(round->ops[0], run);
-    /* Messages first: their order and that of collectives need not be the same on all ranks. */
+    /* Messages first, and in a group of their own: their order and that of collectives need not be the same on all ranks,
+     * and vendors differ in which of them a group with both begins with. */
     for (int rest = 0; rest < 2; rest++)
         for (size_t i = 0; i < round->n; i++)
-            if (round->ops[i] && (rest || kind_of(round->ops[i]) == medleyCollSend)) MDL_TRY(run_next(round, i));
+            if (round->ops[i] && (rest || is_message(round->ops[i]))) MDL_TRY(run_next(round, i));
     return medleySuccess;
 }
 

@@ -286,6 +286,15 @@ static uint64_t most_of(uint64_t deadline_ns)
     return now < deadline_ns ? now + (deadline_ns - now) / 4 * 3 : deadline_ns;
 }
 
+/* By which ranks of one thread find each other; ids are the vendor's random numbers, mostly. */
+static uint64_t key_of(const uint8_t *id, size_t len)
+{
+    uint64_t key = 14695981039346656037u;
+
+    for (size_t i = 0; i < len; i++) key = (key ^ id[i]) * 1099511628211u;
+    return key;
+}
+
 /* False is as if the vendor's communicator could not be made. */
 static bool has_stream(struct mdl_native_comm *n, const struct mdl_native_caps *caps)
 {
@@ -311,6 +320,7 @@ bool mdl_native_start(struct mdl_comm *c, struct mdl_native_comm *n, const uint8
     }
     *s = (struct start){.ops = n->ops, .dev = n->dev, .nranks = nranks, .rank = rank};
     memcpy(s->id, id, n->caps.id_bytes);
+    n->key = key_of(id, n->caps.id_bytes);
     return start(c, s, most_of(deadline_ns), &n->comm);
 }
 
@@ -330,6 +340,7 @@ static medleyResult_t make(struct mdl_comm *c, const struct mdl_native *ops, con
     mdl_ctl_handle(c->ctl, MDL_MSG_NATIVE, refused, c);
     res = share_id(c, ops, caps->id_bytes, s->id, &go, deadline_ns);
     if (res != medleySuccess || !go) goto free_both;
+    n->key = key_of(s->id, caps->id_bytes);
     if (has_stream(n, caps)) {
         mine = start(c, s, most_of(deadline_ns), &n->comm);
         s = NULL;

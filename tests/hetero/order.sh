@@ -6,7 +6,7 @@
 . "${srcdir:-.}/tests/hetero/lib.sh"
 export EMUL_DEVICES=3 MEDLEY_ONESHOT=0 MEDLEY_WINDOW=4096
 
-all="chain one_stream two_streams crossed messages hosts_too"
+all="chain one_stream two_streams crossed messages hosts_too held_round message_first"
 with() {
   echo "native $MEDLEY_NATIVE, direct $MEDLEY_DEVICE_DIRECT, faults ${EMUL_FAULT-none}: $*"
   tests/hetero/test_order "$@"

@@ -556,12 +556,13 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
 }
 
 /* Three ranks of one thread, which are in one group together: nothing may be waited for before all have made their
- * calls. One of them has its input on the host. */
+ * calls. One of them has its input on the host. Of a second communicator, one rank has the calls on its stream in another
+ * order. */
 static int one_thread(struct ranks_world *w, int rank, void *arg)
 {
     enum { RANKS = 3, BYTES = COUNT * sizeof(float) };
     medleyConfig_t config[RANKS];
-    medleyComm_t comm[RANKS];
+    medleyComm_t comm[RANKS], other[RANKS];
     struct mdl_dev dev[RANKS];
     mdl_dev_stream stream[RANKS];
     char name[RANKS][64];
@@ -590,6 +591,16 @@ static int one_thread(struct ranks_world *w, int rank, void *arg)
     OK(medleyGroupStart());
     for (int r = 0; r < RANKS; r++) OK(medleyCommInitRankConfig(&comm[r], RANKS, id, r, &config[r]));
     OK(medleyGroupEnd());
+    OK(medleyGroupStart());
+    for (int r = 0; r < RANKS; r++) OK(medleyCommSplit(comm[r], 0, r, &other[r], &config[r]));
+    OK(medleyGroupEnd());
+    OK(medleyGroupStart());
+    for (int k = 0; k < 2; k++) {
+        for (int r = 0; r < RANKS; r++)
+            OK(medleyAllReduce(in[r], out[r], COUNT, medleyFloat, medleyMax, (k == 0) == (r == 0) ? comm[r] : other[r],
+                               stream[r]));
+    }
+    OK(medleyGroupEnd());
     for (int turn = 0; turn < 3; turn++) {
         OK(medleyGroupStart());
         for (int r = 0; r < RANKS; r++) {
@@ -604,6 +615,7 @@ static int one_thread(struct ranks_world *w, int rank, void *arg)
         OK(dev[r].ops->stream_sync(dev[r].ops, stream[r]));
         for (size_t i = 0; i < COUNT; i++) CHECK(host[i] == check_sum_to(RANKS));
     }
+    for (int r = 0; r < RANKS; r++) OK(medleyCommDestroy(other[r]));
     for (int r = 0; r < RANKS; r++) OK(medleyCommDestroy(comm[r]));
     free(source);
     return 0;

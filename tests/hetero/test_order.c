@@ -142,6 +142,47 @@ static int messages(struct place *p)
     return 0;
 }
 
+/* What passes through need not wait for a call that does not and holds up a later one: rank 1 waits for the message,
+ * then for the first call, before it makes that. */
+static int held_round(struct place *p)
+{
+    int waits = p->rank == 1;
+
+    check_fill(p->in, COUNT, (float)p->rank + 1);
+    OK(start(p));
+    if (waits) OK(medleyRecv(p->b, COUNT, medleyFloat, 0, p->comm, home_stream()));
+    if (waits) OK(home_sync());
+    OK(medleyAllReduce(p->in, p->a, COUNT, medleyFloat, medleySum, p->other, p->stream));
+    if (waits) OK(sync_both(p));
+    OK(reduce(p, p->in, p->out, p->twice));
+    OK(reduce(p, p->out, p->out, medleyMax));
+    if (p->rank == 0) OK(medleySend(p->in, COUNT, medleyFloat, 1, p->comm, home_stream()));
+    OK(end(p));
+    OK(sync_both(p));
+    CHECK(check_holds(p->a, COUNT, check_sum_to(p->n)));
+    CHECK(check_holds(p->out, COUNT, 2 * check_sum_to(p->n)));
+    CHECK(!waits || check_holds(p->b, COUNT, 1));
+    return 0;
+}
+
+/* A message in a group with a collective that passes through, and its receiver alone before that. */
+static int message_first(struct place *p)
+{
+    bool receives = p->rank == 1;
+
+    check_fill(p->in, COUNT, (float)p->rank + 1);
+    OK(start(p));
+    if (receives) OK(medleyRecv(p->b, COUNT, medleyFloat, 0, p->comm, home_stream()));
+    if (receives) OK(home_sync());
+    OK(reduce(p, p->in, p->out, medleySum));
+    if (p->rank == 0) OK(medleySend(p->in, COUNT, medleyFloat, 1, p->comm, home_stream()));
+    OK(end(p));
+    OK(home_sync());
+    CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
+    CHECK(!receives || check_holds(p->b, COUNT, 1));
+    return 0;
+}
+
 /* A communicator of hosts in the same group, which rank 1 calls first, and waits for. */
 static int hosts_too(struct place *p)
 {
@@ -317,6 +358,7 @@ static const struct test {
     {"chain", chain},       {"one_stream", one_stream}, {"two_streams", two_streams},   {"crossed", crossed},
     {"messages", messages}, {"hosts_too", hosts_too},   {"deep", deep},                 {"deep_crossed", deep_crossed},
     {"many", many},         {"host_buffers", host_buffers}, {"late_host", late_host},   {"aborted", aborted},
+    {"held_round", held_round}, {"message_first", message_first},
 };
 
 static int run_one(struct ranks_world *w, int rank, void *arg)
