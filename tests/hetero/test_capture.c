@@ -84,9 +84,14 @@ static bool is_captured(void *stream)
 
 /* ---- calls ---- */
 
+static uint64_t ncalls; /* that comm has taken */
+
 static medleyResult_t call(medleyComm_t c, void *stream)
 {
-    return medleyAllReduce(in, out, COUNT, medleyFloat, medleySum, c, stream);
+    medleyResult_t res = medleyAllReduce(in, out, COUNT, medleyFloat, medleySum, c, stream);
+
+    ncalls += c == comm && res == medleySuccess;
+    return res;
 }
 
 static void fill(void)
@@ -110,6 +115,7 @@ static void works(const char *way)
     DONE(call(comm, home_stream()));
     DONE(home_sync());
     MUST(is_right());
+    MUST(check_went(comm, medleyCollAllReduce, ncalls, "") >= 0); /* a stream may be done before the call is counted */
     DONE(medleyCommGetStats(comm, &stats));
     if (way && strcmp(way, "direct") == 0) MUST(strcmp(stats.last_algorithm, "direct") == 0);
     if (way && strcmp(way, "native") == 0) MUST(strstr(stats.last_algorithm, "ccl") != NULL);
