@@ -8,6 +8,9 @@
  *
  * MDL_TEST_HOSTS=a,b,a only gives them these names as MEDLEY_HOST_ID: ranks of different names share no memory.
  *
+ * MDL_TEST_PIDS=0,1,1 puts the ranks (processes only) with a 1 into a PID namespace of their own each, as containers do;
+ * /proc stays the one of all.
+ *
  * MDL_TEST_RANK=r with MDL_TEST_SIZE=n and MDL_TEST_WORLD=file makes the program be rank r alone: the others are
  * started in the same way, perhaps built for another processor, and share the file.
  */
@@ -28,7 +31,8 @@ struct ranks_world {
 
 typedef int (*ranks_fn)(struct ranks_world *w, int rank, void *arg); /* 0: passed */
 
-/* Returns the number of ranks that did not return 0. A rank that is still running after `seconds` is killed (processes)
+/* Returns the number of ranks that did not return 0. A rank that is still running after `seconds`, or longer on a busy
+ * machine (slack.h), is killed (processes)
  * or ends the whole program (threads) and counts as failed; what hung is printed. status (may be NULL): [n] exit status
  * or minus signal. */
 int ranks_run(int n, bool threads, ranks_fn fn, void *arg, int seconds, int *status);

@@ -3,29 +3,13 @@
 #include "config.h"
 
 #include "tests/fault/scene.h"
+#include "tests/coll/slack.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_THREAD__)
-#define SANITIZED 8.0
-#elif defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 3.0
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SANITIZED 8.0
-#elif __has_feature(address_sanitizer)
-#define SANITIZED 3.0
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 1.0
-#endif
-
-enum { MAX_SLACK = 30 };
 
 void scene_complain(int rank, const char *where, int line, const char *what, medleyComm_t comm)
 {
@@ -51,19 +35,7 @@ void scene_sleep_ms(double ms)
     nanosleep(&ts, NULL);
 }
 
-double scene_slack(void)
-{
-    const char *text = getenv("MDL_TIME_FACTOR");
-    double load, factor = text ? strtod(text, NULL) : 0;
-
-    if (factor <= 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        if (getloadavg(&load, 1) != 1 || cores < 1) load = 0;
-        /* Up to one runnable task per core is not busy; these tests are themselves half of the load. */
-        factor = SANITIZED * (load > (double)cores ? load / (double)cores : 1);
-    }
-    return factor < 1 ? 1 : factor > MAX_SLACK ? MAX_SLACK : factor;
-}
+double scene_slack(void) { return slack_now(); }
 
 bool scene_long(void)
 {
@@ -72,7 +44,7 @@ bool scene_long(void)
     return text && *text && strcmp(text, "0") != 0;
 }
 
-bool scene_sanitized(void) { return SANITIZED > 1; }
+bool scene_sanitized(void) { return SLACK_SANITIZED > 1; }
 
 int scene_rounds(int n)
 {
@@ -80,7 +52,7 @@ int scene_rounds(int n)
 
     if (scene_long()) return n * 10;
     if (text && *text) n /= 10;
-    n = (int)(n / SANITIZED);
+    n = (int)(n / SLACK_SANITIZED);
     return n > 0 ? n : 1;
 }
 

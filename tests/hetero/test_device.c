@@ -7,6 +7,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/dev/dev.h"
+#include "tests/coll/slack.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -140,7 +141,7 @@ static void holding(mdl_dev_stream s, uint64_t **w)
     WORKS(d->copy(d, to, a, 5000, MDL_COPY_D2H, s));
     WORKS(d->stream_write(d, s, w[1], 7));
     store(w[0], 4);
-    for (int i = 0; i < 200; i++) sched_yield();
+    slack_linger();
     REQUIRE(load(w[1]) == 0 && to[0] == 0xee && to[4999] == 0xee);
     store(w[0], 6);
     until(w[1], 7);
@@ -245,7 +246,7 @@ static void events(mdl_dev_stream s)
         WORKS(d->event_record(d, e, s));
         WORKS(d->stream_wait_event(d, other, e));
         WORKS(d->stream_write(d, other, w[1], i));
-        for (int k = 0; k < 100; k++) sched_yield();
+        slack_linger();
         REQUIRE(d->event_query(d, e) == medleyInProgress && load(w[1]) == i - 1);
         store(w[0], i);
         until(w[1], i);
@@ -277,7 +278,7 @@ static void host_functions(mdl_dev_stream s)
     for (uintptr_t i = 1; i <= 3; i++) WORKS(d->stream_host_func(d, s, call, (void *)i));
     WORKS(d->stream_write(d, s, closed, 1));
     WORKS(d->stream_host_func(d, s, call, (void *)4));
-    for (int k = 0; k < 100; k++) sched_yield();
+    slack_linger();
     REQUIRE(load(&called) == 0);
     store(w[0], 1);
     WORKS(d->stream_sync(d, s));

@@ -7,6 +7,7 @@
 
 #include "devices/opencl.h"
 #include "lib/dev/dev.h"
+#include "tests/coll/slack.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -68,7 +69,7 @@ static void users_queue(uint64_t properties)
         WORKS(d->stream_wait(d, q, w[0], i));
         WORKS(d->copy(d, back, a, N, MDL_COPY_D2H, q));
         WORKS(d->stream_write(d, q, w[1], i));
-        for (int k = 0; k < 20; k++) sched_yield();
+        slack_linger();
         REQUIRE(load(w[1]) == i - 1);
         store(w[0], i);
         WORKS(d->stream_sync(d, q));
@@ -95,7 +96,7 @@ static void other_contexts(void)
     WORKS(d->stream_wait_event(d, q, e));
     WORKS(d->stream_write(d, q, w[1], 1));
     WORKS(d->event_destroy(d, e));
-    for (int k = 0; k < 50; k++) sched_yield();
+    slack_linger();
     REQUIRE(load(w[1]) == 0);
     store(w[0], 1);
     WORKS(d->stream_sync(d, q));

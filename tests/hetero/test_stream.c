@@ -12,6 +12,7 @@
 #include "lib/dev/hold_kernel.h"
 #include "tests/coll/check.h"
 #include "tests/coll/ranks.h"
+#include "tests/coll/slack.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -39,12 +40,6 @@ static medleyResult_t hold(const struct place *p, void *stream)
 
 static void release(const struct place *p) { __atomic_store_n(p->gate, 1, __ATOMIC_RELEASE); }
 static bool can_hold(const struct place *p) { return mdl_hold_can(&p->hold); }
-
-/* Long enough for what must not happen to happen, if it is about to. */
-static void linger(void)
-{
-    for (int i = 0; i < 2000; i++) sched_yield();
-}
 
 /* Calls in another thread, which may stay there. */
 struct caller {
@@ -155,7 +150,7 @@ static int stays(struct place *p)
     if (can_hold(p)) return SKIPPED;
     check_fill(p->in, COUNT, (float)p->rank + 1);
     if (p->rank == 0) CHECK(pthread_create(&c.thread, NULL, call_all, &c) == 0);
-    if (p->rank == 0) linger();
+    if (p->rank == 0) slack_linger();
     CHECK(c.returned == 0);
     ranks_meet(p->w, 1);
     if (p->rank == 0)
@@ -209,7 +204,7 @@ static int places(struct place *p)
         c.returned = 0;
         if (p->rank == 0) CHECK(pthread_create(&c.thread, NULL, call_all, &c) == 0);
         while (p->rank == 0 && c.returned < most && c.result == medleySuccess) sched_yield();
-        if (p->rank == 0) linger();
+        if (p->rank == 0) slack_linger();
         CHECK(p->rank != 0 || c.returned == most);
         ranks_meet(p->w, 2 + turn);
         if (p->rank != 0) (void)call_all(&c);
@@ -290,7 +285,7 @@ static int aborted(struct place *p)
     if (p->rank != 1) CHECK(pthread_create(&c.thread, NULL, call_all, &c) == 0);
     if (p->rank != 1 && can_hold(p)) pthread_join(c.thread, NULL);
     OK(c.result);
-    if (!can_hold(p)) linger();
+    if (!can_hold(p)) slack_linger();
     ranks_meet(p->w, 1);
     OK(medleyCommAbort(comm));
     if (p->rank != 1 && !can_hold(p)) {

@@ -7,10 +7,10 @@
 #include "config.h"
 #include "lib/base/status.h"
 #include "lib/dev/dev.h"
+#include "tests/coll/slack.h"
 #include "tests/unit/unit.h"
 #include <dlfcn.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -340,7 +340,7 @@ START_TEST(words_hold_streams)
         OK(d->copy(d, p, a, 8, MDL_COPY_H2D, s));
         OK(d->stream_write(d, s, word[1], 77 + i));
         if (e) OK(d->event_record(d, e, s));
-        for (int k = 0; k < 1000; k++) {
+        for (uint64_t end = mdl_now_ns() + 2 * MDL_NS_PER_MS; mdl_now_ns() < end;) { /* not a number of yields */
             if (e) ck_assert_int_eq(d->event_query(d, e), medleyInProgress);
             ck_assert_uint_eq(load(word[1]), 0);
             sched_yield();
