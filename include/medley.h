@@ -520,8 +520,8 @@ typedef struct {
     int rank;            /* the peer */
     uint64_t wait_ns;    /* time that this rank had nothing to do but wait for that peer, or, in a wait of more than
                             MEDLEY_STALL, for another rank that it was found to wait for in turn: who is slow */
-    uint64_t sent_bytes; /* payload that left for it */
-    uint64_t recv_bytes; /* payload that came from it */
+    uint64_t sent_bytes; /* payload that left for it, or that it read here */
+    uint64_t recv_bytes; /* payload that came from it; of "device-direct" calls below what the device read of its memory */
     uint64_t retries;    /* pieces sent again or moved to another link */
     char transport[16];  /* what reaches it: "self", "shm", "tcp" */
     uint64_t reserved[4];
@@ -533,11 +533,23 @@ typedef struct {
     medleyCollStats_t coll[medleyNumColls]; /* indexed by medleyColl_t */
     uint64_t fallbacks;                     /* times a slower path was taken because the better one was refused */
     uint64_t plans_built, plans_reused;     /* plan cache */
-    char last_algorithm[32];                /* of the last collective that ran */
+    char last_algorithm[32];                /* of the last collective that ran, see below */
     uint64_t last_predicted_ns;             /* what the cost model expected of it */
     int npeers;                             /* in: entries in `peers`; out: number of ranks */
     medleyPeerStats_t *peers;               /* may be NULL */
 } medleyCommStats_t;
+
+/* last_algorithm is "oneshot" (a small call inside a host), the name of a plan ("ring", "direct", ...; medley-info lists
+ * them), "device-direct" (devices of one host read each other's memory), "islands", or the name of the vendor's library.
+ * What a "device-direct" call of `count` elements reads of each peer, for n ranks:
+ *
+ * - AllGather, and the root of Gather: count elements; AlltoAll: count;
+ * - Broadcast and Scatter: count of the root, but for the root itself;
+ * - ReduceScatter: count;
+ * - AllReduce: rank r reduces the elements from count * r / n up to count * (r + 1) / n, rounded down; it reads these of
+ *   each peer, and then each peer's share. Reduce: only the root reads the peers' shares.
+ *
+ * A call that is cut into pieces for MEDLEY_DEVICE_WINDOW does so for each piece. */
 
 /* Copies the communicator's counters since it was made. Cheap; any thread, any time; the figures of a running operation
  * may be half counted. */

@@ -164,7 +164,7 @@ struct mdl_comm {
     struct mdl_peer_counters *peers;
     struct mdl_coll_counters colls[medleyNumColls];
     _Atomic uint64_t fallbacks;
-    _Atomic(const char *) last_algo; /* of a plan: lives as long as the library */
+    _Atomic(const char *) last_algo; /* lives as long as the library */
     _Atomic uint64_t last_predicted_ns;
 };
 

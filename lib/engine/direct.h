@@ -106,6 +106,8 @@ void mdl_direct_close(struct mdl_comm *c); /* while the boards are mapped; waits
 
 /* ---- a call's part: direct_call.c ---- */
 
+#define MDL_DIRECT_NAME "device-direct" /* in statistics; "direct" is a plan's name */
+
 struct mdl_direct_call {
     uint64_t base, total, done; /* number of the step before the first; steps; those that are over */
     uint64_t first_piece;

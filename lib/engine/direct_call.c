@@ -426,7 +426,7 @@ bool mdl_direct_is_reached(struct mdl_op *op)
 void mdl_direct_start(struct mdl_op *op)
 {
     /* before the step, which may be the last one that the stream, and who waits for it, is held by */
-    atomic_store_explicit(&op->comm->last_algo, "direct", memory_order_relaxed);
+    atomic_store_explicit(&op->comm->last_algo, MDL_DIRECT_NAME, memory_order_relaxed);
     atomic_store_explicit(&op->comm->last_predicted_ns, 0, memory_order_relaxed);
     finish_step(op);
     MDL_TRACE(MDL_COLL, "rank %d: #%llu goes from device to device, %zu pieces", op->comm->rank,

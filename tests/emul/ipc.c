@@ -27,6 +27,16 @@ struct handle {
 };
 _Static_assert(sizeof(struct handle) == EMUL_IPC_BYTES, "vendors' handles have 64 bytes");
 
+/* This process by the number that others find it under in /proc, which need not be of the own number space. */
+static int own_number(void)
+{
+    char text[32];
+    ssize_t len = readlink("/proc/self", text, sizeof(text) - 1);
+    if (len <= 0) return getpid();
+    text[len] = 0;
+    return atoi(text);
+}
+
 static uint64_t fill_of(const struct handle *handle)
 {
     uint64_t state = handle->id ^ (uint64_t)handle->pid << 32;
@@ -47,7 +57,7 @@ static enum emul_code export_range(int vendor, const void *address, bool restric
     if (!range || range->freed || range->vendor != vendor || range->memory != EMUL_DEVICE) return EMUL_INVALID;
     if (emul_fault(vendor, "noipc", NULL)) return EMUL_UNSUPPORTED;
     struct emul_device *device = emul_device_at(vendor, range->device);
-    *handle = (struct handle){.vendor = (uint32_t)vendor, .pid = getpid(), .fd = device->arena_fd, .id = range->id};
+    *handle = (struct handle){.vendor = (uint32_t)vendor, .pid = own_number(), .fd = device->arena_fd, .id = range->id};
     handle->offset = (uint64_t)(range->alias - device->arena_alias);
     handle->size = range->size;
     handle->device = (uint32_t)range->device;
@@ -127,7 +137,7 @@ static int open_owner(int pid, int fd)
 
 static enum emul_code import(int vendor, const struct handle *handle, int fd, void **out)
 {
-    if (handle->pid == getpid()) return EMUL_OWN_EXPORT;
+    if (handle->pid == own_number()) return EMUL_OWN_EXPORT;
     enum emul_code code = EMUL_OK;
     pthread_mutex_lock(&emul.lock);
     emul_device_drain(emul_device_current(vendor));
@@ -158,7 +168,7 @@ enum emul_code emul_ipc_import_fd(int vendor, const void *bytes, int fd, void **
     memcpy(&handle, bytes, sizeof(handle));
     enum emul_code code = check_handle(vendor, &handle);
     if (code) return code;
-    if (handle.pid != getpid() && (fcntl(fd, F_GET_SEALS) < 0 || read_export(fd, handle.id % EMUL_EXPORTS, &export)))
+    if (handle.pid != own_number() && (fcntl(fd, F_GET_SEALS) < 0 || read_export(fd, handle.id % EMUL_EXPORTS, &export)))
         return emul_misuse(EMUL_INVALID, "descriptor %d is not the exporter's memory", fd);
     return import(vendor, &handle, fd, out);
 }
@@ -169,7 +179,7 @@ enum emul_code emul_ipc_import(int vendor, const void *bytes, void **out)
     if (!bytes || !out) return EMUL_INVALID;
     memcpy(&handle, bytes, sizeof(handle));
     enum emul_code code = check_handle(vendor, &handle);
-    if (code || handle.pid == getpid()) return code ? code : EMUL_OWN_EXPORT;
+    if (code || handle.pid == own_number()) return code ? code : EMUL_OWN_EXPORT;
     int fd = open_owner(handle.pid, handle.fd);
     if (fd < 0) return EMUL_INVALID;
     code = import(vendor, &handle, fd, out);

@@ -15,18 +15,18 @@ with() {
 
 with cuda:0,cuda:1 -x direct
 with hip:0 -t -x direct every streams
-with musa:0 -x moves every
+with musa:0 -x moves every bytes
 with tops:0 -x staged every
 [ -z "${MDL_CHECK_SHORT-}" ] || exit 0
 
-with hip:0,hip:1 -n 4 -x direct every children killed
+with hip:0,hip:1 -n 4 -x direct every bytes children killed
 with cuda:0,cuda:1,cuda:1 -n 4 -t -x direct
 for vendor in dtk supa tang; do with $vendor:0,$vendor:1 -n 2 -x moves every; done
 with ze:0 -t -x moves every streams children
 with ze:0 -x staged every # its handles are descriptors
 
 # More ranks than a kernel has sources; the canonical tree, where a kernel makes it.
-with cuda:0,cuda:1 -n 11 -x direct bits in_order
+with cuda:0,cuda:1 -n 11 -x direct bits bytes in_order
 MEDLEY_DETERMINISTIC=1 with cuda:0,cuda:1 -n 7 -t -x direct bits
 MEDLEY_DETERMINISTIC=1 with cuda:0 -n 9 -t -x moves in_order
 
@@ -41,6 +41,13 @@ with cuda:0 -f noipc -x staged bits in_order
 with cuda:0 -f missing=cudaIpcOpenMemHandle -x staged bits in_order
 with cuda:0 -f nowait,nortc -n 2 -x staged bits in_order
 with cuda:0 -f nortc -n 2 -x moves bits in_order
+
+# Ranks in PID namespaces of their own, as in containers that share a host.
+if unshare -p -f true 2> /dev/null || unshare -U -p -f true 2> /dev/null; then
+  MDL_TEST_PIDS=0,1,1 with cuda:0,cuda:1 -x direct namespaces in_order killed
+else
+  echo "not tried: PID namespaces, which this user may not make"
+fi
 
 # Nothing is left behind; slow streams; one hardware queue; every thread says which device it means.
 EMUL_LEAKS=2 with cuda:0,cuda:1 -x direct streams children

@@ -3,11 +3,13 @@
  * Collectives from device to device (lib/engine/direct.h): test_direct [-n ranks] [-t: threads] [-x path] [name...].
  * The devices come from MDL_TEST_DEVICES, as in test_coll; MEDLEY_ONESHOT=0 keeps small calls off the lines. `path`
  * says what is expected of this vendor: direct; moves (all that does not reduce is direct); staged (nothing is).
- * `fault` is rank 1's alone, as in EMUL_FAULT.
+ * `fault` is rank 1's alone, as in EMUL_FAULT. `namespaces` wants MDL_TEST_PIDS=0,1,1.
  */
 #include "config.h"
 
+#include "lib/api/handle.h"
 #include "lib/dev/dev.h"
+#include "lib/engine/direct.h"
 #include "lib/reduce/reduce.h"
 #include "tests/coll/check.h"
 #include "tests/coll/ranks.h"
@@ -43,7 +45,7 @@ static bool went(medleyComm_t comm, bool direct)
     medleyCommStats_t stats = {.size = sizeof(stats)};
 
     if (medleyCommGetStats(comm, &stats) != medleySuccess) return false;
-    if ((strcmp(stats.last_algorithm, "direct") == 0) == direct) return true;
+    if ((strcmp(stats.last_algorithm, "device-direct") == 0) == direct) return true;
     fprintf(stderr, "the call went by \"%s\"\n", stats.last_algorithm);
     return false;
 }
@@ -228,6 +230,15 @@ static int late(struct place *p)
     return 0;
 }
 
+static medleyResult_t error_comes(medleyComm_t comm)
+{
+    medleyResult_t res = medleySuccess;
+
+    while (res == medleySuccess || res == medleyInProgress)
+        if (medleyCommGetAsyncError(comm, &res) != medleySuccess) return medleyInternalError;
+    return res;
+}
+
 /* Calls that do not match are an error on all ranks, and let go of the streams. */
 static int mismatch(struct place *p)
 {
@@ -238,7 +249,7 @@ static int mismatch(struct place *p)
     res = medleyAllReduce(in, out, COUNT - (p->rank == 1), medleyFloat, medleySum, p->comm, home_stream());
     CHECK(res == medleySuccess || res == medleyInvalidUsage); /* it may be known already */
     OK(home_sync());
-    while (res == medleyInProgress || res == medleySuccess) OK(medleyCommGetAsyncError(p->comm, &res));
+    if (res == medleySuccess) res = error_comes(p->comm);
     CHECK(res == medleyInvalidUsage);
     CHECK(strstr(medleyGetLastError(p->comm), "AllReduce") != NULL);
     OK(medleyCommAbort(p->comm));
@@ -261,11 +272,141 @@ static int killed(struct place *p)
     res = medleyAllReduce(in, out, COUNT, medleyFloat, medleySum, p->comm, home_stream());
     CHECK(res == medleySuccess || res == medleyRemoteError); /* it may be known already */
     OK(home_sync());
-    while (res == medleyInProgress || res == medleySuccess) OK(medleyCommGetAsyncError(p->comm, &res));
+    if (res == medleySuccess) res = error_comes(p->comm);
     CHECK(res == medleyRemoteError);
     CHECK(strstr(medleyGetLastError(p->comm), "rank 1") != NULL);
     OK(medleyCommAbort(p->comm));
     p->comm = NULL;
+    home_free(in);
+    home_free(out);
+    return 0;
+}
+
+/* Ranks whose process ids mean nothing to each other. What has failed is closed by the others first: rank 0, which they
+ * find under no number that they know, may still read their windows. Those must stay. */
+static int namespaces(struct place *p)
+{
+    const size_t bytes = COUNT * sizeof(float);
+    float *in = home_take(bytes), *out = home_take(bytes);
+    struct mdl_comm *c;
+    struct mdl_window *w;
+    char *base;
+    size_t len;
+
+    check_fill(in, COUNT, 1);
+    OK(medleyAllReduce(in, out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
+    OK(home_sync());
+    CHECK(check_holds(out, COUNT, (float)p->n));
+    CHECK(check_went(p->comm, medleyCollAllReduce, 1, "device-direct") == 1);
+    OK(mdl_handle_enter(p->comm, &c));
+    base = c->direct->own->base;
+    len = c->direct->own->bytes;
+    mdl_handle_leave(p->comm);
+    ranks_meet(p->w, 1);
+    (void)medleyAllReduce(in, out, COUNT - (p->rank == 1), medleyFloat, medleySum, p->comm, home_stream());
+    CHECK(error_comes(p->comm) == medleyInvalidUsage);
+    OK(home_sync());
+    ranks_meet(p->w, 2);
+    if (p->rank != 0) {
+        OK(medleyCommAbort(p->comm));
+        OK(mdl_window_take(&p->dev, len, &w));
+        CHECK(w->base == base);
+        mdl_window_drop(w);
+    }
+    ranks_meet(p->w, 3);
+    if (p->rank == 0) OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    home_free(in);
+    home_free(out);
+    return 0;
+}
+
+/* ---- what is counted ---- */
+
+static size_t share_of(size_t count, int r, int n)
+{
+    return count * (size_t)(r + 1) / (size_t)n - count * (size_t)r / (size_t)n;
+}
+
+/* Elements that rank `me` reads of a peer: what medley.h says of medleyCommGetStats. */
+static size_t is_read(medleyColl_t coll, int root, size_t count, int n, int me, int peer)
+{
+    switch (coll) {
+    case medleyCollAllGather:
+    case medleyCollAlltoAll:
+    case medleyCollReduceScatter: return count;
+    case medleyCollGather: return me == root ? count : 0;
+    case medleyCollBroadcast:
+    case medleyCollScatter: return peer == root ? count : 0;
+    case medleyCollAllReduce: return share_of(count, me, n) + share_of(count, peer, n);
+    case medleyCollReduce: return share_of(count, me, n) + (me == root ? share_of(count, peer, n) : 0);
+    default: return 0;
+    }
+}
+
+static medleyResult_t peers_of(medleyComm_t comm, medleyPeerStats_t *peers, int n)
+{
+    medleyCommStats_t s = {.size = sizeof(s), .npeers = n, .peers = peers};
+
+    return medleyCommGetStats(comm, &s);
+}
+
+static medleyResult_t call(const struct place *p, medleyColl_t coll, int root, size_t count, const float *in,
+                           float *out)
+{
+    medleyComm_t c = p->comm;
+    void *s = home_stream();
+
+    switch (coll) {
+    case medleyCollAllReduce: return medleyAllReduce(in, out, count, medleyFloat, medleySum, c, s);
+    case medleyCollReduce: return medleyReduce(in, out, count, medleyFloat, medleySum, root, c, s);
+    case medleyCollReduceScatter: return medleyReduceScatter(in, out, count, medleyFloat, medleySum, c, s);
+    case medleyCollBroadcast: return medleyBroadcast(in, out, count, medleyFloat, root, c, s);
+    case medleyCollAllGather: return medleyAllGather(in, out, count, medleyFloat, c, s);
+    case medleyCollAlltoAll: return medleyAlltoAll(in, out, count, medleyFloat, c, s);
+    case medleyCollGather: return medleyGather(in, out, count, medleyFloat, root, c, s);
+    case medleyCollScatter: return medleyScatter(in, out, count, medleyFloat, root, c, s);
+    default: return medleyInternalError;
+    }
+}
+
+/* Each call's bytes as they were read, and in the end as the others have read them here. Shares of several pieces are
+ * those of the whole only if each piece has equal ones, which are taken of a power of two. */
+static int bytes(struct place *p)
+{
+    static const size_t counts[] = {1, 2, 997, 4096, 98304};
+    const int n = p->n;
+    float *in = home_take((size_t)n * counts[4] * sizeof(float)),
+          *out = home_take((size_t)n * counts[4] * sizeof(float));
+    medleyPeerStats_t before[MOST_RANKS], after[MOST_RANKS], first[MOST_RANKS];
+    size_t left[MOST_RANKS] = {0};
+    int calls[medleyNumColls] = {0};
+
+    OK(peers_of(p->comm, first, n));
+    for (int i = 0; i < medleyCollBarrier * 5; i++) {
+        const medleyColl_t coll = (medleyColl_t)(i / 5);
+        const size_t count = counts[i % 5];
+        const int root = i % n;
+        if (!should(coll, medleySum) || (reduces(coll) && i % 5 == 4 && (n & (n - 1)))) continue;
+        OK(peers_of(p->comm, before, n));
+        OK(call(p, coll, root, count, in, out));
+        OK(home_sync());
+        CHECK(check_went(p->comm, coll, (uint64_t)++calls[coll], "device-direct") == 1);
+        OK(peers_of(p->comm, after, n));
+        for (int r = 0; r < n; r++) {
+            size_t want = r == p->rank ? 0 : is_read(coll, root, count, n, p->rank, r) * sizeof(float);
+            left[r] += r == p->rank ? 0 : is_read(coll, root, count, n, r, p->rank) * sizeof(float);
+            if (after[r].recv_bytes - before[r].recv_bytes == want) continue;
+            fprintf(stderr,
+                    "rank %d of %d, collective %d, root %d, %zu elements: %llu bytes of rank %d, should be %zu\n",
+                    p->rank, n, (int)coll, root, count,
+                    (unsigned long long)(after[r].recv_bytes - before[r].recv_bytes), r, want);
+            return 1;
+        }
+    }
+    ranks_meet(p->w, 1);
+    OK(peers_of(p->comm, after, n));
+    for (int r = 0; r < n; r++) CHECK(after[r].sent_bytes - first[r].sent_bytes == left[r]);
     home_free(in);
     home_free(out);
     return 0;
@@ -276,10 +417,14 @@ static int killed(struct place *p)
 static const struct test {
     const char *name;
     int (*run)(struct place *p);
-    bool kills; /* rank 1; not with threads, and not among all */
+    bool kills; /* rank 1; not with threads */
+    bool apart; /* not among all */
 } tests[] = {
-    {"every", every, false},       {"bits", bits, false}, {"streams", streams, false},   {"in_order", in_order, false},
-    {"children", children, false}, {"late", late, false}, {"mismatch", mismatch, false}, {"killed", killed, true},
+    {"every", every, false, false},       {"bits", bits, false, false},
+    {"bytes", bytes, false, false},       {"streams", streams, false, false},
+    {"in_order", in_order, false, false}, {"children", children, false, false},
+    {"late", late, false, false},         {"mismatch", mismatch, false, false},
+    {"killed", killed, true, false},      {"namespaces", namespaces, false, true},
 };
 
 static int run_one(struct ranks_world *w, int rank, void *arg)
@@ -305,7 +450,7 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
 
 static bool is_asked(const struct test *t, int argc, char **argv)
 {
-    bool all = optind == argc;
+    bool all = optind == argc && !t->apart;
 
     for (int i = optind; i < argc; i++)
         if (strcmp(argv[i], t->name) == 0) return true;
