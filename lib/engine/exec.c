@@ -270,7 +270,7 @@ static medleyResult_t reserve(struct mdl_run *run, const struct mdl_program *pro
     return medleySuccess;
 }
 
-static void place_scratch(struct mdl_run *run, const struct mdl_run_part *part)
+static void place_scratch(struct mdl_run *run)
 {
     const struct mdl_op *op = run->op;
     const struct mdl_plan *plan = run->prog->plan;
@@ -279,23 +279,18 @@ static void place_scratch(struct mdl_run *run, const struct mdl_run_part *part)
     bool reduces = op->call.coll == medleyCollAllReduce || op->call.coll == medleyCollReduce ||
                    op->call.coll == medleyCollReduceScatter || op->call.coll == medleyCollReduceScatterV;
 
-    run->scratch = part->scratch + run->index % run->prog->choice.depth * plan->scratch_slots * stride;
+    run->scratch = run->part ? run->part->scratch : 0;
+    run->scratch += run->index % run->prog->choice.depth * plan->scratch_slots * stride;
     run->slot_bytes = stride;
     /* references to several slots need them packed; then there is one window, of op->count elements */
     if ((plan->flags & MDL_PLAN_WHOLE) && op->call.coll != medleyCollAllGatherV)
-        run->slot_bytes = (part->end == SIZE_MAX ? op->count : part->end - part->first) * (reduces ? acc : op->elem);
+        run->slot_bytes = (run->part ? run->part->count : op->count) * (reduces ? acc : op->elem);
 }
 
-medleyResult_t mdl_run_start(struct mdl_op *op, size_t index, struct mdl_run **out)
-{
-    return mdl_run_start_part(op, &(struct mdl_run_part){.program = op->program, .end = SIZE_MAX}, index, out);
-}
-
-medleyResult_t mdl_run_start_part(struct mdl_op *op, const struct mdl_run_part *part, size_t index,
-                                  struct mdl_run **out)
+static medleyResult_t start(struct mdl_op *op, const struct mdl_program *prog, const struct mdl_run_part *part,
+                            size_t index, struct mdl_run **out)
 {
     struct mdl_comm *c = op->comm;
-    const struct mdl_program *prog = part->program;
     struct mdl_run *run = c->free_runs;
     int events = 0;
 
@@ -311,20 +306,32 @@ medleyResult_t mdl_run_start_part(struct mdl_op *op, const struct mdl_run_part *
     }
     run->op = op;
     run->prog = prog;
+    run->part = part;
     run->index = index;
-    run->start = part->first + index * prog->choice.window;
-    run->end = part->end;
-    run->base_channel = part->channel + (uint32_t)(index % prog->choice.depth) * prog->plan->channels;
+    run->start = index * prog->choice.window;
+    run->end = part ? part->count : SIZE_MAX;
+    run->base_channel = (part ? part->channel : 0) + (uint32_t)(index % prog->choice.depth) * prog->plan->channels;
     run->left = prog->plan->ninsts;
     run->ready_head = run->ready_tail = run->work_head = run->work_tail = run->nflight = 0;
     memcpy(run->need, prog->need, prog->plan->ninsts * sizeof(*run->need));
-    place_scratch(run, part);
+    place_scratch(run);
     for (uint32_t i = 0; i < prog->plan->ninsts; i++) {
         if (prog->need[i] == 0) push(run, i);
     }
     (void)events;
     *out = run;
     return medleySuccess;
+}
+
+medleyResult_t mdl_run_start(struct mdl_op *op, size_t index, struct mdl_run **out)
+{
+    return start(op, op->program, NULL, index, out);
+}
+
+medleyResult_t mdl_run_start_part(struct mdl_op *op, const struct mdl_run_part *part, size_t index,
+                                  struct mdl_run **out)
+{
+    return start(op, part->program, part, index, out);
 }
 
 void mdl_run_stop(struct mdl_run *run)

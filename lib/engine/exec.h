@@ -12,6 +12,7 @@ struct mdl_run {
     struct mdl_run *next;
     struct mdl_op *op;
     const struct mdl_program *prog;
+    const struct mdl_run_part *part; /* NULL: all of the call */
     size_t index, start, end; /* window number; first element of each slot; where slots are taken to end */
     uint32_t base_channel;
     size_t scratch, slot_bytes; /* offset of this window's scratch in the board's (or private) scratch */
@@ -27,10 +28,13 @@ struct mdl_run {
     char *requests;
 };
 
-/* A part of a call that has windows of its own: which elements of its slots, with which channels and scratch. */
+/* A part of a call that has a plan of its own, of one slot each for IN and OUT: where they are, with which channels and
+ * scratch. Lives as long as its runs. */
 struct mdl_run_part {
     const struct mdl_program *program;
-    size_t first, end; /* SIZE_MAX: to the end of the slot */
+    size_t count; /* elements */
+    char *in, *out; /* where a buffer that is not staged has them */
+    size_t staged;  /* the first one's number in the stage */
     uint32_t channel;
     size_t scratch;
 };

@@ -54,7 +54,8 @@ static bool is_taken(const struct mdl_islands *s, const struct mdl_native_row *r
                      int r)
 {
     for (int q = 0; q < r; q++)
-        if (s->why[q] == MDL_ISLAND_MEMBER && same_vendor(&facts[q], &facts[r]) && mdl_native_is_taken(rows, facts, q, r))
+        if (s->why[q] == MDL_ISLAND_MEMBER && same_vendor(&facts[q], &facts[r]) &&
+            mdl_native_is_taken(rows, facts, q, r))
             return true;
     return false;
 }
@@ -179,4 +180,15 @@ size_t mdl_island_at(int nslices, size_t count, size_t block, int slice)
     size_t blocks = (count + block - 1) / block, n = (size_t)nslices, per = (blocks + n - 1) / n, s = (size_t)slice;
 
     return s >= n || s * per >= blocks ? count : s * per * block;
+}
+
+/* ---- rows ---- */
+
+int mdl_island_row_owner(const struct mdl_islands *s, int island, int row)
+{
+    int size = mdl_island_size(s, island), turn = row;
+
+    if (s->island[row] == island) return row;
+    for (int m = s->start[island]; m < s->start[island + 1] && s->members[m] < row; m++) turn--;
+    return s->members[s->start[island] + turn % size];
 }

@@ -1,279 +1,286 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See island.h: which calls go through islands, and what the vendor's libraries and the executing thread do for one. */
+/* See island.h: which calls go through islands, where a rank has its parts, and what the vendor's libraries do. */
 #include "config.h"
 
 #include "lib/engine/comm.h"
-#include "lib/engine/exec.h"
 #include "lib/engine/island.h"
+#include "lib/engine/island_part.h"
 #include "lib/engine/lines.h"
-#include "lib/engine/stage.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-static const struct mdl_islands *map_of(const struct mdl_op *op) { return op->comm->islands->map; }
-
-/* Elements in which slices are cut: the stages' blocks. */
-static size_t block_of(const struct mdl_op *op) { return mdl_choose_block(&op->comm->islands->limits, 1, op->elem); }
-
-static size_t slice_at(const struct mdl_op *op, int slice)
-{
-    return mdl_island_at(map_of(op)->nslices, op->count, block_of(op), slice);
-}
+enum { SPARE_ALIGN = 512 }; /* as device memory is */
 
 /* ---- which calls ---- */
 
 /* Averages are divided behind the sum of all, which must not leave the type before. */
-static bool can_sum_up(medleyDataType_t dtype) { return dtype <= medleyUint64 || dtype == medleyFloat32 || dtype == medleyFloat64 || dtype == medleyBfloat16; }
+static bool can_sum_up(medleyDataType_t dtype)
+{
+    return dtype <= medleyUint64 || dtype == medleyFloat32 || dtype == medleyFloat64 || dtype == medleyBfloat16;
+}
 
 static medleyRedOp_t inner_op(const struct mdl_op *op) { return op->call.op == medleyAvg ? medleySum : op->call.op; }
+
+static bool reduces(const struct mdl_op *op) { return mdl_island_middle(op->call.coll) != medleyCollBroadcast; }
+
+static bool is_large(const struct mdl_op *op)
+{
+    size_t n = (size_t)op->comm->nranks;
+
+    if (!mdl_island_has_rows(op->call.coll)) return op->count >= MDL_ISLAND_LEAST_BYTES / op->elem;
+    return n <= MDL_ISLAND_ROWS_MOST && op->count >= MDL_ISLAND_ROW_BYTES / op->elem &&
+           op->count >= MDL_ISLAND_LEAST_BYTES / op->elem / n;
+}
 
 bool mdl_island_takes(const struct mdl_op *op)
 {
     const struct mdl_island_comm *ic = op->comm->islands;
 
-    if (!ic || op->call.coll != medleyCollAllReduce || op->premul || op->comm->cfg.deterministic) return false;
-    if (op->count < MDL_ISLAND_LEAST_BYTES / op->elem || op->call.op >= medleyNumOps) return false;
+    if (!ic || mdl_island_middle(op->call.coll) == medleyNumColls || !is_large(op)) return false;
+    if (!reduces(op)) return true;
+    if (op->premul || op->comm->cfg.deterministic || op->call.op >= medleyNumOps) return false;
     if (op->call.op == medleyAvg && !can_sum_up(op->call.dtype)) return false;
     return (ic->caps.reduces[inner_op(op)] >> op->call.dtype & 1) != 0;
 }
 
+/* ---- units of the vendor's calls ---- */
+
+/* What one member owns: its slices, or a row. */
+struct unit {
+    int index;           /* of the member in its island, or the row */
+    int owner;           /* a rank */
+    size_t first, count; /* elements, in a buffer that has them all */
+};
+
+static int own_island(const struct mdl_op *op) { return mdl_island_map(op)->island[op->comm->rank]; }
+
+static bool is_here(const struct mdl_op *op, int rank) { return mdl_island_map(op)->island[rank] == own_island(op); }
+
+static int count_units(const struct mdl_op *op)
+{
+    return mdl_island_has_rows(op->call.coll) ? op->comm->nranks : mdl_island_size(mdl_island_map(op), own_island(op));
+}
+
+static struct unit unit_at(const struct mdl_op *op, int i)
+{
+    const struct mdl_islands *map = mdl_island_map(op);
+    int from, to, rank;
+
+    if (mdl_island_has_rows(op->call.coll))
+        return (struct unit){i, mdl_island_row_owner(map, own_island(op), i), (size_t)i * op->count, op->count};
+    rank = map->members[map->start[own_island(op)] + i];
+    mdl_island_owned(map, rank, &from, &to);
+    return (struct unit){i, rank, mdl_island_slice_at(op, from),
+                         mdl_island_slice_at(op, to) - mdl_island_slice_at(op, from)};
+}
+
+/* ---- where this rank has what ---- */
+
+/* Of what is kept in the spare room, in bytes: all units that this rank owns and that are not of its OUT. */
+static size_t kept_bytes(const struct mdl_op *op)
+{
+    const struct mdl_island_call *call = op->island;
+    size_t n = 0;
+
+    if (op->call.coll == medleyCollReduce && op->call.root == op->comm->rank) return 0;
+    for (int i = 0; i < call->nparts; i++)
+        if (op->call.coll == medleyCollReduce || call->parts[i].index != op->comm->rank) n += call->parts[i].count;
+    return (n * op->elem + SPARE_ALIGN - 1) / SPARE_ALIGN * SPARE_ALIGN;
+}
+
+/* Behind it, of what others own and the vendor wants memory for all the same. */
+static size_t refuse_bytes(const struct mdl_op *op)
+{
+    bool wants_out = (op->comm->native->caps.ways & MDL_NATIVE_REDUCE_OUT) != 0;
+    size_t most = 0;
+
+    if (op->call.coll == medleyCollReduce &&
+        (op->call.root == op->comm->rank || (!wants_out && !is_here(op, op->call.root))))
+        return 0;
+    if (op->call.coll == medleyCollReduceScatter && !wants_out) return 0;
+    for (int i = 0; i < count_units(op); i++) {
+        struct unit u = unit_at(op, i);
+        if (u.owner != op->comm->rank && u.count > most) most = u.count;
+    }
+    return most * op->elem;
+}
+
+static bool has_spare(const struct mdl_op *op)
+{
+    return op->call.coll == medleyCollReduce || op->call.coll == medleyCollReduceScatter;
+}
+
+size_t mdl_island_spare(const struct mdl_op *op) { return has_spare(op) ? kept_bytes(op) + refuse_bytes(op) : 0; }
+
+static char *spare(const struct mdl_op *op)
+{
+    const struct mdl_native_room *room = op->native->room[MDL_NATIVE_SPARE];
+
+    return room ? room->at : NULL;
+}
+
+/* A member's part. */
+static char *place_part(const struct mdl_op *op, const struct mdl_island_part *p)
+{
+    const struct mdl_island_part *first = op->island->parts;
+    size_t before;
+
+    if (op->call.coll == medleyCollReduce && op->call.root != op->comm->rank)
+        return spare(op) + (p->first - first->first) * op->elem;
+    if (op->call.coll == medleyCollReduceScatter && p->index != op->comm->rank) {
+        before = (size_t)(p - first);
+        for (const struct mdl_island_part *q = first; q < p; q++) before -= q->index == op->comm->rank;
+        return spare(op) + before * op->count * op->elem;
+    }
+    return mdl_native_address(op, MDL_OUT) + (op->call.coll == medleyCollReduceScatter ? 0 : p->first * op->elem);
+}
+
+/* Where this rank has a unit, or memory for what of it is not its own; NULL: it needs none. */
+static char *place_unit(const struct mdl_op *op, const struct unit *u)
+{
+    const struct mdl_island_call *call = op->island;
+    bool scatters = op->call.coll == medleyCollReduceScatter;
+
+    if (!has_spare(op) || (op->call.coll == medleyCollReduce && op->call.root == op->comm->rank))
+        return mdl_native_address(op, MDL_OUT) + u->first * op->elem;
+    if (u->owner != op->comm->rank) return spare(op) ? spare(op) + kept_bytes(op) : NULL;
+    for (int i = 0; i < call->nparts; i++)
+        if (!scatters || call->parts[i].index == u->index) return call->parts[i].in;
+    return NULL;
+}
+
+/* Of a rank without a vendor: its own buffers. */
+static void place_lone(const struct mdl_op *op, struct mdl_island_part *p)
+{
+    char *in = (char *)(uintptr_t)op->in, *out = op->out;
+    size_t at = p->first * op->elem;
+    bool mine = mdl_island_root(op, p->index) == op->comm->rank;
+
+    switch (op->call.coll) {
+    case medleyCollBroadcast: in = mine ? in + at : NULL, out += at; break;
+    case medleyCollReduce: in += at, out = mine ? out + at : NULL; break;
+    case medleyCollAllGather: in = mine ? in : NULL, out += at; break;
+    case medleyCollReduceScatter: in += at, out = mine ? out : NULL; break;
+    default: in += at, out += at; break;
+    }
+    p->in = in;
+    p->out = out;
+}
+
+void mdl_island_place(struct mdl_op *op)
+{
+    for (int i = 0; i < op->island->nparts; i++) {
+        struct mdl_island_part *p = &op->island->parts[i];
+        if (op->native)
+            p->in = p->out = place_part(op, p);
+        else
+            place_lone(op, p);
+    }
+}
+
 /* ---- making one ---- */
 
-static medleyResult_t new_call(struct mdl_op *op)
+/* What of a part passes through the stage: what the plan reads, and what it makes. */
+static struct mdl_stage_piece piece_of(const struct mdl_op *op, const struct mdl_island_part *p)
 {
-    struct mdl_island_call *call = calloc(1, sizeof(*call));
+    medleyColl_t middle = mdl_island_middle(op->call.coll);
+    bool root = p->root == own_island(op), gives = true, gets = true;
 
-    if (!call) return mdl_error(medleySystemError, "out of memory for an operation");
-    mdl_island_owned(map_of(op), op->comm->rank, &call->from, &call->to);
-    call->first = slice_at(op, call->from);
-    call->end = slice_at(op, call->to);
-    op->island = call;
-    return medleySuccess;
+    if (middle == medleyCollBroadcast) {
+        gives = root;
+        gets = !root || p->in != p->out;
+    } else if (middle == medleyCollReduce) {
+        gets = root;
+    }
+    return (struct mdl_stage_piece){.in = gives ? p->in : NULL, .out = gets ? p->out : NULL, .count = p->count};
+}
+
+static medleyResult_t add_stage(struct mdl_op *op, mdl_dev_stream stream)
+{
+    struct mdl_island_call *call = op->island;
+    const void *in = NULL, *out = NULL;
+
+    for (int i = 0; i < call->nparts; i++) {
+        call->pieces[i] = piece_of(op, &call->parts[i]);
+        if (call->pieces[i].in) in = call->pieces[i].in;
+        if (call->parts[i].out) out = call->parts[i].out;
+    }
+    return mdl_stage_add_pieces(op, stream, in, out, call->pieces, (size_t)call->nparts);
 }
 
 medleyResult_t mdl_island_make(struct mdl_op *op, mdl_dev_stream stream)
 {
-    struct mdl_island_call *call;
-    char *out;
-
-    MDL_TRY(new_call(op));
-    call = op->island;
-    if (!op->comm->native) return mdl_stage_add(op, stream, op->in, op->out);
-    MDL_TRY(mdl_native_make(op, stream));
-    if (call->first == call->end) return medleySuccess;
-    out = mdl_native_address(op, MDL_OUT) + call->first * op->elem;
-    return mdl_stage_add(op, op->native->stream, out, out); /* the vendor's, if it does not take the default one */
-}
-
-void mdl_island_let_go(struct mdl_op *op)
-{
-    struct mdl_island_call *call = op->island;
-
-    for (int s = call->from; s < call->to; s++)
-        for (int i = 0; i < MDL_MAX_DEPTH; i++)
-            if (call->parts[s].runs[i]) mdl_run_stop(call->parts[s].runs[i]);
-    free(call);
-    op->island = NULL;
+    MDL_TRY(mdl_island_new(op));
+    if (op->comm->native) MDL_TRY(mdl_native_make(op, stream));
+    mdl_island_place(op);
+    if (!op->island->nparts) return medleySuccess;
+    return add_stage(op, op->native ? op->native->stream : stream); /* the vendor's, if it takes no default one */
 }
 
 /* ---- the vendor's calls ---- */
 
-typedef struct mdl_native_call maker(const struct mdl_op *op, int member, size_t first, size_t count);
-
-static struct mdl_native_call reduction(const struct mdl_op *op, int member, size_t first, size_t count)
+medleyResult_t mdl_island_begin(struct mdl_op *op)
 {
-    return (struct mdl_native_call){
-        .coll = medleyCollReduce,
-        .in = mdl_native_address(op, MDL_IN) + first * op->elem,
-        .out = mdl_native_address(op, MDL_OUT) + first * op->elem,
-        .count = count,
-        .dtype = op->call.dtype,
-        .op = inner_op(op),
-        .root = member,
-    };
+    const struct mdl_device *d = op->native->owner->dev.ops;
+    char *out = mdl_native_address(op, MDL_OUT);
+    const char *in;
+
+    if (op->call.coll != medleyCollAllGather &&
+        (op->call.coll != medleyCollBroadcast || op->call.root != op->comm->rank))
+        return medleySuccess;
+    in = mdl_native_address(op, MDL_IN);
+    if (op->call.coll == medleyCollAllGather) out += (size_t)op->comm->rank * op->count * op->elem;
+    return in == out ? medleySuccess : d->copy(d, out, in, op->count * op->elem, MDL_COPY_D2D, op->native->stream);
 }
 
-static struct mdl_native_call broadcast(const struct mdl_op *op, int member, size_t first, size_t count)
+medleyColl_t mdl_island_vendor_coll(const struct mdl_op *op)
 {
-    char *at = mdl_native_address(op, MDL_OUT) + first * op->elem;
-
-    return (struct mdl_native_call){
-        .coll = medleyCollBroadcast, .in = at, .out = at, .count = count * op->elem, .dtype = medleyInt8, .root = member};
+    return op->island->phase == MDL_ISLAND_GATHER && reduces(op) ? medleyCollReduce : medleyCollBroadcast;
 }
 
-/* One for each member that owns something. */
-static medleyResult_t run_all(struct mdl_op *op, maker *make)
+/* Does the unit take part in the phase? */
+static bool is_wanted(const struct mdl_op *op, const struct unit *u)
 {
-    const struct mdl_islands *map = map_of(op);
-    struct mdl_native_comm *n = op->comm->native;
-    int island = map->island[op->comm->rank], from, to;
+    bool first = op->island->phase == MDL_ISLAND_GATHER;
 
-    for (int m = 0; m < mdl_island_size(map, island); m++) {
-        struct mdl_native_call call;
-        size_t first, end;
-        mdl_island_owned(map, map->members[map->start[island] + m], &from, &to);
-        first = slice_at(op, from);
-        end = slice_at(op, to);
-        if (from == to || first == end) continue;
-        call = make(op, m, first, end - first);
-        MDL_TRY(n->ops->run(n->ops, n->comm, &call, op->native->stream));
+    if (!u->count) return false;
+    switch (op->call.coll) {
+    case medleyCollAllReduce: return true;
+    case medleyCollBroadcast: return !first && !is_here(op, op->call.root);
+    case medleyCollReduce: return first || is_here(op, op->call.root);
+    case medleyCollAllGather: return first == is_here(op, u->index);
+    default: return first; /* ReduceScatter: its results are where they belong */
     }
-    return medleySuccess;
+}
+
+static medleyResult_t run_unit(struct mdl_op *op, const struct unit *u)
+{
+    struct mdl_native_comm *n = op->comm->native;
+    struct mdl_native_call call = {.coll = mdl_island_vendor_coll(op), .root = mdl_island_map(op)->index[u->owner]};
+
+    call.out = place_unit(op, u);
+    if (call.coll == medleyCollReduce) {
+        call.in = mdl_native_address(op, MDL_IN) + u->first * op->elem;
+        call.count = u->count;
+        call.dtype = op->call.dtype;
+        call.op = inner_op(op);
+    } else {
+        call.in = call.out;
+        call.count = u->count * op->elem;
+        call.dtype = medleyInt8;
+    }
+    return n->ops->run(n->ops, n->comm, &call, op->native->stream);
 }
 
 medleyResult_t mdl_island_run_vendor(struct mdl_op *op)
 {
-    return run_all(op, op->island->phase == MDL_ISLAND_GATHER ? reduction : broadcast);
-}
+    const struct unit all = {.owner = op->call.root, .count = op->count};
 
-/* ---- the executing thread's side ---- */
-
-static medleyResult_t find_program(struct mdl_op *op, int slice, const struct mdl_collective *coll)
-{
-    struct mdl_comm *c = op->comm;
-    struct mdl_island_slice *s = &c->islands->slices[slice];
-    struct mdl_island_part *p = &op->island->parts[slice];
-    struct mdl_program_args args = {.team = s->team,
-                                    .ranks = s->ranks,
-                                    .limits = &c->islands->limits,
-                                    .spec = c->cfg.algo.s,
-                                    .rank = s->rank,
-                                    .verify = c->cfg.verify};
-    struct mdl_collective mine = *coll;
-
-    p->first = slice_at(op, slice);
-    p->end = slice_at(op, slice + 1);
-    mine.count = p->end - p->first;
-    mine.facts = (struct mdl_facts){0}; /* what the lines tell is where the users' buffers are, not the owners' parts */
-    if (!mine.count) return medleySuccess;
-    MDL_TRY(mdl_program_get(&s->cache, &args, &mine, &p->program));
-    if (p->program->plan->channels * p->program->choice.depth > args.limits->max_channels)
-        return mdl_error(medleyInternalError, "bug: plan %s takes %u channels in %u windows, a slice has %u",
-                         p->program->plan->algo, p->program->plan->channels, p->program->choice.depth,
-                         args.limits->max_channels);
-    p->nwindows = p->left = (mine.count + p->program->choice.window - 1) / p->program->choice.window;
-    return medleySuccess;
-}
-
-medleyResult_t mdl_island_start(struct mdl_op *op, const struct mdl_collective *coll)
-{
-    struct mdl_comm *c = op->comm;
-
-    if (!op->island) MDL_TRY(new_call(op));
-    for (int s = op->island->from; s < op->island->to; s++) MDL_TRY(find_program(op, s, coll));
-    atomic_store_explicit(&c->last_algo, "islands", memory_order_relaxed);
-    atomic_store_explicit(&c->last_predicted_ns, 0, memory_order_relaxed);
-    op->state = MDL_STATE_RUN;
-    return medleySuccess;
-}
-
-/* The block of the stage that window w of a slice lies in. */
-static size_t block_with(const struct mdl_op *op, const struct mdl_island_part *p, size_t w)
-{
-    if (op->stage->nblocks == 1) return 0; /* of one that copies nothing, too */
-    return (p->first - op->island->first + w * p->program->choice.window) / op->stage->block;
-}
-
-static bool has_input(const struct mdl_op *op, const struct mdl_island_part *p, size_t w)
-{
-    return !op->stage || mdl_stage_has(op->stage, block_with(op, p, w));
-}
-
-static medleyResult_t start_windows(struct mdl_op *op, int slice)
-{
-    const struct mdl_choose_limits *limits = &op->comm->islands->limits;
-    struct mdl_island_part *p = &op->island->parts[slice];
-
-    while (p->next < p->nwindows) {
-        struct mdl_run **run = &p->runs[p->next % p->program->choice.depth];
-        const struct mdl_run_part part = {.program = p->program,
-                                          .first = p->first,
-                                          .end = p->end,
-                                          .channel = (uint32_t)slice * limits->max_channels,
-                                          .scratch = (size_t)slice * limits->scratch_bytes};
-        if (*run || !has_input(op, p, p->next)) break;
-        MDL_TRY(mdl_run_start_part(op, &part, p->next, run));
-        p->next++;
+    if (op->call.coll == medleyCollBroadcast && op->island->phase == MDL_ISLAND_GATHER)
+        return is_here(op, op->call.root) ? run_unit(op, &all) : medleySuccess;
+    for (int i = 0; i < count_units(op); i++) {
+        struct unit u = unit_at(op, i);
+        if (is_wanted(op, &u)) MDL_TRY(run_unit(op, &u));
     }
     return medleySuccess;
-}
-
-/* Blocks before the first window that is not done may leave the stage. */
-static void pass_on(struct mdl_op *op)
-{
-    for (int s = op->island->from; op->stage && s < op->island->to; s++) {
-        const struct mdl_island_part *p = &op->island->parts[s];
-        uint32_t depth = p->nwindows ? p->program->choice.depth : 1;
-        size_t w = p->next > depth ? p->next - depth : 0;
-        if (!p->left) continue;
-        while (w < p->next && !p->runs[w % depth]) w++;
-        mdl_stage_done(op->stage, block_with(op, p, w));
-        return;
-    }
-    if (op->stage) mdl_stage_done(op->stage, op->stage->nblocks);
-}
-
-static medleyResult_t step_windows(struct mdl_op *op, struct mdl_island_part *p, int *events, bool *idle)
-{
-    uint32_t depth = p->program->choice.depth;
-
-    for (size_t w = p->next > depth ? p->next - depth : 0; w < p->next; w++) {
-        struct mdl_run **run = &p->runs[w % depth];
-        medleyResult_t res;
-        if (!*run) continue;
-        res = mdl_run_step(*run, events, idle);
-        if (res == medleyInProgress) continue;
-        if (res != medleySuccess) return res;
-        mdl_run_stop(*run);
-        *run = NULL;
-        p->left--;
-        (*events)++;
-        pass_on(op);
-    }
-    return medleySuccess;
-}
-
-medleyResult_t mdl_island_run(struct mdl_op *op, int *events)
-{
-    struct mdl_island_call *call = op->island;
-    bool idle = true, more = false;
-
-    for (int s = call->from; s < call->to; s++) {
-        struct mdl_island_part *p = &call->parts[s];
-        if (!p->left) continue;
-        MDL_TRY(start_windows(op, s));
-        MDL_TRY(step_windows(op, p, events, &idle));
-        more |= p->left != 0;
-    }
-    if (more && mdl_native_waits(op)) mdl_native_look_for_begin(op);
-    if (more) return medleyInProgress;
-    return op->native ? mdl_native_step(op, events) : medleySuccess;
-}
-
-/* The vendor's library does not tell whom it waits for: the other members, while their part does not come. */
-static int blame_island(const struct mdl_op *op, int *peers, int cap)
-{
-    const struct mdl_islands *map = map_of(op);
-    int island = map->island[op->comm->rank], n = 0;
-
-    for (int gone = 0; gone < 2 && n == 0; gone++) {
-        for (int m = map->start[island]; m < map->start[island + 1] && n < cap; m++) {
-            int r = map->members[m];
-            if (r == op->comm->rank || atomic_load_explicit(&op->comm->gone[r], memory_order_relaxed) != gone) continue;
-            peers[n++] = r;
-        }
-    }
-    return n;
-}
-
-int mdl_island_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstanding)
-{
-    const struct mdl_island_call *call = op->island;
-    int n = 0;
-
-    for (int s = call->from; s < call->to; s++)
-        for (int i = 0; i < MDL_MAX_DEPTH; i++)
-            if (call->parts[s].runs[i]) n = mdl_run_blame(call->parts[s].runs[i], peers, n, cap, outstanding);
-    return n || !op->native ? n : blame_island(op, peers, cap);
 }

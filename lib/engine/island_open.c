@@ -19,10 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_member(const struct mdl_islands *s, int rank)
-{
-    return mdl_island_size(s, s->island[rank]) > 1;
-}
+static bool is_member(const struct mdl_islands *s, int rank) { return mdl_island_size(s, s->island[rank]) > 1; }
 
 /* By what all have known since the first exchange: two ranks that could be an island, and others besides. */
 static bool is_candidate(const struct mdl_comm *c)
@@ -72,7 +69,8 @@ static medleyResult_t share_ids(struct mdl_comm *c, const struct mdl_islands *ma
     medleyResult_t res;
 
     if (!mine) return mdl_error(medleySystemError, "out of memory for an id");
-    if (is_member(map, c->rank) && map->index[c->rank] == 0 && mdl_dev_enter(&c->stager->dev, &visit) == medleySuccess) {
+    if (is_member(map, c->rank) && map->index[c->rank] == 0 &&
+        mdl_dev_enter(&c->stager->dev, &visit) == medleySuccess) {
         mine[0] = ops->get_id(ops, mine + 1) == medleySuccess;
         mdl_dev_leave(&c->stager->dev, &visit);
     }
@@ -83,7 +81,8 @@ static medleyResult_t share_ids(struct mdl_comm *c, const struct mdl_islands *ma
 
 /* ---- the vendors' communicators ---- */
 
-static void join_caps(const struct mdl_islands *map, const struct mdl_native_row *rows, int island, struct mdl_native_caps *caps)
+static void join_caps(const struct mdl_islands *map, const struct mdl_native_row *rows, int island,
+                      struct mdl_native_caps *caps)
 {
     int first = map->start[island];
 
@@ -152,11 +151,14 @@ static medleyResult_t make_natives(struct mdl_comm *c, struct mdl_islands *map, 
     return medleySuccess;
 }
 
-/* ---- the owners of slices ---- */
+/* ---- the owners of parts ---- */
 
-/* What the whole team is, of some of its ranks. */
-static medleyResult_t make_team(const struct mdl_team *whole, const int *ranks, int n, struct mdl_team **team)
+/* What the whole team is, of some of its ranks. An island may be in several hosts, as containers are. */
+medleyResult_t mdl_island_team(struct mdl_comm *c, struct mdl_team **team)
 {
+    const struct mdl_team *whole = c->team;
+    const int *ranks = c->islands->ranks;
+    int n = c->islands->map->n;
     struct mdl_team_facts *facts = calloc((size_t)n, sizeof(*facts));
     uint8_t *near = calloc((size_t)n, (size_t)n);
     uint8_t bits = MDL_NEAR_SEND | (whole->remote_scratch ? MDL_NEAR_MAP : 0);
@@ -179,22 +181,25 @@ free_facts:
     return res;
 }
 
-static int by_rank(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
-
-static medleyResult_t make_slice(struct mdl_comm *c, struct mdl_island_comm *ic, int slice)
+static medleyResult_t make_plans(const struct mdl_comm *c, struct mdl_island_comm *ic)
 {
-    struct mdl_island_slice *s = &ic->slices[slice];
-    const struct mdl_islands *map = ic->map;
+    size_t nranks = (size_t)c->nranks, budget = c->cfg.plan_cache;
 
-    s->ranks = calloc((size_t)map->n, sizeof(int));
-    if (!s->ranks) return mdl_error(medleySystemError, "out of memory for %d islands", map->n);
-    for (int i = 0; i < map->n; i++) s->ranks[i] = mdl_island_owner(map, i, slice);
-    qsort(s->ranks, (size_t)map->n, sizeof(int), by_rank);
-    MDL_TRY(make_team(c->team, s->ranks, map->n, &s->team));
-    for (int i = 0; i < map->n; i++)
-        if (s->ranks[i] == c->rank) s->rank = i;
-    mdl_program_cache_init(&s->cache, c->cfg.plan_cache / (size_t)map->nslices);
-    return medleySuccess;
+    for (int s = 0; s < MDL_ISLAND_SLICES_MOST; s++)
+        mdl_program_cache_init(&ic->slices[s].cache, budget / MDL_ISLAND_SLICES_MOST);
+    if (nranks <= MDL_ISLAND_ROWS_MOST) ic->rows = calloc(nranks, sizeof(*ic->rows));
+    for (size_t r = 0; ic->rows && r < nranks; r++) mdl_program_cache_init(&ic->rows[r].cache, budget / nranks);
+    ic->ranks = calloc((size_t)ic->map->n, sizeof(int));
+    if (ic->ranks && (ic->rows || nranks > MDL_ISLAND_ROWS_MOST)) return medleySuccess;
+    return mdl_error(medleySystemError, "out of memory for %d islands", ic->map->n);
+}
+
+static void free_plans(struct mdl_island_plans *plans, int n)
+{
+    for (int i = 0; plans && i < n; i++) {
+        mdl_program_cache_fini(&plans[i].cache);
+        mdl_team_free(plans[i].team);
+    }
 }
 
 static void set_limits(const struct mdl_comm *c, struct mdl_island_comm *ic)
@@ -205,6 +210,7 @@ static void set_limits(const struct mdl_comm *c, struct mdl_island_comm *ic)
     ic->limits.window_bytes = c->limits.window_bytes / n;
     ic->limits.scratch_bytes = c->limits.scratch_bytes / n / 4096 * 4096;
     ic->limits.max_channels = c->limits.max_channels / n;
+    ic->limits.oneshot_bytes = 0; /* such plans want scratch that is not used again within a call */
 }
 
 static void join_all_caps(struct mdl_island_comm *ic, const struct mdl_native_row *rows)
@@ -228,19 +234,16 @@ static void join_all_caps(struct mdl_island_comm *ic, const struct mdl_native_ro
 static medleyResult_t make_islands(struct mdl_comm *c, struct mdl_islands *map, const struct mdl_native_row *rows)
 {
     struct mdl_island_comm *ic = calloc(1, sizeof(*ic));
-    int from, to;
 
     if (!ic) {
         mdl_islands_free(map);
         return mdl_error(medleySystemError, "out of memory for islands");
     }
     ic->map = map;
-    c->islands = ic; /* closed with the communicator from here on */
     join_all_caps(ic, rows);
     set_limits(c, ic);
-    mdl_island_owned(map, c->rank, &from, &to);
-    for (int s = from; s < to; s++) MDL_TRY(make_slice(c, ic, s));
-    return medleySuccess;
+    c->islands = ic; /* closed with the communicator from here on */
+    return make_plans(c, ic);
 }
 
 /* ---- open, close ---- */
@@ -250,8 +253,9 @@ static void tell_why(const struct mdl_comm *c, const struct mdl_islands *map)
     int i = map->island[c->rank], size = mdl_island_size(map, i);
 
     if (size > 1)
-        MDL_INFO(MDL_INIT, "rank %d: one of an island of %d ranks on %.*s devices, by %s; %d islands in all", c->rank, size,
-                 (int)strcspn(c->facts[c->rank].device, ":"), c->facts[c->rank].device, c->native->ops->name, map->n);
+        MDL_INFO(MDL_INIT, "rank %d: one of an island of %d ranks on %.*s devices, by %s; %d islands in all", c->rank,
+                 size, (int)strcspn(c->facts[c->rank].device, ":"), c->facts[c->rank].device, c->native->ops->name,
+                 map->n);
     else
         MDL_INFO(MDL_INIT, "rank %d: an island of its own: %s", c->rank,
                  mdl_island_why_text((enum mdl_island_why)map->why[c->rank]));
@@ -285,11 +289,10 @@ void mdl_island_close(struct mdl_comm *c)
 
     c->islands = NULL;
     if (!ic) return;
-    for (int s = 0; s < MDL_ISLAND_SLICES_MOST; s++) {
-        if (ic->slices[s].team) mdl_program_cache_fini(&ic->slices[s].cache);
-        mdl_team_free(ic->slices[s].team);
-        free(ic->slices[s].ranks);
-    }
+    free_plans(ic->slices, MDL_ISLAND_SLICES_MOST);
+    free_plans(ic->rows, c->nranks);
+    free(ic->ranks);
+    free(ic->rows);
     mdl_islands_free(ic->map);
     free(ic);
 }

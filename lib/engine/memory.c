@@ -13,7 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 4096, TILE_BYTES = 128 * 1024, TILE_BYTES_MIN = 16 * 1024, TILE_BYTES_ALL = 512 * 1024, FAR_BYTES = 4096 };
+enum {
+    PAGE = 4096,
+    TILE_BYTES = 128 * 1024,
+    TILE_BYTES_MIN = 16 * 1024,
+    TILE_BYTES_ALL = 512 * 1024,
+    FAR_BYTES = 4096
+};
 
 _Static_assert(1 + (int)MDL_ALONG_MOST <= (int)MDL_REDUCE_MAX_DST, "a REDUCE and its copies are one reduction");
 
@@ -76,6 +82,16 @@ static medleyResult_t resolve_peer_buffer(const struct mdl_run *run, const struc
     return medleySuccess;
 }
 
+/* Of this rank, as of a part's. */
+static char *part_address(const struct mdl_run *run, enum mdl_buffer buf, size_t first)
+{
+    const struct mdl_run_part *part = run->part;
+    const struct mdl_stage *s = run->op->stage;
+
+    if (s && s->side[buf].staged) return mdl_stage_at(s, buf, 0, part->staged + run->start + first);
+    return (buf == MDL_IN ? part->in : part->out) + (run->start + first) * run->op->elem;
+}
+
 medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref *ref, struct mdl_place *place)
 {
     const struct mdl_op *op = run->op;
@@ -101,11 +117,16 @@ medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref
         place->ptr = base + run->scratch + ref->slot * run->slot_bytes + first * elem;
         return medleySuccess;
     }
+    if (run->part) {
+        if ((int)ref->rank != c->rank) return mdl_error(medleyInternalError, "bug: a part reads a peer's buffer");
+        place->ptr = part_address(run, ref->buf, first);
+        return medleySuccess;
+    }
     slots = ref->buf == MDL_IN ? run->prog->plan->in_slots : run->prog->plan->out_slots;
     offset = (mdl_op_slot_offset(op, ref->buf, ref->slot, slots) + run->start + first) * elem;
     if ((int)ref->rank != c->rank) return resolve_peer_buffer(run, ref, offset, place);
     if (op->stage && op->stage->side[ref->buf].staged) {
-        place->ptr = mdl_stage_at(op->stage, ref->buf, ref->slot, run->start - op->stage->first + first);
+        place->ptr = mdl_stage_at(op->stage, ref->buf, ref->slot, run->start + first);
         return medleySuccess;
     }
     place->ptr = (char *)(ref->buf == MDL_IN ? (void *)(uintptr_t)op->in : op->out) + offset;

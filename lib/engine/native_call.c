@@ -136,6 +136,7 @@ static size_t spare_bytes(const struct mdl_op *op)
 {
     size_t most = 0;
 
+    if (op->island) return mdl_island_spare(op);
     if (!(native_of(op)->caps.ways & MDL_NATIVE_REDUCE_OUT)) return 0;
     if (op->call.coll == medleyCollReduce) return op->call.root == op->comm->rank ? 0 : op->count * op->elem;
     for (int r = 0; op->call.coll == medleyCollReduceScatterV && r < op->comm->nranks; r++)
@@ -208,6 +209,7 @@ static medleyResult_t begin(struct mdl_op *op)
     mdl_lines_bytes(op, &in, &out);
     if (p->room[MDL_IN])
         MDL_TRY(copy(op, p->room[MDL_IN]->at, op->in, in, p->from_host[MDL_IN] ? MDL_COPY_H2D : MDL_COPY_D2D));
+    if (op->island) return mdl_island_begin(op);
     if (needs_one_buffer(op)) return copy(op, mdl_native_address(op, MDL_OUT), mdl_native_address(op, MDL_IN), in, MDL_COPY_D2D);
     return medleySuccess;
 }
@@ -394,7 +396,7 @@ static medleyResult_t visit(struct mdl_op *op, medleyResult_t (*fn)(struct mdl_o
 
 static int kind_of(const struct mdl_op *op)
 {
-    if (op->island) return op->island->phase == MDL_ISLAND_GATHER ? medleyCollReduce : medleyCollBroadcast;
+    if (op->island) return mdl_island_vendor_coll(op);
     if (is_message(op) || is_composed(op)) return medleyCollSend;
     return op->call.coll == medleyCollReduceScatterV ? medleyCollReduce : op->call.coll;
 }

@@ -118,7 +118,7 @@ static void give_room_back(struct mdl_stager *st, struct mdl_stage *s)
 
     if (s->direct) mdl_direct_give_back(st, s);
     for (int i = 0; i < 2; i++)
-        if (s->side[i].base) mdl_arena_give(&st->arena, s->side[i].base, s->side[i].bytes);
+        if (s->side[i].bytes && s->side[i].base) mdl_arena_give(&st->arena, s->side[i].base, s->side[i].bytes);
     if (s->scalar) mdl_arena_give(&st->arena, s->scalar, sizeof(uint64_t));
     if (s->pair >= 0) st->pair_taken[s->pair] = false;
     for (int i = 0; i < MDL_STAGE_RING; i++)
@@ -232,22 +232,17 @@ medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_dev
 static void shape(struct mdl_stage *s, const struct mdl_op *op)
 {
     const struct mdl_comm *c = op->comm;
-    const struct mdl_choose_limits *limits = op->island ? &c->islands->limits : &c->limits;
     struct mdl_collective coll = {.coll = op->call.coll};
     uint32_t in = 1, out = 1, most;
-    size_t longest;
+    size_t longest = mdl_op_longest_slot(op);
 
     if (op->call.coll < medleyCollSend) mdl_collective_slots(&coll, c->nranks, &in, &out);
     most = in > out ? in : out;
     s->side[MDL_IN].slots = in;
     s->side[MDL_OUT].slots = out;
-    s->elem = op->elem;
     s->block =
-        op->call.coll >= medleyCollSend ? MDL_STAGE_P2P_BYTES / op->elem : mdl_choose_block(limits, most, op->elem);
+        op->call.coll >= medleyCollSend ? MDL_STAGE_P2P_BYTES / op->elem : mdl_choose_block(&c->limits, most, op->elem);
     s->stride = s->block;
-    s->first = op->island ? op->island->first : 0;
-    s->count = op->island ? op->island->end - op->island->first : SIZE_MAX;
-    longest = op->island ? s->count : mdl_op_longest_slot(op);
     s->nblocks = (longest + s->block - 1) / s->block;
     if (!s->nblocks || (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged)) s->nblocks = 1;
     if (s->nblocks == 1) s->stride = longest; /* where all slots are equal, as the user's buffer is */
@@ -255,24 +250,61 @@ static void shape(struct mdl_stage *s, const struct mdl_op *op)
         s->cost[i] = 1 + (!s->side[i].staged ? 0 : s->nblocks == 1 && !mdl_op_is_v(op) ? 1 : s->side[i].slots);
 }
 
-medleyResult_t mdl_stage_add(struct mdl_op *op, mdl_dev_stream stream, const void *in, void *out)
+static medleyResult_t new_stage(struct mdl_op *op, mdl_dev_stream stream)
 {
-    struct mdl_stager *st = op->comm->stager;
     struct mdl_stage *s = calloc(1, sizeof(*s));
-    size_t in_bytes, out_bytes;
-    bool scalar = false;
 
     if (!s) return mdl_error(medleySystemError, "out of memory for an operation");
-    mdl_lines_bytes(op, &in_bytes, &out_bytes);
-    *s = (struct mdl_stage){.op = op, .stream = stream, .attended = is_attended(st), .pair = -1};
-    s->side[MDL_IN].user = in_bytes ? (char *)(uintptr_t)in : NULL;
-    s->side[MDL_OUT].user = out_bytes ? out : NULL;
+    *s = (struct mdl_stage){
+        .op = op, .stream = stream, .elem = op->elem, .attended = is_attended(op->comm->stager), .pair = -1};
     mdl_list_init(&s->link);
     op->stage = s;
+    return medleySuccess;
+}
+
+static medleyResult_t add(struct mdl_op *op, mdl_dev_stream stream)
+{
+    size_t in_bytes, out_bytes;
+    bool scalar = false;
+    struct mdl_stage *s;
+
+    MDL_TRY(new_stage(op, stream));
+    s = op->stage;
+    mdl_lines_bytes(op, &in_bytes, &out_bytes);
+    s->side[MDL_IN].user = in_bytes ? (char *)(uintptr_t)op->in : NULL;
+    s->side[MDL_OUT].user = out_bytes ? op->out : NULL;
     for (int i = 0; i < 2; i++) MDL_TRY(mdl_stage_find_out(op, s->side[i].user, &s->side[i].staged));
     MDL_TRY(mdl_stage_find_out(op, op->scalar_at, &scalar));
     if (scalar) s->scalar_user = op->scalar_at;
     shape(s, op);
+    return medleySuccess;
+}
+
+medleyResult_t mdl_stage_add_pieces(struct mdl_op *op, mdl_dev_stream stream, const void *in, const void *out,
+                                    struct mdl_stage_piece *pieces, size_t npieces)
+{
+    const void *user[2] = {in, out};
+    size_t most = 0;
+    struct mdl_stage *s;
+
+    MDL_TRY(new_stage(op, stream));
+    s = op->stage;
+    for (int i = 0; i < 2; i++) MDL_TRY(mdl_stage_find_out(op, user[i], &s->side[i].staged));
+    for (int i = 0; i < 2; i++) { /* a buffer that the user has not, but a plan may have, is in the ring */
+        s->side[i].staged |= !user[i];
+        s->side[i].slots = 1;
+        s->cost[i] = 2;
+    }
+    s->pieces = pieces;
+    s->npieces = npieces;
+    s->block = mdl_choose_block(&op->comm->islands->limits, 1, op->elem);
+    for (size_t i = 0; i < npieces; i++) {
+        pieces[i].block = s->nblocks;
+        s->nblocks += (pieces[i].count + s->block - 1) / s->block;
+        if (pieces[i].count > most) most = pieces[i].count;
+    }
+    if (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged) s->nblocks = 1; /* it tells how far the stream is */
+    s->stride = most < s->block ? most : s->block;
     return medleySuccess;
 }
 
@@ -287,7 +319,7 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
         return mdl_error(medleyInvalidUsage, "the stream is being captured into a graph, which is not supported");
     if (mdl_island_takes(op)) return mdl_island_make(op, stream);
     if (mdl_native_takes(op)) return mdl_native_make(op, stream);
-    MDL_TRY(mdl_stage_add(op, stream, op->in, op->out));
+    MDL_TRY(add(op, stream));
     return mdl_direct_make(op->stage);
 }
 
@@ -296,7 +328,7 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
 static void drop_room(struct mdl_stager *st, struct mdl_stage *s)
 {
     for (int i = 0; i < 2; i++) {
-        if (s->side[i].base) mdl_arena_give(&st->arena, s->side[i].base, s->side[i].bytes);
+        if (s->side[i].bytes && s->side[i].base) mdl_arena_give(&st->arena, s->side[i].base, s->side[i].bytes);
         s->side[i].base = NULL;
     }
 }
@@ -307,6 +339,11 @@ static bool take_ring(struct mdl_stager *st, struct mdl_stage *s, size_t ring)
         struct mdl_stage_side *b = &s->side[i];
         if (!b->staged) continue;
         b->bytes = ring * b->slots * s->stride * s->elem;
+        if (s->pieces && i == MDL_OUT && s->side[MDL_IN].staged) { /* one ring for both */
+            b->base = s->side[MDL_IN].base;
+            b->bytes = 0;
+            continue;
+        }
         b->base = mdl_arena_take(&st->arena, b->bytes);
         if (!b->base) {
             drop_room(st, s);
@@ -391,7 +428,8 @@ void mdl_stage_release(struct mdl_stage *s)
     if (s->direct)
         mdl_direct_release(s->direct);
     else if (s->ready)
-        __atomic_store_n(s->ready, MDL_HOLD_RELEASED, __ATOMIC_RELEASE); /* pairs with the stream's wait, or with attend */
+        __atomic_store_n(s->ready, MDL_HOLD_RELEASED, __ATOMIC_RELEASE); /* pairs with the stream's wait, or with attend
+                                                                          */
 }
 
 void mdl_stage_let_go(struct mdl_stage *s)
@@ -400,7 +438,8 @@ void mdl_stage_let_go(struct mdl_stage *s)
         mdl_direct_let_go(s);
     else if (s->launched)
         mdl_stage_release(s);
-    if (s->placed) mdl_hold_give(&s->op->comm->stager->hold, s->stream); /* nothing on it waits any more for this call */
+    if (s->placed)
+        mdl_hold_give(&s->op->comm->stager->hold, s->stream); /* nothing on it waits any more for this call */
     s->placed = false;
     s->op = NULL;
     if (!s->listed) {

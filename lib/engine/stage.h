@@ -20,6 +20,9 @@
  * In which order the calls of a group are appended, and that they are queued before, is launch.h's matter. An operation
  * and its stage live until the calling thread has appended all of it, whatever became of it meanwhile.
  *
+ * The stage of an island's call has pieces instead of slots, one behind the other, each beginning with a block; and one
+ * ring for IN and OUT, where results take the place of what they are made of.
+ *
  * Windows of plans tile blocks (mdl_choose_limits.blocks), so that no reference crosses the end of a ring.
  */
 #ifndef MDL_ENGINE_STAGE_H_
@@ -41,12 +44,21 @@ struct mdl_stage_side {
     size_t bytes;      /* of the ring */
 };
 
+/* For islands: elements that are copied in from `in` and out to `out`; NULL: they are not. */
+struct mdl_stage_piece {
+    const char *in;
+    char *out;
+    size_t count;
+    size_t block; /* its first, told by mdl_stage_add_pieces */
+};
+
 struct mdl_stage {
     struct mdl_list link; /* in the stager's list, from launch on */
     struct mdl_op *op;    /* until it lets go */
     mdl_dev_stream stream;
     struct mdl_stage_side side[2];   /* MDL_IN, MDL_OUT */
-    size_t first, count;             /* of each slot these elements only; SIZE_MAX: all */
+    const struct mdl_stage_piece *pieces; /* the call's, which outlives it; NULL: it has slots */
+    size_t npieces;
     size_t elem, block, stride;      /* elements of a block; from slot to slot in the ring */
     size_t nblocks, ring;
     size_t cost[2]; /* commands of a block */
@@ -93,9 +105,10 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream) MDL_MUST
 /* Fails the communicator, whose device is at fault, with whose device it was: every rank gets these words. Returns res. */
 medleyResult_t mdl_stager_fail(struct mdl_comm *c, medleyResult_t res);
 
-/* For islands: a stage between the host and these buffers, which begin with op->island's elements and are used for those
- * only. Sets op->stage. */
-medleyResult_t mdl_stage_add(struct mdl_op *op, mdl_dev_stream stream, const void *in, void *out) MDL_MUST_USE;
+/* For islands, sets op->stage: a stage between the host and these pieces, which live as long as the operation. in, out:
+ * some address in the buffer that they are of, if there is one. */
+medleyResult_t mdl_stage_add_pieces(struct mdl_op *op, mdl_dev_stream stream, const void *in, const void *out,
+                                    struct mdl_stage_piece *pieces, size_t npieces) MDL_MUST_USE;
 
 medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_device) MDL_MUST_USE;
 
@@ -114,7 +127,7 @@ void mdl_stage_done(struct mdl_stage *s, size_t blocks); /* so many blocks have 
 void mdl_stage_look_for_error(struct mdl_stage *s);
 void mdl_stage_let_go(struct mdl_stage *s);            /* the operation has ended, one way or the other */
 
-/* Where element `first` of a slot, counted from s->first, is in its block's place. */
+/* Where element `first` of a slot is in its block's place. */
 static inline char *mdl_stage_at(const struct mdl_stage *s, int side, uint32_t slot, size_t first)
 {
     const struct mdl_stage_side *b = &s->side[side];

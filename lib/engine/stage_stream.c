@@ -14,13 +14,11 @@ static bool has_events(const struct mdl_stage *s) { return (stager_of(s)->dev.ca
 
 /* ---- copies ---- */
 
-static size_t at_most(const struct mdl_stage *s, size_t n) { return n < s->count ? n : s->count; }
-
 /* Elements of a slot that lie in block b. */
 static size_t part(const struct mdl_stage *s, enum mdl_buffer buf, uint32_t slot, size_t b)
 {
     uint32_t slots = s->side[buf].slots;
-    size_t n = at_most(s, mdl_op_slot_count(s->op, buf, slot, slots == 1 ? (uint32_t)s->op->comm->rank : slot)),
+    size_t n = mdl_op_slot_count(s->op, buf, slot, slots == 1 ? (uint32_t)s->op->comm->rank : slot),
            from = b * s->block;
 
     if (n <= from) return 0;
@@ -37,13 +35,28 @@ static medleyResult_t copy(const struct mdl_stage *s, enum mdl_buffer buf, char 
     return d->copy(d, user, room, bytes, known ? MDL_COPY_H2D : MDL_COPY_ANY, s->stream);
 }
 
+static medleyResult_t copy_piece(const struct mdl_stage *s, enum mdl_buffer buf, size_t b)
+{
+    const struct mdl_stage_piece *p = s->pieces;
+    size_t from, n;
+    char *user;
+
+    while (p + 1 < s->pieces + s->npieces && p[1].block <= b) p++;
+    user = buf == MDL_IN ? (char *)(uintptr_t)p->in : p->out;
+    from = (b - p->block) * s->block;
+    n = p->count - from < s->block ? p->count - from : s->block;
+    return user ? copy(s, buf, user + from * s->elem, mdl_stage_at(s, buf, 0, b * s->block), n * s->elem)
+                : medleySuccess;
+}
+
 static medleyResult_t copy_block(const struct mdl_stage *s, enum mdl_buffer buf, size_t b)
 {
     const struct mdl_stage_side *side = &s->side[buf];
 
     if (!side->staged) return medleySuccess;
+    if (s->pieces) return copy_piece(s, buf, b);
     if (s->nblocks == 1 && !mdl_op_is_v(s->op)) /* all slots in one piece */
-        return copy(s, buf, side->user, side->base, side->slots * at_most(s, s->op->count) * s->elem);
+        return copy(s, buf, side->user, side->base, side->slots * s->op->count * s->elem);
     for (uint32_t slot = 0; slot < side->slots; slot++) {
         size_t n = part(s, buf, slot, b), at = mdl_op_slot_offset(s->op, buf, slot, side->slots) + b * s->block;
         if (n) MDL_TRY(copy(s, buf, side->user + at * s->elem, mdl_stage_at(s, buf, slot, b * s->block), n * s->elem));
@@ -181,7 +194,8 @@ static void look(struct mdl_stage *s)
     if (!(word & MDL_WORD_FAILED))
         s->seen = word;
     else if (!mdl_comm_failed(s->op->comm))
-        (void)mdl_stager_fail(s->op->comm, mdl_error(medleyUnhandledDeviceError, "stream %p has failed", (void *)s->stream));
+        (void)mdl_stager_fail(s->op->comm,
+                              mdl_error(medleyUnhandledDeviceError, "stream %p has failed", (void *)s->stream));
 }
 
 void mdl_stage_look_for_error(struct mdl_stage *s)

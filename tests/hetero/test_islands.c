@@ -38,18 +38,27 @@ struct draw {
     unsigned seed;
 };
 
-static struct coll_case draw(unsigned *s, int n)
-{
-    struct coll_case c = {.coll = medleyCollAllReduce, .seed = next(s), .root = (int)(next(s) % (unsigned)n)};
+static bool has_rows(medleyColl_t coll) { return coll == medleyCollAllGather || coll == medleyCollReduceScatter; }
 
+/* Case i. The first ones are of a type that all vendors have. */
+static struct coll_case draw(unsigned *s, int i, int n)
+{
+    static const medleyColl_t colls[] = {medleyCollAllReduce, medleyCollBroadcast,     medleyCollReduce,
+                                         medleyCollAllGather, medleyCollReduceScatter, medleyCollAlltoAll};
+    struct coll_case c = {.seed = next(s), .root = (int)(next(s) % (unsigned)n)};
+    size_t least = LEAST;
+
+    c.coll = colls[i % 6]; /* the last one is staged, as is what is small */
     c.dtype = (medleyDataType_t)(next(s) % medleyNumTypes);
     c.op = (medleyRedOp_t)(next(s) % 6);
+    if (i < 6) c.dtype = medleyFloat, c.op = medleySum;
     if (c.op == medleyProd && n > 3) c.op = medleyMax;
     c.in_place = next(s) % 2;
     c.mem_alloc = next(s) % 3 == 0;
     while (!getenv("MDL_TEST_HOST_BUFFERS") && (c.seed % 5 == 0 || c.seed % 7 == 0)) c.seed++;
-    c.count = LEAST / size_of(c.dtype) * (1 + next(s) % 6) / 2 + next(s) % 3 * (next(s) % 1000);
-    if (next(s) % 8 == 0) c.coll = next(s) % 2 ? medleyCollBroadcast : medleyCollReduce; /* staged calls between them */
+    if (has_rows(c.coll) || c.coll == medleyCollAlltoAll) least /= (unsigned)n;
+    c.count = least / size_of(c.dtype) * (1 + next(s) % 6) / 2 + next(s) % 3 * (next(s) % 1000);
+    if (i < 6) c.count += least / size_of(c.dtype);
     return c;
 }
 
@@ -69,12 +78,18 @@ static bool agrees(medleyComm_t comm, int n, uint64_t hash)
     return true;
 }
 
+static unsigned all_colls(void)
+{
+    return 1u << medleyCollAllReduce | 1u << medleyCollBroadcast | 1u << medleyCollReduce | 1u << medleyCollAllGather |
+           1u << medleyCollReduceScatter;
+}
+
 static int draw_all(struct ranks_world *w, int rank, void *arg)
 {
     const struct draw *d = arg;
     medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
     uint64_t calls[medleyNumColls] = {0};
-    unsigned s = d->seed;
+    unsigned s = d->seed, seen = 0; /* bit of each collective that went through islands */
     medleyComm_t comm;
     int islands = 0;
 
@@ -83,7 +98,7 @@ static int draw_all(struct ranks_world *w, int rank, void *arg)
     OK(ranks_comm(w, rank, &config, &comm));
     ranks_meet(w, 0);
     for (int i = 0; i < d->cases; i++) {
-        struct coll_case c = draw(&s, w->nranks);
+        struct coll_case c = draw(&s, i, w->nranks);
         unsigned long long hash = 0;
         char text[256];
         int by;
@@ -94,14 +109,15 @@ static int draw_all(struct ranks_world *w, int rank, void *arg)
         by = went(comm, c.coll, ++calls[c.coll]);
         CHECK(by >= 0);
         islands += by;
-        if (c.coll != medleyCollAllReduce) continue;
+        seen |= (unsigned)by << c.coll;
+        if (c.coll != medleyCollAllReduce && c.coll != medleyCollBroadcast && c.coll != medleyCollAllGather) continue;
         if (agrees(comm, w->nranks, hash)) continue;
         fprintf(stderr, "rank %d: the ranks have different bits of %s\n", rank, text);
         return 1;
     }
-    if (rank == 0) printf("%d of %d cases through islands\n", islands, d->cases);
+    if (rank == 0) printf("%d of %d cases through islands, collectives %#x\n", islands, d->cases, seen);
     OK(medleyCommDestroy(comm));
-    CHECK((islands > 0) == (getenv("MDL_TEST_ISLANDS") == NULL));
+    CHECK(seen == (getenv("MDL_TEST_ISLANDS") ? 0 : all_colls()));
     home_leave();
     return 0;
 }
@@ -210,9 +226,8 @@ static int slow(struct place *p)
 
 static int mismatch(struct place *p, int who)
 {
-    medleyResult_t res = p->rank == who ? medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleyMax, p->comm,
-                                                          home_stream())
-                                        : sum(p);
+    medleyResult_t res =
+        p->rank == who ? medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleyMax, p->comm, home_stream()) : sum(p);
 
     CHECK(error_comes(p, res) == medleyInvalidUsage);
     CHECK(strstr(medleyGetLastError(p->comm), "max") && strstr(medleyGetLastError(p->comm), "sum"));
@@ -325,7 +340,7 @@ static int children(struct place *p)
 
 static const struct test {
     const char *name;
-    int (*run)(struct place *p); /* NULL: the communicator cannot be made, for `value` is in the error */
+    int (*run)(struct place *p);  /* NULL: the communicator cannot be made, for `value` is in the error */
     const char *variable, *value; /* set on rank `only`, or, if that is -1, on all */
     int only;
     int lost; /* a rank that does not come back; -1: none */

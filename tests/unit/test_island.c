@@ -48,7 +48,11 @@ static void check_map(int n, const char *want)
     ck_assert_int_eq(mdl_islands_make(rows, facts, n, &map), medleySuccess);
     for (int i = 0; i < map->n; i++)
         for (int m = map->start[i]; m < map->start[i + 1]; m++)
-            at += (size_t)snprintf(got + at, sizeof(got) - at, "%s%d", m > map->start[i] ? "," : i ? ";" : "", map->members[m]);
+            at += (size_t)snprintf(got + at, sizeof(got) - at, "%s%d",
+                                   m > map->start[i] ? ","
+                                   : i               ? ";"
+                                                     : "",
+                                   map->members[m]);
     ck_assert_str_eq(got, want);
     mdl_islands_free(map);
 }
@@ -203,10 +207,29 @@ static void check_slices(int n, size_t count, size_t block)
     ck_assert_uint_eq(mdl_island_at(map->nslices, count, block, 0), 0);
     ck_assert_uint_eq(mdl_island_at(map->nslices, count, block, map->nslices), count);
     for (int s = 0; s < map->nslices; s++) {
-        size_t at = mdl_island_at(map->nslices, count, block, s), end = mdl_island_at(map->nslices, count, block, s + 1);
+        size_t at = mdl_island_at(map->nslices, count, block, s),
+               end = mdl_island_at(map->nslices, count, block, s + 1);
         ck_assert_uint_le(at, end);
         ck_assert(at % block == 0 || at == count);
         ck_assert_uint_le(end - at, (count / block / (size_t)map->nslices + 1) * block);
+    }
+}
+
+/* A row is its rank's in its own island; in others each member has as many as any other, but for one. */
+static void check_rows(int n)
+{
+    for (int i = 0; i < map->n; i++) {
+        int owned[MOST] = {0}, size = mdl_island_size(map, i), foreign = (n - size) / size;
+        for (int row = 0; row < n; row++) {
+            int owner = mdl_island_row_owner(map, i, row);
+            ck_assert_int_eq(map->island[owner], i);
+            if (map->island[row] == i) ck_assert_int_eq(owner, row);
+            owned[owner] += owner != row;
+        }
+        for (int m = map->start[i]; m < map->start[i + 1]; m++) {
+            ck_assert_int_ge(owned[map->members[m]], foreign);
+            ck_assert_int_le(owned[map->members[m]], foreign + ((n - size) % size != 0));
+        }
     }
 }
 
@@ -218,6 +241,7 @@ START_TEST(properties)
         int n = draw(&s);
         ck_assert_int_eq(mdl_islands_make(rows, facts, n, &map), medleySuccess);
         check_partition(n);
+        check_rows(n);
         check_nobody_left(n);
         check_slices(n, 1 + next(&s) % 5000, (size_t)1 << next(&s) % 10);
         mdl_islands_free(map);
