@@ -49,7 +49,9 @@ CUDA_LAUNCH_BLOCKING=1 MEDLEY_DEVICE_HOLD=kernel stream refused
 CUDA_LAUNCH_BLOCKING=1 EMUL_FAULT=nowait stream stays ring
 if [ -n "$kernels" ]; then
   EMUL_FAULT=blocking MEDLEY_DEVICE_HOLD=kernel stream refused # no variable tells of it
-  EMUL_RESIDENT=1 MEDLEY_DEVICE_HOLD=kernel stream refused
+  EMUL_RESIDENT=1 MEDLEY_DEVICE_HOLD=kernel stream refused "nothing else goes on"
+  EMUL_FAULT=blind MEDLEY_DEVICE_HOLD=kernel stream refused "it does not see what the host writes"
+  EMUL_FAULT=nowait,blind stream stays ring
 fi
 use_devices hip:0
 HIP_LAUNCH_BLOCKING=1 MEDLEY_DEVICE_HOLD=kernel stream refused

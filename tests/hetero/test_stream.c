@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What calls on a device's stream promise: test_stream [name...], or refused. The devices come from MDL_TEST_DEVICES,
- * as in test_coll; every rank has one. MEDLEY_DEVICE_HOLD says in which way streams are held; where they are not, calls
- * stay in their callers, and what cannot be so then is left out.
+ * What calls on a device's stream promise: test_stream [name...], or refused [why]. The devices come from
+ * MDL_TEST_DEVICES, as in test_coll; every rank has one. MEDLEY_DEVICE_HOLD says in which way streams are held; where
+ * they are not, calls stay in their callers, and what cannot be so then is left out.
  *
  * A stream is kept busy by a word that it waits for, so that the test decides when the stream comes to a call.
  */
@@ -311,17 +311,22 @@ static int null_stream(struct place *p)
     return 0;
 }
 
-/* The device can be held in one way only, which is not the one that is asked for. */
+/* The device can be held in one way only, which is not the one that is asked for: it says why (arg), and works on. */
 static int refused(struct ranks_world *w, int rank, void *arg)
 {
     medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
     medleyComm_t comm;
+    float *memory;
 
-    (void)arg;
     config.device = home_name(rank);
     OK(home_enter(config.device, true));
     CHECK(ranks_comm(w, rank, &config, &comm) == medleyInvalidUsage);
     CHECK(strstr(medleyGetLastError(NULL), "MEDLEY_DEVICE_HOLD=") != NULL);
+    CHECK(strstr(medleyGetLastError(NULL), arg) != NULL);
+    memory = home_take(COUNT * sizeof(float));
+    check_fill(memory, COUNT, 5);
+    CHECK(check_holds(memory, COUNT, 5));
+    home_free(memory);
     home_leave();
     return 0;
 }
@@ -403,7 +408,8 @@ int main(int argc, char **argv)
         printf("skipped: MDL_TEST_DEVICES names no devices\n");
         return SKIPPED;
     }
-    if (argc == 2 && strcmp(argv[1], "refused") == 0) return ranks_run(2, false, refused, NULL, 60, NULL) != 0;
+    if (argc > 1 && strcmp(argv[1], "refused") == 0)
+        return ranks_run(2, false, refused, argc > 2 ? argv[2] : (char[]){""}, 60, NULL) != 0;
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
         if (!is_asked(tests[i].name, argc, argv)) continue;
         bool bad = ranks_run(3, false, run_one, (void *)(uintptr_t)&tests[i], 60, status) != 0;
