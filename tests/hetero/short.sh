@@ -18,3 +18,14 @@ MEDLEY_DEVICE_HOLD=caller coll -n 3 -c 30 -m 20000 -s 93 -t
 use_devices hip:0,cuda:0
 tests/hetero/test_stream
 MDL_TEST_VENDORS="cuda hip" tests/hetero/test_faults killed/cuda killed/hip mismatch
+
+# Streams held by waiting kernels, of processes and of threads. Kernels are compiled without the sanitizer, as a device's
+# code is, so that it sees of their words only the order that they make.
+if ${EMUL_CXX-c++} --version > /dev/null 2>&1; then
+  export MEDLEY_DEVICE_HOLD=kernel
+  tests/hetero/test_stream returns in_order places crossed aborted
+  use_devices cuda:0
+  coll -n 3 -c 20 -m 20000 -s 94 -t # direct
+  use_devices cuda:0,host,hip:0
+  coll -n 3 -c 20 -m 20000 -s 95 -t
+fi

@@ -49,7 +49,7 @@ struct caller {
     size_t count;
     int n;
     _Atomic int returned;
-    medleyResult_t result;
+    _Atomic medleyResult_t result;
     pthread_t thread;
 };
 
