@@ -296,6 +296,27 @@ static int judge_buffers(struct emul_comm *comm, const struct emul_ccl_op *op)
     return EMUL_CCL_OK;
 }
 
+/* cclconnect: like a library that connects as it goes, each call of a collective, or the group with it, returns when all
+ * ranks have called it. */
+static bool connects(const struct emul_comm *comm, const struct emul_ccl_op *op)
+{
+    return op->call != EMUL_SEND && op->call != EMUL_RECV && emul_fault(comm->vendor, "cclconnect", NULL);
+}
+
+static void count_call(struct emul_comm *comm)
+{
+    atomic_fetch_add_explicit(&comm->shared->rank[comm->rank].called, 1, memory_order_release);
+}
+
+static void await_calls(struct emul_comm *comm)
+{
+    unsigned turn = 0;
+    uint64_t own = atomic_load_explicit(&comm->shared->rank[comm->rank].called, memory_order_relaxed);
+    for (int r = 0; r < comm->ranks; r++)
+        while (atomic_load_explicit(&comm->shared->rank[r].called, memory_order_acquire) < own) /* pairs with count_call */
+            if (!ccl_pause(comm, &turn)) return;
+}
+
 int emul_ccl_submit(struct emul_comm *comm, const struct emul_ccl_op *op)
 {
     if (!ccl_known(comm)) return EMUL_CCL_ARGUMENT;
@@ -306,7 +327,13 @@ int emul_ccl_submit(struct emul_comm *comm, const struct emul_ccl_op *op)
         return emul_misuse(EMUL_INVALID, "rank %d of %d", op->peer, comm->ranks), EMUL_CCL_ARGUMENT;
     if (op->call != EMUL_BARRIER && judge_buffers(comm, op)) return EMUL_CCL_ARGUMENT;
     struct group *group = &groups[comm->vendor];
-    if (!group->depth) return launch(comm, op, 1, 0);
+    if (!group->depth) {
+        if (connects(comm, op)) {
+            count_call(comm);
+            await_calls(comm);
+        }
+        return launch(comm, op, 1, 0);
+    }
     group->members = realloc(group->members, (group->count + 1) * sizeof(*group->members));
     if (!group->members) abort();
     group->members[group->count++] = (struct member){comm, *op};
@@ -328,6 +355,14 @@ int emul_ccl_group_start(int vendor)
     return EMUL_CCL_OK;
 }
 
+static void connect_group(const struct group *group)
+{
+    for (int waits = 0; waits < 2; waits++)
+        for (size_t i = 0; i < group->count; i++)
+            if (connects(group->members[i].comm, &group->members[i].op))
+                (waits ? await_calls : count_call)(group->members[i].comm);
+}
+
 /* One work per communicator and stream. */
 int emul_ccl_group_end(int vendor)
 {
@@ -337,6 +372,7 @@ int emul_ccl_group_end(int vendor)
     static _Atomic uint64_t groups_ended;
     uint64_t number = atomic_fetch_add_explicit(&groups_ended, 1, memory_order_relaxed) + 1;
     int code = run_starts(group);
+    connect_group(group);
     struct emul_ccl_op *ops = malloc((group->count + 1) * sizeof(*ops));
     if (!ops) abort();
     for (size_t i = 0; i < group->count; i++) {

@@ -12,6 +12,7 @@ enum { CCL_RANKS = 64, CCL_CHUNK = 1 << 18, CCL_MESSAGE = 1 << 16 };
 struct ccl_rank {
     _Atomic uint32_t attached, left;
     _Atomic uint64_t arrived; /* barriers */
+    _Atomic uint64_t called;  /* cclconnect: collectives */
     char device[16];
     /* Of the operation that it is in, to compare. */
     int call, type, reduce, peer;

@@ -18,6 +18,9 @@ five=cuda:0,cuda:1,host,hip:0,hip:1
 islands cuda:0,cuda:1,hip:0,hip:1,host,cuda:2 draw 20 1 # uneven
 islands $five right off deterministic one_is_off no_init differ slow held group children
 islands $five killed_member killed_host late_member late_host mismatch_member mismatch_host aborted
+for coll in broadcast reduce allgather reducescatter; do
+  islands $five $coll right held killed_member
+done
 MEDLEY_WINDOW=16384 islands host,tops:0,tops:1,tops:2,acl:0,acl:1 draw 12 2 # streams are attended; no groups, no aborts
 [ -z "${MDL_CHECK_SHORT-}" ] || exit 0
 
@@ -29,3 +32,6 @@ EMUL_DELAY_US=300 MEDLEY_VERIFY=1 islands $five draw 12 7
 EMUL_QUEUES=1 EMUL_REQUIRE_ENTER=1 islands $five draw 12 8
 MDL_TEST_ISLANDS=0 MEDLEY_NATIVE=0 islands $five draw 12 9
 islands tops:0,tops:1,host,cnrt:0,cnrt:1 right slow group children killed_host late_host mismatch_host # attended
+for coll in broadcast reduce allgather reducescatter; do
+  islands $five $coll killed_host late_member late_host mismatch_member mismatch_host aborted
+done

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Islands (lib/engine/island.h): test_islands draw [cases [seed [-t]]], or names of scenes. The devices come from
- * MDL_TEST_DEVICES, as many ranks as it names; of scenes, ranks 0 and 1 are an island, and so are 3 and 4; rank 2 is in
- * none. MDL_TEST_ISLANDS=0: nothing may go through islands.
+ * Islands (lib/engine/island.h): test_islands draw [cases [seed [-t]]], or names of scenes, each after the collective
+ * that it is about if that is not the all-reduce. The devices come from MDL_TEST_DEVICES, as many ranks as it names; of
+ * scenes, ranks 0 and 1 are an island, and so are 3 and 4; rank 2 is in none. MDL_TEST_ISLANDS=0: nothing may go
+ * through islands.
  */
 #include "config.h"
 
@@ -141,13 +142,57 @@ static medleyResult_t sum(const struct place *p)
     return medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream());
 }
 
-/* An all-reduce that comes out right. 1, if it went through islands, 0, or -1. */
-static int sums(struct place *p)
+static const struct {
+    const char *name;
+    medleyColl_t coll;
+} colls[] = {{"allreduce", medleyCollAllReduce},
+             {"broadcast", medleyCollBroadcast},
+             {"reduce", medleyCollReduce},
+             {"allgather", medleyCollAllGather},
+             {"reducescatter", medleyCollReduceScatter}};
+static medleyColl_t subject = medleyCollAllReduce; /* of the scenes that follow */
+
+static size_t row(const struct place *p) { return COUNT / (size_t)p->n; }
+
+/* What the scene is about. Ranks are the root in turns. */
+static medleyResult_t call(const struct place *p)
+{
+    int root = (int)(p->done % (uint64_t)p->n);
+
+    switch (subject) {
+    case medleyCollBroadcast: return medleyBroadcast(p->in, p->out, COUNT, medleyFloat, root, p->comm, home_stream());
+    case medleyCollReduce:
+        return medleyReduce(p->in, p->out, COUNT, medleyFloat, medleySum, root, p->comm, home_stream());
+    case medleyCollAllGather: return medleyAllGather(p->in, p->out, row(p), medleyFloat, p->comm, home_stream());
+    case medleyCollReduceScatter:
+        return medleyReduceScatter(p->in, p->out, row(p), medleyFloat, medleySum, p->comm, home_stream());
+    default: return sum(p);
+    }
+}
+
+/* Is it what comes out where each rank has put in its number + 1? */
+static bool is_right(const struct place *p)
+{
+    int root = (int)(p->done % (uint64_t)p->n);
+
+    switch (subject) {
+    case medleyCollBroadcast: return check_holds(p->out, COUNT, (float)root + 1);
+    case medleyCollReduce: return p->rank != root || check_holds(p->out, COUNT, check_sum_to(p->n));
+    case medleyCollAllGather:
+        for (int r = 0; r < p->n; r++)
+            if (!check_holds(p->out + (size_t)r * row(p), row(p), (float)r + 1)) return false;
+        return true;
+    case medleyCollReduceScatter: return check_holds(p->out, row(p), check_sum_to(p->n));
+    default: return check_holds(p->out, COUNT, check_sum_to(p->n));
+    }
+}
+
+/* A call that comes out right. 1, if it went through islands, 0, or -1. */
+static int comes_right(struct place *p)
 {
     check_fill(p->in, COUNT, (float)p->rank + 1);
-    if (sum(p) != medleySuccess || await_stream() != medleySuccess) return -1;
-    if (!check_holds(p->out, COUNT, check_sum_to(p->n))) return -1;
-    return went(p->comm, medleyCollAllReduce, ++p->done);
+    if (call(p) != medleySuccess || await_stream() != medleySuccess || !is_right(p)) return -1;
+    return went(p->comm, subject, ++p->done);
 }
 
 /* Waits for an error of the communicator, and that the stream goes on after it. */
@@ -168,13 +213,13 @@ static int leave(struct place *p)
 
 static int right(struct place *p)
 {
-    for (int i = 0; i < 4; i++) CHECK(sums(p) == 1);
+    for (int i = 0; i < p->n; i++) CHECK(comes_right(p) == 1);
     return 0;
 }
 
 static int right_without(struct place *p)
 {
-    for (int i = 0; i < 4; i++) CHECK(sums(p) == 0);
+    for (int i = 0; i < 4; i++) CHECK(comes_right(p) == 0);
     return 0;
 }
 
@@ -183,10 +228,10 @@ static int killed(struct place *p, int who)
     char name[32];
 
     snprintf(name, sizeof(name), "rank %d", who);
-    CHECK(sums(p) == 1);
+    CHECK(comes_right(p) == 1);
     ranks_meet(p->w, 1);
     if (p->rank == who) raise(SIGKILL);
-    CHECK(error_comes(p, sum(p)) == medleyRemoteError);
+    CHECK(error_comes(p, call(p)) == medleyRemoteError);
     CHECK(strstr(medleyGetLastError(p->comm), name) != NULL);
     OK(medleyCommAbort(p->comm));
     p->comm = NULL;
@@ -203,9 +248,9 @@ static int late(struct place *p, int who)
     char name[32];
 
     snprintf(name, sizeof(name), "rank %d", who);
-    CHECK(sums(p) == 1);
+    CHECK(comes_right(p) == 1);
     if (p->rank != who) {
-        CHECK(error_comes(p, sum(p)) == medleyTimeout);
+        CHECK(error_comes(p, call(p)) == medleyTimeout);
         CHECK(strstr(medleyGetLastError(p->comm), name) != NULL);
     }
     return leave(p);
@@ -219,18 +264,21 @@ static int slow(struct place *p)
 {
     for (int who = 0; who < p->n; who++) {
         if (p->rank == who) check_pause_ms(250);
-        CHECK(sums(p) == 1);
+        CHECK(comes_right(p) == 1);
     }
     return 0;
 }
 
 static int mismatch(struct place *p, int who)
 {
-    medleyResult_t res =
-        p->rank == who ? medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleyMax, p->comm, home_stream()) : sum(p);
+    medleyResult_t res = p->rank == who
+                             ? medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleyMax, p->comm, home_stream())
+                             : call(p);
+    char count[32];
 
+    snprintf(count, sizeof(count), "(%zu x float", subject >= medleyCollAllGather ? row(p) : (size_t)COUNT);
     CHECK(error_comes(p, res) == medleyInvalidUsage);
-    CHECK(strstr(medleyGetLastError(p->comm), "max") && strstr(medleyGetLastError(p->comm), "sum"));
+    CHECK(strstr(medleyGetLastError(p->comm), "max") && strstr(medleyGetLastError(p->comm), count));
     return leave(p);
 }
 
@@ -242,7 +290,7 @@ static int aborted(struct place *p)
 {
     medleyResult_t res = medleySuccess;
 
-    if (p->rank != 2) OK(sum(p));
+    if (p->rank != 2) OK(call(p));
     ranks_meet(p->w, 1);
     if (p->rank == 0) {
         OK(medleyCommAbort(p->comm));
@@ -263,20 +311,21 @@ static int held(struct place *p)
     medleyResult_t res;
 
     if (home_is_device() && !p->gate) return SKIPPED;
+    for (int i = 0; i < p->n; i++) CHECK(comes_right(p) == 1); /* has memory of the device from then on */
     check_fill(p->in, COUNT, (float)p->rank + 1);
     if (p->gate) {
         __atomic_store_n(p->gate, 0, __ATOMIC_RELEASE);
         OK(p->dev.ops->stream_wait(p->dev.ops, home_stream(), p->gate, 1));
-        OK(sum(p));
+        OK(call(p));
         check_pause_ms(1200);
         OK(medleyCommGetAsyncError(p->comm, &res));
         CHECK(res == medleySuccess);
     }
     ranks_meet(p->w, 1);
     if (p->gate) __atomic_store_n(p->gate, 1, __ATOMIC_RELEASE);
-    if (!p->gate) OK(sum(p));
+    if (!p->gate) OK(call(p));
     OK(await_stream());
-    CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
+    CHECK(is_right(p));
     return 0;
 }
 
@@ -327,7 +376,7 @@ static int children(struct place *p)
     CHECK(check_holds(p->out, COUNT, p->rank < 3 ? 3.f : (float)p->n - 3));
     if (p->rank < 3) CHECK(went(child, medleyCollAllReduce, 1) == 1);
     OK(medleyCommDestroy(child));
-    CHECK(sums(p) == 1);
+    CHECK(comes_right(p) == 1);
     if (p->rank == 1) return 0;
     OK(medleyCommShrink(whole, out, 1, &child, NULL, 0));
     OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleyMax, child, home_stream()));
@@ -444,7 +493,14 @@ int main(int argc, char **argv)
     }
     for (int i = 1; i < argc; i++) {
         const struct test *t = NULL;
-        bool skipped;
+        bool skipped, about = false;
+        for (size_t k = 0; k < sizeof(colls) / sizeof(colls[0]); k++) {
+            if (strcmp(colls[k].name, argv[i]) != 0) continue;
+            subject = colls[k].coll;
+            about = true;
+            printf("%s:\n", argv[i]);
+        }
+        if (about) continue;
         for (size_t k = 0; k < sizeof(tests) / sizeof(tests[0]); k++)
             if (strcmp(tests[k].name, argv[i]) == 0) t = &tests[k];
         if (!t) return 2;
