@@ -7,8 +7,13 @@
  * ranks, and every call a stream of the caller's. Nothing ends what is on a stream but the library's own time-out:
  * there is no abort.
  *
- * A batch of messages holds one for each peer and direction. More of them are cut into batches: the first to each peer,
- * the second, and so on, by which both ends of a message come to the same batch of the pair's.
+ * A batch of messages holds one for each peer and direction, ends as a whole, and works on them in an order of its own.
+ * So ends that put the same messages into different batches would wait for each other, and what one end has in a group
+ * the other does not know: the user's messages do not pass through. Collectives that are made of messages are the same
+ * batch on all ranks.
+ *
+ * Its deadlines are read from the environment, once in a process, when it is bound: Medley's own are put there where
+ * the user has put none, so that a call which has failed lets its stream go not much later.
  *
  * Not certain: which types are reduced (those of its documents, which differ between generations of devices; no product
  * of bf16).
@@ -18,12 +23,13 @@
 #include "devices/calls.h"
 #include "devices/ccl.h"
 #include "devices/native.h"
+#include "lib/base/config.h"
 #include "lib/base/status.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ID_BYTES = 4108, SENDS = 0, RECEIVES = 1, TIMED_OUT = 9, REMOTE = 21 };
+enum { ID_BYTES = 4108, SENDS = 0, RECEIVES = 1, TIMED_OUT = 9, REMOTE = 21, LATER_S = 10 };
 #define NONE MDL_CCL_NONE
 
 #define HCCL_CALLS(CALL)                                                                                               \
@@ -93,11 +99,32 @@ static void find_caps(void)
     uint32_t sums = 1u << medleyInt8 | 1u << medleyInt32 | 1u << medleyInt64 | 1u << medleyFloat16 |
                     1u << medleyFloat32 | 1u << medleyBfloat16;
 
-    lib.caps.ways = MDL_NATIVE_ONE_BUFFER | MDL_NATIVE_REDUCE_OUT | MDL_NATIVE_STREAM;
+    lib.caps.ways = MDL_NATIVE_ONE_BUFFER | MDL_NATIVE_REDUCE_OUT | MDL_NATIVE_STREAM | MDL_NATIVE_ALIKE;
     lib.caps.id_bytes = ID_BYTES;
     if (lib.fn[MESSAGES]) lib.caps.colls |= 1u << medleyCollRecv;
     lib.caps.reduces[medleySum] = lib.caps.reduces[medleyMax] = lib.caps.reduces[medleyMin] = sums;
     lib.caps.reduces[medleyProd] = sums & ~(1u << medleyBfloat16);
+}
+
+static void follow(const char *name, uint64_t ms, unsigned least, unsigned most)
+{
+    uint64_t seconds = ms / 1000 + LATER_S;
+    char text[24];
+
+    if (!ms || seconds > most) seconds = most;
+    if (seconds < least) seconds = least;
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)seconds);
+    (void)setenv(name, text, 0);
+}
+
+/* Seconds, in ranges that all versions take. Medley's deadline comes first, since it names who is late. */
+static void follow_deadlines(void)
+{
+    struct mdl_config cfg;
+
+    if (mdl_config_load(&cfg) != medleySuccess) return;
+    follow("HCCL_EXEC_TIMEOUT", (uint64_t)cfg.timeout, 68, 17340);
+    follow("HCCL_CONNECT_TIMEOUT", (uint64_t)cfg.init_timeout, 120, 7200);
 }
 
 static bool bind(const struct mdl_native *n, const char *where, char *why, size_t why_bytes)
@@ -105,6 +132,7 @@ static bool bind(const struct mdl_native *n, const char *where, char *why, size_
     static const char *const names[] = {"libhccl.so", NULL};
     char path[64];
 
+    follow_deadlines();
     lib.library = mdl_calls_open(where, "/usr/local/Ascend/ascend-toolkit/latest/lib64", names, path, sizeof(path), why,
                                  why_bytes);
     if (!lib.library || !mdl_ccl_bind(&lib, &shape, "Hccl", why, why_bytes)) return false;
@@ -179,16 +207,17 @@ static medleyResult_t run(const struct mdl_native *n, void *comm, const struct m
 #undef REDUCE_ARGS
 }
 
-/* A batch's messages, each of a peer and direction of its own. `round`: which of a peer's messages these are. */
-static medleyResult_t run_batch(const struct mdl_native_call *list, const int *rounds, int ncalls, int round,
-                                void *comm, struct message *batch, mdl_dev_stream stream)
+/* At most one to each peer and from each, and the same ones at the other ends (MDL_NATIVE_ALIKE). */
+static medleyResult_t messages(const struct mdl_native *n, void *comm, const struct mdl_native_call *list, int ncalls,
+                               mdl_dev_stream stream)
 {
-    uint32_t n = 0;
+    struct message *batch = calloc((size_t)ncalls, sizeof(*batch));
+    medleyResult_t res;
 
+    if (!batch) return mdl_error(medleySystemError, "out of memory for %d messages", ncalls);
     for (int i = 0; i < ncalls; i++) {
         bool sends = list[i].coll == medleyCollSend;
-        if (rounds[i] != round) continue;
-        batch[n++] = (struct message){
+        batch[i] = (struct message){
             .kind = sends ? SENDS : RECEIVES,
             .buffer = sends ? (void *)(uintptr_t)list[i].in : list[i].out,
             .count = list[i].count,
@@ -196,43 +225,9 @@ static medleyResult_t run_batch(const struct mdl_native_call *list, const int *r
             .peer = (uint32_t)list[i].root,
         };
     }
-    return check(MESSAGES, HCCL(MESSAGES, struct message *, uint32_t, void *, void *)(batch, n, comm, stream));
-}
-
-/* Returns how many rounds there are. seen[2 * peer]: messages to a peer so far; behind it, from it. */
-static int count_rounds(const struct mdl_native_call *list, int ncalls, int *rounds, int *seen)
-{
-    int most = 0;
-
-    for (int i = 0; i < ncalls; i++) {
-        rounds[i] = seen[2 * list[i].root + (list[i].coll == medleyCollSend)]++;
-        if (rounds[i] >= most) most = rounds[i] + 1;
-    }
-    return most;
-}
-
-static medleyResult_t messages(const struct mdl_native *n, void *comm, const struct mdl_native_call *list, int ncalls,
-                               mdl_dev_stream stream)
-{
-    struct message *batch = calloc((size_t)ncalls, sizeof(*batch));
-    int peers = 0, nrounds, *rounds = NULL, *seen = NULL;
-    medleyResult_t res = medleySuccess;
-
-    for (int i = 0; i < ncalls; i++)
-        if (list[i].root >= peers) peers = list[i].root + 1;
-    rounds = calloc((size_t)ncalls, sizeof(*rounds));
-    seen = calloc((size_t)peers, 2 * sizeof(*seen));
-    if (!batch || !rounds || !seen) {
-        res = mdl_error(medleySystemError, "out of memory for %d messages", ncalls);
-        goto free_all;
-    }
-    nrounds = count_rounds(list, ncalls, rounds, seen);
-    for (int r = 0; res == medleySuccess && r < nrounds; r++)
-        res = run_batch(list, rounds, ncalls, r, comm, batch, stream);
-free_all:
+    res = check(MESSAGES,
+                HCCL(MESSAGES, struct message *, uint32_t, void *, void *)(batch, (uint32_t)ncalls, comm, stream));
     free(batch);
-    free(rounds);
-    free(seen);
     return res;
 }
 

@@ -289,6 +289,8 @@ enum mdl_native_ways {
     MDL_NATIVE_STREAM = 1 << 5,     /* the default stream, NULL, is not taken */
     MDL_NATIVE_MESSAGES = 1 << 6,   /* a group holds messages only */
     MDL_NATIVE_ONE_RANK = 1 << 7,   /* a process may have one rank of a communicator only */
+    MDL_NATIVE_ALIKE = 1 << 8,      /* both ends must give the same messages to one call: so the user's, which each end
+                                       groups as it likes, are not passed through, but collectives made of messages */
 };
 
 /* What a library that was bound does. The communicator uses what all ranks have. */

@@ -124,14 +124,19 @@ void mdl_native_abort(struct mdl_comm *c)
     if (n) begin_end(n, true);
 }
 
-void mdl_native_end(struct mdl_native_comm *n, int rank, bool aborts)
+bool mdl_native_end(struct mdl_native_comm *n, int rank, bool aborts)
 {
+    bool gone;
+
     begin_end(n, aborts);
-    if (!n->end) return;
+    if (!n->end) return false;
     if (!mdl_aside_wait(n->end, mdl_now_ns() + (n->aborts ? CLOSE_ABORT_NS : CLOSE_DESTROY_NS)))
         MDL_WARN(MDL_COLL, "rank %d: %s does not come back from %s its communicator: it is left behind", rank,
                  n->ops->name, n->aborts ? "aborting" : "destroying");
-    if (mdl_aside_end(n->end, mdl_native_drop)) mdl_native_drop(n);
+    if (!mdl_aside_end(n->end, mdl_native_drop)) return false;
+    gone = n->ended;
+    mdl_native_drop(n);
+    return gone;
 }
 
 void mdl_native_close(struct mdl_comm *c)
@@ -139,7 +144,7 @@ void mdl_native_close(struct mdl_comm *c)
     struct mdl_native_comm *n = c->native;
 
     c->native = NULL;
-    if (n) mdl_native_end(n, c->rank, mdl_comm_failed(c));
+    if (n && !mdl_native_end(n, c->rank, mdl_comm_failed(c))) c->stager->kept = true;
 }
 
 /* ---- for the executing thread ---- */

@@ -129,6 +129,7 @@ char *mdl_native_address(const struct mdl_op *op, int side); /* where the vendor
 /* native.c, for native_open.c and islands */
 struct mdl_native_comm *mdl_native_new(const struct mdl_native *ops, const struct mdl_dev *dev);
 void mdl_native_drop(void *native_comm); /* the last holder frees it */
-void mdl_native_end(struct mdl_native_comm *n, int rank, bool aborts); /* ends the vendor's, waits shortly, frees */
+/* Ends the vendor's, waits shortly, frees. False: it may not be gone, and streams may still be in its calls. */
+bool mdl_native_end(struct mdl_native_comm *n, int rank, bool aborts);
 
 #endif

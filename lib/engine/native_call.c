@@ -54,7 +54,8 @@ bool mdl_native_takes(const struct mdl_op *op)
     case medleyCollAllGatherV:
     case medleyCollAlltoAllV: return has_messages(n);
     case medleyCollSend:
-    case medleyCollRecv: return has_messages(n) && op->call.root != op->comm->rank; /* to itself: nobody else's affair */
+    case medleyCollRecv: /* to itself: nobody else's affair */
+        return has_messages(n) && !(n->caps.ways & MDL_NATIVE_ALIKE) && op->call.root != op->comm->rank;
     default: return false;
     }
 }
@@ -443,38 +444,11 @@ static medleyResult_t run_group(const struct round *round, size_t first)
     return fail_op(lead, res == medleySuccess ? ended : res);
 }
 
-/* Messages of one communicator and stream, of a vendor that has no groups. */
-static medleyResult_t run_messages(const struct round *round, size_t first)
-{
-    struct mdl_op *lead = round->ops[first];
-    struct mdl_native_comm *n = native_of(lead);
-    struct mdl_native_call *list = calloc(round->n, sizeof(*list));
-    struct mdl_dev_visit before;
-    medleyResult_t res;
-    int k = 0;
-
-    if (!list) return fail_op(lead, mdl_error(medleySystemError, "out of memory for %zu messages", round->n));
-    for (size_t i = first; i < round->n; i++) {
-        struct mdl_op *op = round->ops[i];
-        if (!op || !is_message(op) || op->comm != lead->comm || op->native->stream != lead->native->stream) continue;
-        list[k++] = call_of(op);
-        round->ops[i] = NULL;
-    }
-    res = mdl_dev_enter(&n->dev, &before);
-    if (res == medleySuccess) {
-        res = n->ops->messages(n->ops, n->comm, list, k, lead->native->stream);
-        mdl_dev_leave(&n->dev, &before);
-    }
-    free(list);
-    return fail_op(lead, res);
-}
-
 static medleyResult_t run_next(const struct round *round, size_t first)
 {
     struct mdl_op *op = round->ops[first];
 
     if (may_be_grouped(op)) return run_group(round, first);
-    if (is_message(op)) return run_messages(round, first);
     round->ops[first] = NULL;
     return visit(op, run);
 }

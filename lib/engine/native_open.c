@@ -352,7 +352,7 @@ static medleyResult_t make(struct mdl_comm *c, const struct mdl_native *ops, con
         __atomic_store_n(&c->native, n, __ATOMIC_RELEASE); /* pairs with mdl_native_abort */
         if (mdl_comm_failed(c)) mdl_native_abort(c);
     } else if (mine) {
-        mdl_native_end(n, c->rank, true);
+        (void)mdl_native_end(n, c->rank, true);
     }
     if (mine) n = NULL;
     if (!go && res == medleySuccess)

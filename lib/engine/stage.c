@@ -151,6 +151,7 @@ static void reap_left_behind(void)
             struct mdl_stager *st = mdl_container_of(it, struct mdl_stager, link);
             struct mdl_dev dev = st->dev;
             struct mdl_dev_visit visit;
+            if (st->kept) continue;
             if (mdl_dev_enter(&dev, &visit) != medleySuccess) continue;
             if (reap(st)) {
                 mdl_list_remove(&st->link);
@@ -202,7 +203,7 @@ void mdl_stager_close(struct mdl_stager *st)
     reap_left_behind();
     if (!st) return;
     dev = st->dev;
-    if (!mdl_stager_settle(st) || mdl_dev_enter(&dev, &visit) != medleySuccess) return leave_behind(st);
+    if (st->kept || !mdl_stager_settle(st) || mdl_dev_enter(&dev, &visit) != medleySuccess) return leave_behind(st);
     free_stager(st);
     mdl_dev_leave(&dev, &visit);
 }

@@ -91,6 +91,7 @@ struct mdl_stager {
     bool pair_taken[MDL_STAGES_MOST];
     struct mdl_list stages; /* launched and not through */
     _Atomic bool failed;    /* a call of the device has: its streams need not come to their ends */
+    bool kept;              /* a stream may never come to its end: nothing is freed, since that would wait for it */
     struct mdl_list link;   /* among those that their communicators left behind */
 };
 

@@ -99,10 +99,32 @@ static struct ccl_shared *meet(const struct id_head *head, int ranks, size_t *si
     return shared == MAP_FAILED ? NULL : shared;
 }
 
+uint64_t ccl_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void emul_ccl_limit(struct emul_comm *comm, unsigned seconds)
+{
+    const char *text = getenv("EMUL_CCL_SECOND");
+    comm->limit_ns = (text ? strtoull(text, NULL, 10) : 1000) * 1000000u * seconds;
+}
+
+static bool out_of_time(struct emul_comm *comm)
+{
+    uint64_t began = atomic_load_explicit(&comm->began_ns, memory_order_relaxed);
+    if (!comm->limit_ns || !began || ccl_now() - began < comm->limit_ns) return false;
+    atomic_store_explicit(&comm->error, EMUL_CCL_REMOTE, memory_order_release);
+    return true;
+}
+
 bool ccl_pause(struct emul_comm *comm, unsigned *turn)
 {
     struct timespec nap = {.tv_nsec = ++*turn < 50 ? 5000 : 100000};
     nanosleep(&nap, NULL);
+    if (out_of_time(comm)) return false;
     return !atomic_load_explicit(&comm->aborted, memory_order_acquire) &&
            !emul_device_failed(comm->vendor, comm->device);
 }

@@ -74,6 +74,9 @@ EMUL_API bool emul_ccl_grouped(int vendor); /* is this thread in a group? */
 EMUL_API unsigned emul_ccl_group_calls(int vendor);
 EMUL_API int emul_ccl_destroy(struct emul_comm *comm);
 EMUL_API int emul_ccl_abort(struct emul_comm *comm); /* operations in progress end without a result */
+/* An operation that takes longer than so many of the vendor's seconds ends with an error. A second of the vendor's lasts
+ * EMUL_CCL_SECOND milliseconds, 1000 if that is not set. */
+EMUL_API void emul_ccl_limit(struct emul_comm *comm, unsigned seconds);
 EMUL_API int emul_ccl_async_error(struct emul_comm *comm, int *error);
 EMUL_API bool emul_ccl_busy(struct emul_comm *comm); /* has it operations that have not ended? */
 EMUL_API int emul_ccl_ranks(struct emul_comm *comm, int *ranks);

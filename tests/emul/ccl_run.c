@@ -196,6 +196,7 @@ int ccl_run(void *data)
     struct ccl_batch *batch = data;
     struct emul_comm *comm = batch->comm;
     unsigned at;
+    atomic_store_explicit(&comm->began_ns, ccl_now(), memory_order_relaxed);
     bool broken =
         emul_fault(comm->vendor, "cclasync", &at) && at >= batch->first + 1 && at <= batch->first + batch->count;
     if (broken) fail(comm);

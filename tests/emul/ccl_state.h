@@ -41,6 +41,8 @@ struct emul_comm {
     _Atomic int refs, error;
     _Atomic bool aborted;
     bool dead;
+    uint64_t limit_ns;          /* an operation may take so long; 0: for ever */
+    _Atomic uint64_t began_ns;  /* the newest operation that was begun; 0: none yet */
     uint64_t barriers;
     _Atomic uint64_t operations, ended;
     uint64_t group, before_group; /* the newest group that had some; operations before it */
@@ -57,12 +59,13 @@ struct ccl_batch {
     uint64_t after; /* so many must have ended: those before the group that these are of, which is one operation */
 };
 
+uint64_t ccl_now(void);
 int ccl_run(void *batch); /* of emul_work */
 void ccl_drop(void *batch);
 void ccl_put(struct emul_comm *comm);
 bool ccl_known(struct emul_comm *comm); /* a live one, else misuse */
 int ccl_init_now(int vendor, const void *id, size_t size, int ranks, int rank, struct emul_comm **out);
-/* false: aborted. */
+/* false: aborted, or out of time. */
 bool ccl_pause(struct emul_comm *comm, unsigned *turn);
 bool ccl_barrier(struct emul_comm *comm);
 /* Tells of the communicators that are left, and returns how many they are. */

@@ -50,12 +50,23 @@ CALL(HcclGetRootInfo, (void *id))
     return id ? result(emul_ccl_id(VENDOR, id, ID)) : E_PTR;
 }
 
+/* Seconds: what all versions take. */
+static unsigned exec_timeout(void)
+{
+    const char *text = getenv("HCCL_EXEC_TIMEOUT");
+    long seconds = text ? strtol(text, NULL, 10) : 1836;
+    if (seconds < 68 || seconds > 17340) emul_misuse(EMUL_INVALID, "HCCL_EXEC_TIMEOUT is %s", text);
+    return (unsigned)seconds;
+}
+
 CALL(HcclCommInitRootInfo, (uint32_t ranks, const void *id, uint32_t rank, comm *out))
 {
     ENTER(EMUL_NEED_CONTEXT);
     if (!id || !out) return E_PTR;
     if (ranks > 0xffff || rank > 0xffff) return emul_misuse(EMUL_INVALID, "rank %u of %u", rank, ranks), E_PARA;
-    return result(emul_ccl_init(VENDOR, id, ID, (int)ranks, (int)rank, out));
+    int code = emul_ccl_init(VENDOR, id, ID, (int)ranks, (int)rank, out);
+    if (!code) emul_ccl_limit(*out, exec_timeout());
+    return result(code);
 }
 
 CALL(HcclCommDestroy, (comm comm))
