@@ -30,7 +30,7 @@ native=tests/hetero/test_native.o
 settings=$(make -s -C "$build" mutate-settings | grep '^MUTATE_') || { fail "make mutate-settings"; finish; }
 eval "$settings"
 export EMUL_REQUIRE_ENTER=1 EMUL_DELAY_US=100 EMUL_DEVICES=2 EMUL_LEAKS=2 POCL_DEVICES="pthread pthread"
-export CK_DEFAULT_TIMEOUT=15 MEDLEY_DEBUG=NONE
+export CK_DEFAULT_TIMEOUT=20 MEDLEY_DEBUG=NONE
 ulimit -c 0
 
 # field NAME: of the mutant $mutant, which is a paragraph of the list; the first one is what the list says of itself
@@ -49,7 +49,7 @@ change() {
 # link PROGRAM OBJECT FIRST: with $3, "" for none, before the library
 link() {
   beside=
-  [ "$2" != $native ] || beside="$build/tests/coll/home.o $build/tests/coll/ranks.o"
+  [ "$2" != $native ] || beside="$build/tests/coll/check.o $build/tests/coll/home.o $build/tests/coll/ranks.o"
   # shellcheck disable=SC2086
   $MUTATE_CC -o "$1" "$build/$2" $beside $3 "$build/.libs/libmedley-all.a" $MUTATE_LIBS
 }
