@@ -258,6 +258,7 @@ static medleyResult_t run_unit(struct mdl_op *op, const struct unit *u)
     struct mdl_native_comm *n = op->comm->native;
     struct mdl_native_call call = {.coll = mdl_island_vendor_coll(op), .root = mdl_island_map(op)->index[u->owner]};
 
+    if (mdl_native_is_over(n)) return mdl_comm_fault(op->comm); /* aborted while an earlier one of them was waiting */
     call.out = place_unit(op, u);
     if (call.coll == medleyCollReduce) {
         call.in = mdl_native_address(op, MDL_IN) + u->first * op->elem;

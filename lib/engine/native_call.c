@@ -319,6 +319,7 @@ static medleyResult_t run_as_reductions(struct mdl_op *op)
             .op = op->call.op,
             .root = (int)r,
         };
+        if (mdl_native_is_over(n)) return mdl_comm_fault(op->comm); /* aborted while an earlier one was waiting */
         if (call.count) MDL_TRY(n->ops->run(n->ops, n->comm, &call, op->native->stream));
     }
     return medleySuccess;

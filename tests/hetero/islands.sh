@@ -21,6 +21,9 @@ islands $five killed_member killed_host late_member late_host mismatch_member mi
 for coll in broadcast reduce allgather reducescatter; do
   islands $five $coll right held killed_member
 done
+islands $five one_thread
+# Libraries that make a call wait until all ranks have called it.
+EMUL_FAULT=cclconnect MEDLEY_WINDOW=16384 islands $five one_thread right killed_member broadcast killed_member
 MEDLEY_WINDOW=16384 islands host,tops:0,tops:1,tops:2,acl:0,acl:1 draw 12 2 # streams are attended; no groups, no aborts
 [ -z "${MDL_CHECK_SHORT-}" ] || exit 0
 
@@ -35,3 +38,6 @@ islands tops:0,tops:1,host,cnrt:0,cnrt:1 right slow group children killed_host l
 for coll in broadcast reduce allgather reducescatter; do
   islands $five $coll killed_host late_member late_host mismatch_member mismatch_host aborted
 done
+EMUL_FAULT=cclconnect islands $five right group allgather right reducescatter killed_member
+EMUL_FAULT=cclconnect islands $five draw 12 10 -t
+EMUL_FAULT=cclconnect,nowait islands $five one_thread # attended

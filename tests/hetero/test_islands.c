@@ -133,7 +133,12 @@ struct place { /* a rank and what it works with */
     uint64_t *gate; /* a word that its stream waits for; NULL: it cannot, or is the host's */
     float *in, *out;
     uint64_t done;
+    char name[32]; /* these three: of one of many in a thread */
+    mdl_dev_stream stream;
+    float *pinned;
 };
+
+static void *stream_of(const struct place *p) { return p->pinned ? p->stream : home_stream(); }
 
 static medleyResult_t await_stream(void) { return home_is_device() ? home_sync() : medleySuccess; }
 
@@ -160,13 +165,13 @@ static medleyResult_t call(const struct place *p)
     int root = (int)(p->done % (uint64_t)p->n);
 
     switch (subject) {
-    case medleyCollBroadcast: return medleyBroadcast(p->in, p->out, COUNT, medleyFloat, root, p->comm, home_stream());
+    case medleyCollBroadcast: return medleyBroadcast(p->in, p->out, COUNT, medleyFloat, root, p->comm, stream_of(p));
     case medleyCollReduce:
-        return medleyReduce(p->in, p->out, COUNT, medleyFloat, medleySum, root, p->comm, home_stream());
-    case medleyCollAllGather: return medleyAllGather(p->in, p->out, row(p), medleyFloat, p->comm, home_stream());
+        return medleyReduce(p->in, p->out, COUNT, medleyFloat, medleySum, root, p->comm, stream_of(p));
+    case medleyCollAllGather: return medleyAllGather(p->in, p->out, row(p), medleyFloat, p->comm, stream_of(p));
     case medleyCollReduceScatter:
-        return medleyReduceScatter(p->in, p->out, row(p), medleyFloat, medleySum, p->comm, home_stream());
-    default: return sum(p);
+        return medleyReduceScatter(p->in, p->out, row(p), medleyFloat, medleySum, p->comm, stream_of(p));
+    default: return medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, stream_of(p));
     }
 }
 
@@ -387,6 +392,95 @@ static int children(struct place *p)
     return 0;
 }
 
+/* ---- all ranks in one thread ---- */
+
+/* They are in one group, and libraries may make each call wait until all members have called it. */
+static int issue_all(struct place *places, int n)
+{
+    OK(medleyGroupStart());
+    for (int r = 0; r < n; r++) OK(call(&places[r]));
+    OK(medleyGroupEnd());
+    return 0;
+}
+
+static int check_all(struct place *places, int n)
+{
+    for (int r = 0; r < n; r++) {
+        struct place *p = &places[r];
+        float *copy = malloc(COUNT * sizeof(float)), *out = p->out;
+        bool good;
+        if (p->dev.ops) {
+            OK(p->dev.ops->enter(p->dev.ops, p->dev.ordinal));
+            OK(p->dev.ops->stream_sync(p->dev.ops, p->stream));
+            OK(p->dev.ops->copy(p->dev.ops, p->pinned, out, COUNT * sizeof(float), MDL_COPY_D2H, p->stream));
+            OK(p->dev.ops->stream_sync(p->dev.ops, p->stream));
+            memcpy(copy, p->pinned, COUNT * sizeof(float));
+            p->out = copy;
+        }
+        good = is_right(p);
+        p->out = out;
+        free(copy);
+        CHECK(good);
+        CHECK(went(p->comm, subject, p->done + 1) == 1);
+    }
+    return 0;
+}
+
+static int take_place(struct place *p, struct mdl_config *cfg, int rank)
+{
+    const size_t bytes = COUNT * sizeof(float);
+
+    p->rank = rank;
+    snprintf(p->name, sizeof(p->name), "%s", home_name(rank));
+    OK(mdl_dev_find(cfg, p->name, &p->dev));
+    if (!p->dev.ops) {
+        p->in = malloc(bytes);
+        p->out = malloc(bytes);
+        for (size_t i = 0; i < COUNT; i++) p->in[i] = (float)rank + 1;
+        return 0;
+    }
+    OK(p->dev.ops->enter(p->dev.ops, p->dev.ordinal));
+    OK(p->dev.ops->alloc(p->dev.ops, bytes, (void **)&p->in));
+    OK(p->dev.ops->alloc(p->dev.ops, bytes, (void **)&p->out));
+    OK(p->dev.ops->alloc_pinned(p->dev.ops, bytes, (void **)&p->pinned));
+    OK(p->dev.ops->stream_create(p->dev.ops, &p->stream));
+    for (size_t i = 0; i < COUNT; i++) p->pinned[i] = (float)rank + 1;
+    OK(p->dev.ops->copy(p->dev.ops, p->in, p->pinned, bytes, MDL_COPY_H2D, p->stream));
+    OK(p->dev.ops->stream_sync(p->dev.ops, p->stream));
+    return 0;
+}
+
+static int one_thread(struct ranks_world *w, int rank, void *arg)
+{
+    struct place places[SCENE_RANKS] = {0};
+    medleyConfig_t config[SCENE_RANKS];
+    const medleyConfig_t plain = MEDLEY_CONFIG_INITIALIZER;
+    struct mdl_config cfg;
+    medleyUniqueId id;
+
+    (void)w, (void)rank, (void)arg;
+    OK(mdl_config_load(&cfg));
+    OK(medleyGetUniqueId(&id));
+    for (int r = 0; r < SCENE_RANKS; r++) {
+        if (take_place(&places[r], &cfg, r)) return 1;
+        places[r].n = SCENE_RANKS;
+        config[r] = plain;
+        config[r].device = places[r].name;
+    }
+    OK(medleyGroupStart());
+    for (int r = 0; r < SCENE_RANKS; r++) OK(medleyCommInitRankConfig(&places[r].comm, SCENE_RANKS, id, r, &config[r]));
+    OK(medleyGroupEnd());
+    for (size_t k = 0; k < sizeof(colls) / sizeof(colls[0]); k++) {
+        subject = colls[k].coll;
+        for (uint64_t turn = 0; turn < 3; turn++) {
+            for (int r = 0; r < SCENE_RANKS; r++) places[r].done = turn;
+            if (issue_all(places, SCENE_RANKS) || check_all(places, SCENE_RANKS)) return 1;
+        }
+    }
+    for (int r = 0; r < SCENE_RANKS; r++) OK(medleyCommDestroy(places[r].comm));
+    return 0;
+}
+
 static const struct test {
     const char *name;
     int (*run)(struct place *p);  /* NULL: the communicator cannot be made, for `value` is in the error */
@@ -494,6 +588,12 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         const struct test *t = NULL;
         bool skipped, about = false;
+        if (strcmp(argv[i], "one_thread") == 0) {
+            bool bad = ranks_run(1, false, one_thread, NULL, 30, NULL) != 0;
+            printf("one_thread: %s\n", bad ? "FAILED" : "ok");
+            failed += bad;
+            continue;
+        }
         for (size_t k = 0; k < sizeof(colls) / sizeof(colls[0]); k++) {
             if (strcmp(colls[k].name, argv[i]) != 0) continue;
             subject = colls[k].coll;
