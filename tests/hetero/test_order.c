@@ -11,6 +11,7 @@
 #include "lib/dev/dev.h"
 #include "tests/coll/check.h"
 #include "tests/coll/ranks.h"
+#include "tests/coll/slack.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { COUNT = 5000, SMALL = 100, DEEP = 150, MANY = 70, HOST_CALLS = 9, RANKS = 3 };
+enum { COUNT = 5000, SMALL = 100, DEEP = 150, MANY = 70, HOST_CALLS = 9, RANKS = 3, LATE_MS = 500 };
 
 struct place { /* a rank and what it works with */
     struct ranks_world *w;
@@ -367,10 +368,12 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
     medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
     const struct test *t = arg;
     struct place own = {.w = w, .rank = rank, .n = w->nranks, .grouped = rank != 1}, *p = &own;
+    const double slack = slack_now();
     float scale = 2, **buffers[] = {&p->in, &p->a, &p->b, &p->out};
     struct mdl_config cfg;
     struct mdl_dev dev;
 
+    if (t->run == late_host) config.timeout_ms = (int)(LATE_MS * (slack < 4 ? slack : 4));
     config.device = home_name(rank);
     OK(home_enter(config.device, true));
     OK(mdl_config_load(&cfg));
