@@ -264,12 +264,12 @@ static int group(struct place *p)
     OK(medleyCommSplit(p->comm, 0, p->n - p->rank, &other, NULL));
     OK(d->stream_create(d, &stream));
     check_fill(p->in, COUNT, (float)p->rank + 1);
-    check_fill(a, COUNT, 1);
+    check_fill(a, COUNT, (float)p->rank + 1);
     OK(medleyGroupStart());
     OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
     OK(medleySend(a, COUNT, medleyFloat, next, p->comm, home_stream()));
     OK(medleyAllReduce(p->out, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream()));
-    OK(medleyAllReduce(a, b, COUNT, medleyFloat, medleySum, other, stream));
+    OK(medleyBroadcast(a, b, COUNT, medleyFloat, 0, other, stream)); /* of the last rank; another kind of call */
     OK(medleyRecv(got, COUNT, medleyFloat, before, p->comm, home_stream()));
     OK(medleyGroupEnd());
     OK(home_sync());
@@ -278,7 +278,7 @@ static int group(struct place *p)
     CHECK(passed(p, p->comm, medleyCollAllReduce) == 1);
     CHECK(check_holds(p->out, COUNT, (float)p->n * check_sum_to(p->n)));
     CHECK(check_holds(b, COUNT, (float)p->n));
-    CHECK(check_holds(got, COUNT, 1));
+    CHECK(check_holds(got, COUNT, (float)before + 1));
     OK(d->stream_destroy(d, stream));
     OK(medleyCommDestroy(other));
     return 0;
