@@ -335,6 +335,10 @@ typedef struct {
     char arch[MEDLEY_NAME_BYTES];      /* "x86_64", "aarch64" ... */
     char transport[MEDLEY_NAME_BYTES]; /* how this rank reaches it: "self", "shm", "tcp" */
     char interface[MEDLEY_NAME_BYTES]; /* over which network interface, empty if none or not yet connected */
+    int native_island; /* ranks with the same number are in one communicator of their vendor's collective library, for
+                          all calls or, beside other vendors' ranks and hosts, for their part of large ones; -1: it is
+                          in none */
+    char native[MEDLEY_NAME_BYTES]; /* that library, "nccl"; or why the rank is in none while others are; or empty */
 } medleyRankInfo_t;
 
 /* Describes rank `rank` of the communicator. Medley only. */

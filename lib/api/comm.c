@@ -4,6 +4,7 @@
 
 #include "lib/api/create.h"
 #include "lib/api/work.h"
+#include "lib/engine/island.h"
 #include "lib/engine/transports.h"
 
 #include <stdio.h>
@@ -166,6 +167,7 @@ static void fill_info(const struct mdl_comm *c, int rank, medleyRankInfo_t *info
     snprintf(info->transport, sizeof(info->transport), "%s", t->ops->name);
     t->ops->link(t->ctx, rank, &link);
     snprintf(info->interface, sizeof(info->interface), "%s", link.interface);
+    info->native_island = mdl_island_of(c, rank, info->native, sizeof(info->native));
 }
 
 medleyResult_t medleyCommGetInfo(const medleyComm_t comm, int rank, medleyRankInfo_t *info)

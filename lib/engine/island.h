@@ -102,6 +102,7 @@ struct mdl_island_plans {  /* of a slice or row */
 
 struct mdl_island_comm {
     struct mdl_islands *map;
+    char (*libraries)[sizeof(((struct mdl_native_row *)0)->name)]; /* [nranks] what they have */
     struct mdl_native_caps caps;     /* of all islands */
     struct mdl_choose_limits limits; /* of a lane */
     int *ranks;                      /* [map->n] the owners of the part whose program is being looked for */
@@ -111,6 +112,9 @@ struct mdl_island_comm {
 /* Makes the islands if there are to be some; collective. An error is one of the communicator. */
 medleyResult_t mdl_island_open(struct mdl_comm *c, uint64_t deadline_ns) MDL_MUST_USE;
 void mdl_island_close(struct mdl_comm *c); /* c->native is closed before */
+
+/* Which of the vendors' communicators a rank is in, with the library's name; or -1, with the reason if others are in one. */
+int mdl_island_of(const struct mdl_comm *c, int rank, char *text, size_t bytes);
 
 /* The team of the owners c->islands->ranks. */
 medleyResult_t mdl_island_team(struct mdl_comm *c, struct mdl_team **team) MDL_MUST_USE;

@@ -181,7 +181,8 @@ free_facts:
     return res;
 }
 
-static medleyResult_t make_plans(const struct mdl_comm *c, struct mdl_island_comm *ic)
+static medleyResult_t make_plans(const struct mdl_comm *c, const struct mdl_native_row *rows,
+                                 struct mdl_island_comm *ic)
 {
     size_t nranks = (size_t)c->nranks, budget = c->cfg.plan_cache;
 
@@ -190,7 +191,9 @@ static medleyResult_t make_plans(const struct mdl_comm *c, struct mdl_island_com
     if (nranks <= MDL_ISLAND_ROWS_MOST) ic->rows = calloc(nranks, sizeof(*ic->rows));
     for (size_t r = 0; ic->rows && r < nranks; r++) mdl_program_cache_init(&ic->rows[r].cache, budget / nranks);
     ic->ranks = calloc((size_t)ic->map->n, sizeof(int));
-    if (ic->ranks && (ic->rows || nranks > MDL_ISLAND_ROWS_MOST)) return medleySuccess;
+    ic->libraries = calloc(nranks, sizeof(*ic->libraries));
+    for (size_t r = 0; ic->libraries && r < nranks; r++) memcpy(ic->libraries[r], rows[r].name, sizeof(rows[r].name));
+    if (ic->ranks && ic->libraries && (ic->rows || nranks > MDL_ISLAND_ROWS_MOST)) return medleySuccess;
     return mdl_error(medleySystemError, "out of memory for %d islands", ic->map->n);
 }
 
@@ -243,7 +246,7 @@ static medleyResult_t make_islands(struct mdl_comm *c, struct mdl_islands *map, 
     join_all_caps(ic, rows);
     set_limits(c, ic);
     c->islands = ic; /* closed with the communicator from here on */
-    return make_plans(c, ic);
+    return make_plans(c, rows, ic);
 }
 
 /* ---- open, close ---- */
@@ -259,6 +262,21 @@ static void tell_why(const struct mdl_comm *c, const struct mdl_islands *map)
     else
         MDL_INFO(MDL_INIT, "rank %d: an island of its own: %s", c->rank,
                  mdl_island_why_text((enum mdl_island_why)map->why[c->rank]));
+}
+
+int mdl_island_of(const struct mdl_comm *c, int rank, char *text, size_t bytes)
+{
+    const struct mdl_islands *map = c->islands ? c->islands->map : NULL;
+
+    text[0] = 0;
+    if (!map && c->native) snprintf(text, bytes, "%s", c->native->ops->name);
+    if (!map) return c->native ? 0 : -1;
+    if (mdl_island_size(map, map->island[rank]) > 1) {
+        snprintf(text, bytes, "%s", c->islands->libraries[rank]);
+        return map->island[rank];
+    }
+    snprintf(text, bytes, "%s", mdl_island_why_text((enum mdl_island_why)map->why[rank]));
+    return -1;
 }
 
 medleyResult_t mdl_island_open(struct mdl_comm *c, uint64_t deadline_ns)
@@ -292,6 +310,7 @@ void mdl_island_close(struct mdl_comm *c)
     free_plans(ic->slices, MDL_ISLAND_SLICES_MOST);
     free_plans(ic->rows, c->nranks);
     free(ic->ranks);
+    free(ic->libraries);
     free(ic->rows);
     mdl_islands_free(ic->map);
     free(ic);

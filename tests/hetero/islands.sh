@@ -16,7 +16,7 @@ islands() {
 
 five=cuda:0,cuda:1,host,hip:0,hip:1
 islands cuda:0,cuda:1,hip:0,hip:1,host,cuda:2 draw 20 1 # uneven
-islands $five right off deterministic one_is_off no_init differ slow held group children
+islands $five right told told_none off deterministic one_is_off no_init differ slow held group children
 islands $five killed_member killed_host late_member late_host mismatch_member mismatch_host aborted
 for coll in broadcast reduce allgather reducescatter; do
   islands $five $coll right held killed_member

@@ -222,6 +222,28 @@ static int right(struct place *p)
     return 0;
 }
 
+/* What users are told of where ranks are. */
+static int told(struct place *p)
+{
+    for (int r = 0; r < p->n; r++) {
+        medleyRankInfo_t info = {.size = sizeof(info)};
+        OK(medleyCommGetInfo(p->comm, r, &info));
+        if (r == 2) CHECK(info.native_island == -1 && strcmp(info.native, "it has no device") == 0);
+        if (r != 2) CHECK(info.native_island == (r < 2 ? 0 : 2));
+        if (r != 2) CHECK(strcmp(info.native, r < 2 ? "nccl" : "rccl") == 0);
+    }
+    return 0;
+}
+
+static int told_none(struct place *p)
+{
+    medleyRankInfo_t info = {.size = sizeof(info)};
+
+    OK(medleyCommGetInfo(p->comm, 0, &info));
+    CHECK(info.native_island == -1 && !info.native[0]);
+    return 0;
+}
+
 static int right_without(struct place *p)
 {
     for (int i = 0; i < 4; i++) CHECK(comes_right(p) == 0);
@@ -489,6 +511,8 @@ static const struct test {
     int lost; /* a rank that does not come back; -1: none */
 } tests[] = {
     {"right", right, "MEDLEY_ISLANDS", "1", -1, -1},
+    {"told", told, "MEDLEY_ISLANDS", "1", -1, -1},
+    {"told_none", told_none, "MEDLEY_ISLANDS", "0", -1, -1},
     {"off", right_without, "MEDLEY_ISLANDS", "0", -1, -1},
     {"deterministic", right_without, "MEDLEY_DETERMINISTIC", "1", -1, -1},
     {"one_is_off", right, "MEDLEY_NATIVE", "0", 1, -1},
