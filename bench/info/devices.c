@@ -90,25 +90,34 @@ static void show_abilities(uint32_t caps)
     if (strcmp(before, ", ") == 0) printf("\n");
 }
 
-void info_show_devices(const struct mdl_config *cfg)
+static void show_vendor(const struct mdl_config *cfg, const struct mdl_dev_row *row)
 {
+    const struct mdl_device *d = row->ops;
     const struct mdl_native *native;
-    struct mdl_dev_row row;
     char text[768];
+
+    if (!d) {
+        printf("  %-14sa plugin that is left out\n    %-12s%s\n", row->name, "not usable", row->why);
+        return;
+    }
+    printf("  %-14s%s, %s%s\n", d->vendor, d->title, d->proof ? "proved on " : "never run on real hardware",
+           d->proof ? d->proof : "");
+    printf("    %-12s%s\n", row->bound ? "found" : "not here", row->bound ? row->found : row->why);
+    if (!row->bound) return;
+    native = mdl_dev_native(cfg, d, text, sizeof(text));
+    printf("    %-12s%s%s%s\n", "collectives", native ? native->name : "", native ? ", " : "", text);
+    printf("    %-12s%s\n", "streams are", mdl_hold_expected(cfg, d->caps(d)));
+    show_abilities(d->caps(d));
+    show_devices(d);
+}
+
+bool info_show_devices(const struct mdl_config *cfg)
+{
+    struct mdl_dev_row row;
     int i;
 
     printf("devices         host, and of these vendors (MEDLEY_DEVICE=%s):\n", cfg->device.s);
-    for (i = 0; mdl_dev_row(cfg, i, &row); i++) {
-        const struct mdl_device *d = row.ops;
-        printf("  %-14s%s, %s%s\n", d->vendor, d->title, d->proof ? "proved on " : "never run on real hardware",
-               d->proof ? d->proof : "");
-        printf("    %-12s%s\n", row.bound ? "found" : "not here", row.bound ? row.found : row.why);
-        if (!row.bound) continue;
-        native = mdl_dev_native(cfg, d, text, sizeof(text));
-        printf("    %-12s%s%s%s\n", "collectives", native ? native->name : "", native ? ", " : "", text);
-        printf("    %-12s%s\n", "streams are", mdl_hold_expected(cfg, d->caps(d)));
-        show_abilities(d->caps(d));
-        show_devices(d);
-    }
+    for (i = 0; mdl_dev_row(cfg, i, &row); i++) show_vendor(cfg, &row);
     if (i == 0) printf("  none can be looked at: %s\n", mdl_error_text());
+    return i > 0;
 }

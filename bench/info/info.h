@@ -10,9 +10,9 @@ struct info_options {
     int env, hosts, ranks, cores, mbps, rails, mapped, version, help;
 };
 
-/* Version, build, processors, interfaces, transports, devices, algorithms. */
-void info_show(const struct mdl_config *cfg);
-void info_show_devices(const struct mdl_config *cfg);
+/* Version, build, processors, interfaces, transports, devices, algorithms. False: some could not be looked at. */
+bool info_show(const struct mdl_config *cfg);
+bool info_show_devices(const struct mdl_config *cfg);
 void info_show_env(const struct mdl_config *cfg);
 
 /* Predicts a collective on hosts that need not exist; the exit status. */

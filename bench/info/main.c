@@ -101,7 +101,7 @@ int main(int argc, char **argv)
     if (o.simulate) return info_simulate(&cfg, &o);
     if (o.env)
         info_show_env(&cfg);
-    else
-        info_show(&cfg);
-    return fflush(stdout) ? 1 : 0;
+    else if (!info_show(&cfg))
+        status = 1;
+    return fflush(stdout) ? 1 : status;
 }

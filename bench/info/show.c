@@ -129,12 +129,15 @@ void info_show_env(const struct mdl_config *cfg)
     }
 }
 
-void info_show(const struct mdl_config *cfg)
+bool info_show(const struct mdl_config *cfg)
 {
+    bool all;
+
     show_build();
     show_processors();
     show_interfaces(cfg);
     show_transports(cfg);
-    info_show_devices(cfg);
+    all = info_show_devices(cfg);
     show_algorithms(cfg);
+    return all;
 }

@@ -3,7 +3,11 @@
 #include "config.h"
 
 #include "lib/dev/dev.h"
+#include "lib/base/log.h"
+#include "lib/base/status.h"
+#include "lib/dev/check.h"
 
+#include <ctype.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
@@ -12,38 +16,63 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_VENDORS = 64, VENDOR_BYTES = 32 };
+enum { MAX_VENDORS = 64 };
+
+struct vendor {
+    const struct mdl_device *ops; /* NULL: refused */
+    char name[MDL_VENDOR_BYTES];  /* "": none that it could be asked for by */
+    char from[MDL_CONFIG_TEXT_BYTES]; /* of a plugin */
+    bool bound;
+    char found[256], refused[MDL_ERROR_TEXT_BYTES]; /* why it will never be used, "" if it may be */
+};
 
 static struct {
     pthread_mutex_t lock;
     bool listed;
     int n;
-    struct {
-        const struct mdl_device *ops;
-        bool bound;
-        char found[256];
-    } vendor[MAX_VENDORS];
+    struct vendor vendor[MAX_VENDORS];
     char plugins[MDL_CONFIG_TEXT_BYTES]; /* that have been loaded */
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static int vendor_of(const char *vendor, size_t len);
+
 /* ---- the list ---- */
 
-static medleyResult_t add(const struct mdl_device *d, const char *from)
+/* One that cannot be used is listed too: whoever asks for it gets the reason. The others are none the worse for it. */
+static void refuse(struct vendor *v, const char *why)
 {
-    if (d->abi != MDL_PLUGIN_ABI || d->size != sizeof(*d))
-        return mdl_error(medleyInvalidArgument,
-                         "device adapter %s has ABI %u and a structure of %u bytes, this Medley needs ABI %u and %zu", from,
-                         d->abi, d->size, MDL_PLUGIN_ABI, sizeof(*d));
-    for (int i = 0; i < all.n; i++) {
-        if (strcmp(all.vendor[i].ops->vendor, d->vendor) == 0)
-            return mdl_error(medleyInvalidArgument, "device adapter %s is for \"%s\", which there is already", from,
-                             d->vendor);
-    }
-    if (all.n == MAX_VENDORS) return mdl_error(medleySystemError, "more than %d device adapters", MAX_VENDORS);
-    all.vendor[all.n++].ops = d;
-    return medleySuccess;
+    char text[sizeof(v->refused)];
+
+    snprintf(text, sizeof(text), "plugin %.250s: %s", v->from, why);
+    snprintf(v->refused, sizeof(v->refused), "%s", text);
+    v->ops = NULL;
+    MDL_WARN(MDL_INIT, "%s", v->refused);
 }
 
+static struct vendor *new_vendor(const char *from)
+{
+    struct vendor *v = &all.vendor[all.n];
+
+    if (all.n == MAX_VENDORS) {
+        MDL_WARN(MDL_INIT, "plugin %s is left out: there are %d device adapters already", from, MAX_VENDORS);
+        return NULL;
+    }
+    *v = (struct vendor){0};
+    snprintf(v->from, sizeof(v->from), "%s", from);
+    all.n++;
+    return v;
+}
+
+static void add_own(const struct mdl_device *d)
+{
+    struct vendor *v = new_vendor(d->vendor);
+
+    if (!v) return;
+    v->ops = d;
+    snprintf(v->name, sizeof(v->name), "%s", d->vendor);
+}
+
+/* May be called by the plugin whenever it works. */
 static medleyResult_t plugin_error(medleyResult_t code, const char *format, ...)
 {
     char text[MDL_ERROR_TEXT_BYTES];
@@ -55,44 +84,59 @@ static medleyResult_t plugin_error(medleyResult_t code, const char *format, ...)
     return mdl_error(code, "%s", text);
 }
 
-/* Stays loaded: what it gave is used until the process ends. */
-static medleyResult_t load(const char *path)
+/* Not NULL: what the object offers, whatever it is worth. Stays loaded: what it gave is used until the process ends. */
+static const struct mdl_device *load(const char *path, char *why, size_t bytes)
 {
     static const struct mdl_services services = {.size = sizeof(services), .error = plugin_error};
     const struct mdl_device *(*get)(const struct mdl_services *);
     const struct mdl_device *d;
     void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 
-    if (!object) return mdl_error(medleyInvalidArgument, "MEDLEY_DEVICE_PLUGIN: %s", dlerror());
+    if (!object) {
+        snprintf(why, bytes, "%s", dlerror());
+        return NULL;
+    }
     *(void **)&get = dlsym(object, "medley_device_v1");
     d = get ? get(&services) : NULL;
-    if (!d) {
-        dlclose(object);
-        return mdl_error(medleyInvalidArgument, "MEDLEY_DEVICE_PLUGIN: %s %s", path,
-                         get ? "offers no device" : "has no medley_device_v1");
-    }
-    return add(d, path);
+    if (d) return d;
+    dlclose(object);
+    snprintf(why, bytes, "it %s", get ? "offers no device" : "has no medley_device_v1");
+    return NULL;
 }
 
-/* With the lock. Of a list of which one cannot be had, none is. */
-static medleyResult_t load_all(const char *list)
+static void add_plugin(const char *path)
+{
+    char why[MDL_ERROR_TEXT_BYTES];
+    struct vendor *v = new_vendor(path);
+    const struct mdl_device *d;
+
+    if (!v) return;
+    d = load(path, why, sizeof(why));
+    if (!d || !mdl_dev_check_shape(d, why, sizeof(why))) return refuse(v, why);
+    if (mdl_dev_check_vendor(d->vendor)) {
+        if (vendor_of(d->vendor, strlen(d->vendor)) >= 0) {
+            snprintf(why, sizeof(why), "it is for \"%s\", which there is already", d->vendor);
+            return refuse(v, why);
+        }
+        snprintf(v->name, sizeof(v->name), "%s", d->vendor);
+    }
+    if (!mdl_dev_check_table(d, why, sizeof(why))) return refuse(v, why);
+    v->ops = d;
+}
+
+static void load_all(const char *list)
 {
     char paths[MDL_CONFIG_TEXT_BYTES], *save = NULL;
-    medleyResult_t res = medleySuccess;
-    int before = all.n;
 
     snprintf(paths, sizeof(paths), "%s", list);
-    for (char *path = strtok_r(paths, ",", &save); path && res == medleySuccess; path = strtok_r(NULL, ",", &save))
-        res = load(path);
-    if (res != medleySuccess) all.n = before;
-    return res;
+    for (char *path = strtok_r(paths, ",", &save); path; path = strtok_r(NULL, ",", &save)) add_plugin(path);
 }
 
 /* With the lock: index of the vendor of `len` letters, or -1. */
 static int vendor_of(const char *vendor, size_t len)
 {
     for (int i = 0; i < all.n; i++)
-        if (strlen(all.vendor[i].ops->vendor) == len && strncmp(all.vendor[i].ops->vendor, vendor, len) == 0) return i;
+        if (len && strlen(all.vendor[i].name) == len && strncmp(all.vendor[i].name, vendor, len) == 0) return i;
     return -1;
 }
 
@@ -114,14 +158,14 @@ static medleyResult_t check_paths(const char *list)
 static medleyResult_t list_vendors(const struct mdl_config *cfg)
 {
     if (!all.listed) {
-        for (int i = 0; mdl_devices[i]; i++) MDL_TRY(add(mdl_devices[i], mdl_devices[i]->vendor));
+        for (int i = 0; mdl_devices[i]; i++) add_own(mdl_devices[i]);
         all.listed = true;
     }
     if (strcmp(all.plugins, cfg->device_plugin.s) != 0) {
         if (all.plugins[0])
             return mdl_error(medleyInvalidUsage, "MEDLEY_DEVICE_PLUGIN was %s in this process and cannot become %s",
                              all.plugins, cfg->device_plugin.s);
-        MDL_TRY(load_all(cfg->device_plugin.s));
+        load_all(cfg->device_plugin.s);
         snprintf(all.plugins, sizeof(all.plugins), "%s", cfg->device_plugin.s);
     }
     return check_paths(cfg->device_path.s);
@@ -146,14 +190,22 @@ static const char *folder_of(const struct mdl_config *cfg, const char *vendor, c
 /* With the lock. */
 static bool bind(const struct mdl_config *cfg, int i, char *why, size_t why_bytes)
 {
-    const struct mdl_device *d = all.vendor[i].ops;
-    char folder[MDL_CONFIG_TEXT_BYTES];
+    struct vendor *v = &all.vendor[i];
+    const struct mdl_device *d = v->ops;
+    char folder[MDL_CONFIG_TEXT_BYTES], wrong[MDL_ERROR_TEXT_BYTES];
 
     why[0] = 0;
-    if (all.vendor[i].bound) return true;
-    all.vendor[i].bound = d->probe(d, folder_of(cfg, d->vendor, folder, sizeof(folder)), all.vendor[i].found,
-                                   sizeof(all.vendor[i].found), why, why_bytes) == medleySuccess;
-    return all.vendor[i].bound;
+    if (v->bound) return true;
+    if (!v->refused[0]) {
+        if (d->probe(d, folder_of(cfg, v->name, folder, sizeof(folder)), v->found, sizeof(v->found), why, why_bytes) !=
+            medleySuccess)
+            return false;
+        v->bound = mdl_dev_check_bound(d, wrong, sizeof(wrong));
+        if (v->bound) return true;
+        refuse(v, wrong);
+    }
+    snprintf(why, why_bytes, "%s", v->refused);
+    return false;
 }
 
 bool mdl_dev_row(const struct mdl_config *cfg, int index, struct mdl_dev_row *row)
@@ -163,9 +215,12 @@ bool mdl_dev_row(const struct mdl_config *cfg, int index, struct mdl_dev_row *ro
     pthread_mutex_lock(&all.lock);
     there = list_vendors(cfg) == medleySuccess && index < all.n;
     if (there) {
-        *row = (struct mdl_dev_row){.ops = all.vendor[index].ops};
+        const struct vendor *v = &all.vendor[index];
+        *row = (struct mdl_dev_row){0};
         row->bound = bind(cfg, index, row->why, sizeof(row->why));
-        snprintf(row->found, sizeof(row->found), "%s", all.vendor[index].found);
+        row->ops = v->ops;
+        snprintf(row->found, sizeof(row->found), "%s", v->found);
+        snprintf(row->name, sizeof(row->name), "%s", v->name[0] ? v->name : v->from);
     }
     pthread_mutex_unlock(&all.lock);
     return there;
@@ -174,7 +229,7 @@ bool mdl_dev_row(const struct mdl_config *cfg, int index, struct mdl_dev_row *ro
 /* ---- names ---- */
 
 struct wanted {
-    char vendor[VENDOR_BYTES];
+    char vendor[MDL_VENDOR_BYTES];
     int ordinal; /* -1: none was given */
 };
 
@@ -189,8 +244,9 @@ static bool parse(const char *name, struct wanted *w)
     w->vendor[n] = 0;
     w->ordinal = -1;
     if (!name[n]) return true;
+    if (!isdigit((unsigned char)name[n + 1])) return false; /* strtol takes blanks and signs */
     ordinal = strtol(name + n + 1, &end, 10);
-    if (end == name + n + 1 || *end || ordinal < 0 || ordinal > INT_MAX) return false;
+    if (*end || ordinal > INT_MAX) return false;
     w->ordinal = (int)ordinal;
     return strcmp(w->vendor, "host") != 0 && strcmp(w->vendor, "auto") != 0;
 }
@@ -200,13 +256,16 @@ static int vendor_number(const char *vendor) { return vendor_of(vendor, strlen(v
 static medleyResult_t unknown(const char *name)
 {
     char names[MDL_ERROR_TEXT_BYTES / 2] = "host, auto";
+    const char *refused = NULL;
 
     for (int i = 0; i < all.n; i++) {
+        const struct vendor *v = &all.vendor[i];
         size_t used = strlen(names);
-        snprintf(names + used, sizeof(names) - used, ", %s", all.vendor[i].ops->vendor);
+        if (v->ops) snprintf(names + used, sizeof(names) - used, ", %s", v->name);
+        if (!v->name[0] && !refused) refused = v->refused; /* it may have been the one that was meant */
     }
-    return mdl_error(medleyInvalidArgument, "\"%s\" is not a device: it must be one of %s, or <vendor>:<number>", name,
-                     names);
+    return mdl_error(medleyInvalidArgument, "\"%.64s\" is not a device: it must be one of %s, or <vendor>:<number>%s%s",
+                     name, names, refused ? "; " : "", refused ? refused : "");
 }
 
 static bool is_special(const struct wanted *w) { return strcmp(w->vendor, "host") == 0 || strcmp(w->vendor, "auto") == 0; }
@@ -231,7 +290,7 @@ static medleyResult_t find_among(const struct mdl_config *cfg, bool generic, int
 
     for (int i = 0; i < all.n; i++) {
         const struct mdl_device *d = all.vendor[i].ops;
-        if (d->generic != generic || !bind(cfg, i, why, sizeof(why)) || (d->caps(d) & MDL_DEV_CPU)) continue;
+        if (!d || d->generic != generic || !bind(cfg, i, why, sizeof(why)) || (d->caps(d) & MDL_DEV_CPU)) continue;
         if (*found >= 0)
             return mdl_error(medleyInvalidArgument,
                              "device \"auto\": both %s and %s are here; name one of them in MEDLEY_DEVICE",
@@ -322,21 +381,33 @@ void mdl_dev_leave(const struct mdl_dev *dev, struct mdl_dev_visit *visit)
 
 /* ---- collective libraries ---- */
 
+/* `text` must say why not. */
+static bool bind_native(const struct mdl_config *cfg, const struct mdl_device *d, char *text, size_t bytes)
+{
+    const struct mdl_native *n = d->native;
+    char folder[MDL_CONFIG_TEXT_BYTES], found[128] = "", why[768] = "";
+
+    if (!mdl_native_check_table(n, why, sizeof(why))) {
+        snprintf(text, bytes, "none: %s", why);
+        return false;
+    }
+    if (n->probe(n, folder_of(cfg, d->vendor, folder, sizeof(folder)), found, sizeof(found), why, sizeof(why)) !=
+        medleySuccess) {
+        snprintf(text, bytes, "%s%s", n->caps ? "none: " : "", why); /* a library without is not supported: says so */
+        return false;
+    }
+    if (!mdl_native_check_bound(n, why, sizeof(why))) {
+        snprintf(text, bytes, "none: the adapter's %s cannot be used: %s", n->name, why);
+        return false;
+    }
+    snprintf(text, bytes, "%s", found);
+    return true;
+}
+
 const struct mdl_native *mdl_dev_native(const struct mdl_config *cfg, const struct mdl_device *d, char *text,
                                         size_t bytes)
 {
-    char folder[MDL_CONFIG_TEXT_BYTES], found[128] = "", why[768] = "";
-    const struct mdl_native *n = d->native;
-    const char *where = folder_of(cfg, d->vendor, folder, sizeof(folder));
-
-    if (!n) {
-        snprintf(text, bytes, "none: Medley knows no collective library of this vendor");
-        return NULL;
-    }
-    if (n->probe(n, where, found, sizeof(found), why, sizeof(why)) != medleySuccess) {
-        snprintf(text, bytes, "%s%s", n->caps ? "none: " : "", why); /* a library without is not supported: says so */
-        return NULL;
-    }
-    snprintf(text, bytes, "%s", found);
-    return n;
+    if (d->native) return bind_native(cfg, d, text, bytes) ? d->native : NULL;
+    snprintf(text, bytes, "none: Medley knows no collective library of this vendor");
+    return NULL;
 }

@@ -35,9 +35,11 @@ struct mdl_dev_visit {
 medleyResult_t mdl_dev_enter(const struct mdl_dev *dev, struct mdl_dev_visit *visit) MDL_MUST_USE;
 void mdl_dev_leave(const struct mdl_dev *dev, struct mdl_dev_visit *visit);
 
-/* For tools: vendor number `index`, from 0; false past the last. */
+/* For tools: vendor number `index`, from 0; false past the last, or if a setting is wrong: then it has reported that. A
+ * plugin that is no good has a row too. */
 struct mdl_dev_row {
-    const struct mdl_device *ops;
+    const struct mdl_device *ops; /* NULL: a plugin that was refused */
+    char name[256];               /* of the vendor; of a plugin that has none its file */
     bool bound;
     char found[256], why[768]; /* bound: what, else the reason */
 };

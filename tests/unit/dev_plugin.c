@@ -4,8 +4,8 @@
  * (docs/adding-a-device.md). Its two devices are ordinary memory, and its streams do everything at once, which keeps
  * their order too.
  *
- * The test copies the object under other names. The vendor is called as the file is, and some names misbehave:
- * "badabi", "badsize" and "nothing".
+ * The test copies the object under other names. The vendor is called as the file is, and some names misbehave: "badabi",
+ * "badsize" and "nothing", and those of spoil().
  */
 #define _GNU_SOURCE
 #include <medley/plugin.h>
@@ -19,7 +19,8 @@ enum { DEVICES = 2, FIRST = 1 };
 
 static const struct mdl_services *services;
 static _Thread_local int entered = FIRST;
-static int stream_object;
+static int stream_object, devices = DEVICES;
+static uint32_t claims = MDL_DEV_HOST_ACCESS;
 
 static medleyResult_t probe(const struct mdl_device *d, const char *where, char *found, size_t found_bytes, char *why,
                             size_t why_bytes)
@@ -32,11 +33,11 @@ static medleyResult_t probe(const struct mdl_device *d, const char *where, char 
     return medleySuccess;
 }
 
-static uint32_t caps(const struct mdl_device *d) { return MDL_DEV_HOST_ACCESS; }
+static uint32_t caps(const struct mdl_device *d) { return claims; }
 
 static medleyResult_t count(const struct mdl_device *d, int *n)
 {
-    *n = DEVICES;
+    *n = devices;
     return medleySuccess;
 }
 
@@ -111,6 +112,82 @@ static struct mdl_device device = {
     .stream_sync = stream_nothing,
 };
 
+/* ---- what a plugin may have wrong ---- */
+
+static struct mdl_native_caps native_caps = {.id_bytes = 128, .version = 1};
+
+static medleyResult_t native_probe(const struct mdl_native *n, const char *where, char *found, size_t found_bytes,
+                                   char *why, size_t why_bytes)
+{
+    snprintf(found, found_bytes, "a library of nothing");
+    return medleySuccess;
+}
+
+static const struct mdl_native_caps *get_caps(const struct mdl_native *n) { return &native_caps; }
+static medleyResult_t get_id(const struct mdl_native *n, void *id) { return medleyInvalidUsage; }
+static medleyResult_t init(const struct mdl_native *n, const void *id, int nranks, int rank, int ordinal, void **comm)
+{
+    return medleyInvalidUsage;
+}
+static medleyResult_t destroy(const struct mdl_native *n, void *comm) { return medleySuccess; }
+static medleyResult_t run(const struct mdl_native *n, void *comm, const struct mdl_native_call *call, mdl_dev_stream s)
+{
+    return medleyInvalidUsage;
+}
+static medleyResult_t messages(const struct mdl_native *n, void *comm, const struct mdl_native_call *calls, int ncalls,
+                               mdl_dev_stream s)
+{
+    return medleyInvalidUsage;
+}
+
+static struct mdl_native native = {.name = "nil",
+                                   .probe = native_probe,
+                                   .caps = get_caps,
+                                   .get_id = get_id,
+                                   .init = init,
+                                   .destroy = destroy,
+                                   .run = run,
+                                   .messages = messages};
+
+static const struct {
+    const char *name, *vendor;
+} vendors[] = {{"vendor_null", NULL},   {"vendor_empty", ""},     {"vendor_host", "host"},
+               {"vendor_auto", "auto"}, {"vendor_colon", "a:b"},  {"vendor_comma", "a,b"},
+               {"vendor_equal", "a=b"}, {"vendor_blank", "a b"},  {"vendor_long", "a-name-of-thirty-two-characters!"}};
+
+static void spoil_native(const char *name)
+{
+#define WITHOUT(op)                                                                                                    \
+    if (strcmp(name, "native_without_" #op) == 0) native.op = NULL;
+    WITHOUT(name) WITHOUT(probe) WITHOUT(caps) WITHOUT(get_id) WITHOUT(init) WITHOUT(destroy) WITHOUT(run)
+    WITHOUT(messages)
+#undef WITHOUT
+    if (strcmp(name, "native_id") == 0) native_caps.id_bytes = MDL_NATIVE_ID_BYTES + 1;
+    if (strcmp(name, "native_abort") == 0) native_caps.ways = MDL_NATIVE_ABORT;
+    if (strcmp(name, "native_groups") == 0) native_caps.ways = MDL_NATIVE_GROUPS;
+    if (strcmp(name, "native_colls") == 0) native_caps.colls = 1u << medleyNumColls;
+    if (strcmp(name, "native_types") == 0) native_caps.reduces[medleyMin] = 1u << medleyNumTypes;
+    if (strncmp(name, "native_", 7) == 0) device.native = &native;
+}
+
+static void spoil(const char *name)
+{
+#define WITHOUT(op)                                                                                                    \
+    if (strcmp(name, "without_" #op) == 0) device.op = NULL;
+    WITHOUT(title) WITHOUT(probe) WITHOUT(caps) WITHOUT(count) WITHOUT(enter) WITHOUT(info) WITHOUT(alloc) WITHOUT(free)
+    WITHOUT(alloc_pinned) WITHOUT(free_pinned) WITHOUT(copy) WITHOUT(stream_create) WITHOUT(stream_destroy)
+    WITHOUT(stream_sync)
+#undef WITHOUT
+    for (size_t i = 0; i < sizeof(vendors) / sizeof(vendors[0]); i++)
+        if (strcmp(name, vendors[i].name) == 0) device.vendor = vendors[i].vendor;
+    if (strcmp(name, "badabi") == 0) device.abi++;
+    if (strcmp(name, "badsize") == 0) device.size--;
+    if (strcmp(name, "counts_none") == 0) devices = 0;
+    if (strcmp(name, "counts_less") == 0) devices = -3;
+    if (strncmp(name, "claims_", 7) == 0) claims |= 1u << atoi(name + 7);
+    spoil_native(name);
+}
+
 __attribute__((visibility("default"))) const struct mdl_device *medley_device_v1(const struct mdl_services *s);
 
 const struct mdl_device *medley_device_v1(const struct mdl_services *s)
@@ -125,7 +202,6 @@ const struct mdl_device *medley_device_v1(const struct mdl_services *s)
     snprintf(name, sizeof(name), "%s", slash ? slash + 1 : self.dli_fname);
     name[strcspn(name, ".")] = 0;
     device.vendor = name;
-    if (strcmp(name, "badabi") == 0) device.abi++;
-    if (strcmp(name, "badsize") == 0) device.size--;
+    spoil(name);
     return strcmp(name, "nothing") == 0 ? NULL : &device;
 }

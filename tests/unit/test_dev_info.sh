@@ -22,8 +22,17 @@ grep -q "^    dev_plugin:1 *dev_plugin number 1, PCI unknown" "$work/out" || fai
 grep -q "^    can  *host access$" "$work/out" || fail "the plugin's capabilities are missing"
 MEDLEY_DEVICE_PATH=dev_plugin=/nowhere info
 row dev_plugin | grep -q "not here  *dev_plugin is not in /nowhere" || fail "the plugin's reason is missing"
-MEDLEY_DEVICE_PATH=cudda=/nowhere info
+if MEDLEY_DEVICE_PATH=cudda=/nowhere "$build/medley-info" >"$work/out" 2>/dev/null; then
+  fail "a misspelt vendor, and medley-info is content"
+fi
 grep -q 'none can be looked at: MEDLEY_DEVICE_PATH: "cudda=/nowhere"' "$work/out" || fail "a misspelt vendor is not named"
+
+# A plugin that is no good has a row with the reason, and the others have theirs.
+cp "$MEDLEY_DEVICE_PLUGIN" "$work/without_copy.so"
+MEDLEY_DEVICE_PLUGIN="$work/without_copy.so,$MEDLEY_DEVICE_PLUGIN,/no/such.so" info
+row without_copy | grep -q "not usable .*without_copy.so: it has no function \"copy\", which is required" || fail "a plugin without copy has no reason"
+grep -A 1 "^  /no/such.so  " "$work/out" | grep -q "not usable .*/no/such.so: " || fail "a plugin that is not there has no reason"
+row dev_plugin | grep -q "found  *folder none" || fail "a good plugin is not found beside bad ones"
 
 # Libraries that are known and not supported, on emulated runtimes: the row gives the reason that the documentation gives.
 emul=$build/tests/emul

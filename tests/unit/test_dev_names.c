@@ -9,8 +9,10 @@
 #include "lib/dev/dev.h"
 #include "tests/unit/unit.h"
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define PLUGIN "tests/unit/.libs/dev_plugin.so"
 
@@ -51,12 +53,12 @@ static void plug(const char *vendors)
 
 static void remove_plugins(void)
 {
-    static const char *const names[] = {"toy", "toz", "badabi", "badsize", "nothing", "cuda"};
-    char path[256];
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), "%s/%s.so", folder, names[i]);
-        unlink(path);
-    }
+    char pattern[256];
+    glob_t g;
+    snprintf(pattern, sizeof(pattern), "%s/*.so", folder);
+    if (glob(pattern, 0, NULL, &g) == 0)
+        for (size_t i = 0; i < g.gl_pathc; i++) unlink(g.gl_pathv[i]);
+    globfree(&g);
     if (rmdir(folder) != 0) perror(folder);
 }
 
@@ -90,7 +92,7 @@ static void refuses(const char *name, medleyResult_t code, const char *words)
 static bool row_of(const char *vendor, struct mdl_dev_row *row)
 {
     for (int i = 0; mdl_dev_row(&cfg, i, row); i++)
-        if (strcmp(row->ops->vendor, vendor) == 0) return true;
+        if (strcmp(row->name, vendor) == 0) return true;
     return false;
 }
 
@@ -113,6 +115,10 @@ START_TEST(unknown_names)
                                       "cuda:x",
                                       "cuda:-1",
                                       "cuda:1x",
+                                      "cuda:+0",
+                                      "cuda: 0",
+                                      "cuda:0 ",
+                                      " cuda:0",
                                       "cuda:99999999999",
                                       "host:0",
                                       "auto:1",
@@ -285,32 +291,152 @@ END_TEST
 
 /* ---- MEDLEY_DEVICE_PLUGIN ---- */
 
-static void refuses_plugin(const char *plugins, const char *words)
+/* Whoever asks for `name` gets the reason, also the second time; nobody else is hurt. */
+static void leaves_out(const char *plugins, const char *name, const char *words)
 {
+    struct mdl_dev_row row;
+    bool found = false;
     begin(plugins);
-    refuses("cuda:0", medleyInvalidArgument, words);
-    refuses("cuda:0", medleyInvalidArgument, words); /* and the same the second time */
+    refuses(name, medleyInvalidArgument, words);
+    refuses(name, medleyInvalidArgument, words);
+    for (int i = 0; mdl_dev_row(&cfg, i, &row); i++) found |= !row.bound && !row.ops && strstr(row.why, words);
+    ck_assert_msg(found, "no row says \"%s\"", words);
+    ck_assert(row_of("cuda", &row) && row.ops);
+    finds("host", "host");
 }
 
-START_TEST(plugin_of_another_abi) { refuses_plugin("badabi", "this Medley needs ABI 1"); }
+/* The list of plugins is the process's. */
+static void leaves_out_apart(const char *plugin, const char *words)
+{
+    pid_t child = fork();
+    int status = -1;
+    if (child == 0) {
+        leaves_out(plugin, plugin, words);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(status == 0, "%s: status 0x%x", plugin, status);
+}
+
+START_TEST(plugin_of_another_abi) { leaves_out("badabi", "badabi", "this Medley needs ABI 1"); }
 END_TEST
-START_TEST(plugin_of_another_size) { refuses_plugin("badsize", "a structure of"); }
+START_TEST(plugin_of_another_size) { leaves_out("badsize", "badsize", "a structure of"); }
 END_TEST
-START_TEST(plugin_without_a_device) { refuses_plugin("nothing", "offers no device"); }
+START_TEST(plugin_without_a_device) { leaves_out("nothing", "nothing:0", "offers no device"); }
 END_TEST
-START_TEST(plugin_without_the_symbol) { refuses_plugin("libm.so.6", "has no medley_device_v1"); }
+START_TEST(plugin_without_the_symbol) { leaves_out("libm.so.6", "toy", "has no medley_device_v1"); }
 END_TEST
-START_TEST(plugin_that_is_not_there) { refuses_plugin("/no/such/file.so", "/no/such/file.so"); }
+START_TEST(plugin_that_is_not_there) { leaves_out("/no/such/file.so", "toy:0", "/no/such/file.so"); }
 END_TEST
-START_TEST(plugin_of_a_vendor_that_is_built_in) { refuses_plugin("cuda", "is for \"cuda\", which there is already"); }
+START_TEST(plugin_of_a_vendor_that_is_built_in) { leaves_out("cuda", "cudda", "is for \"cuda\", which there is already"); }
 END_TEST
-START_TEST(good_plugin_beside_a_bad_one) { refuses_plugin("toy,nothing", "offers no device"); }
+
+START_TEST(good_plugin_beside_bad_ones)
+{
+    leaves_out("nothing,toy,badabi", "nothing", "offers no device");
+    finds("toy:0", "toy:0");
+}
 END_TEST
 
 START_TEST(plugin_twice)
 {
-    begin("toy,toy");
-    refuses("toy:0", medleyInvalidArgument, "is for \"toy\", which there is already");
+    leaves_out("toy,toy", "toyy", "is for \"toy\", which there is already");
+    finds("toy:0", "toy:0");
+}
+END_TEST
+
+START_TEST(plugin_without_what_is_required)
+{
+    static const char *const required[] = {"probe", "caps", "count",        "enter",       "info",
+                                           "alloc", "free", "alloc_pinned", "free_pinned", "copy",
+                                           "stream_create", "stream_destroy", "stream_sync"};
+    char plugin[64], words[64];
+    for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++) {
+        snprintf(plugin, sizeof(plugin), "without_%s", required[i]);
+        snprintf(words, sizeof(words), "it has no function \"%s\", which is required", required[i]);
+        leaves_out_apart(plugin, words);
+    }
+    leaves_out_apart("without_title", "it has no title");
+}
+END_TEST
+
+START_TEST(plugin_with_an_impossible_name)
+{
+    leaves_out_apart("vendor_null", "its vendor is NULL");
+    leaves_out_apart("vendor_empty", "its vendor is \"\"");
+    leaves_out_apart("vendor_host", "its vendor is \"host\"");
+    leaves_out_apart("vendor_auto", "its vendor is \"auto\"");
+    leaves_out_apart("vendor_colon", "its vendor is \"a:b\"");
+    leaves_out_apart("vendor_comma", "its vendor is \"a,b\"");
+    leaves_out_apart("vendor_equal", "its vendor is \"a=b\"");
+    leaves_out_apart("vendor_blank", "its vendor is \"a b\"");
+    leaves_out_apart("vendor_long", "it must have 1 to 31 printable characters");
+}
+END_TEST
+
+START_TEST(plugin_that_claims_too_much)
+{
+    static const struct {
+        int bit;
+        const char *name, *function;
+    } claims[] = {{1, "POINTERS", "classify"},    {2, "PIN", "pin"},
+                  {3, "EVENTS", "event_create"},  {4, "WORDS", "alloc_words"},
+                  {5, "HOST_FUNC", "stream_host_func"}, {6, "CAPTURE", "stream_capturing"},
+                  {7, "IPC", "ipc_export"},       {8, "DMABUF", "dmabuf_export"},
+                  {9, "KERNELS", "module_load"}};
+    char plugin[64], words[128];
+    for (size_t i = 0; i < sizeof(claims) / sizeof(claims[0]); i++) {
+        snprintf(plugin, sizeof(plugin), "claims_%d", claims[i].bit);
+        snprintf(words, sizeof(words), "it claims MDL_DEV_%s and has no function \"%s\"", claims[i].name,
+                 claims[i].function);
+        leaves_out_apart(plugin, words);
+    }
+    leaves_out_apart("claims_12", "it claims MDL_DEV_KERNEL_WORDS without MDL_DEV_KERNELS");
+    leaves_out_apart("claims_13", "it claims capabilities that there are not: 0x2000");
+}
+END_TEST
+
+START_TEST(plugin_that_counts_nothing)
+{
+    leaves_out_apart("counts_none", "counts 0 devices");
+    leaves_out_apart("counts_less", "counts -3 devices");
+}
+END_TEST
+
+/* Its devices stay usable. */
+static void native_says(const char *plugin, const char *words)
+{
+    pid_t child = fork();
+    int status = -1;
+    char text[768], name[64];
+    if (child == 0) {
+        begin(plugin);
+        snprintf(name, sizeof(name), "%s:0", plugin);
+        finds(name, name);
+        ck_assert((mdl_dev_native(&cfg, dev.ops, text, sizeof(text)) != NULL) == !strcmp(plugin, "native_good"));
+        ck_assert_msg(strstr(text, words) != NULL, "\"%s\" is not in: %s", words, text);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(status == 0, "%s: status 0x%x", plugin, status);
+}
+
+START_TEST(collective_libraries)
+{
+    native_says("native_good", "a library of nothing");
+    native_says("native_without_name", "table of a collective library has no name");
+    native_says("native_without_probe", "has no function \"probe\"");
+    native_says("native_without_caps", "its function \"caps\" is missing");
+    native_says("native_without_get_id", "has no function \"get_id\"");
+    native_says("native_without_init", "has no function \"init\"");
+    native_says("native_without_destroy", "has no function \"destroy\"");
+    native_says("native_without_run", "has no function \"run\"");
+    native_says("native_without_messages", "has no function \"messages\"");
+    native_says("native_id", "an id of 4609 bytes");
+    native_says("native_abort", "claims MDL_NATIVE_ABORT and has no function \"abort\"");
+    native_says("native_groups", "claims MDL_NATIVE_GROUPS and has no function \"group_start\"");
+    native_says("native_colls", "there are not: 0x4000");
+    native_says("native_types", "there are not: 0x0, 0x1000");
 }
 END_TEST
 
@@ -346,7 +472,12 @@ int main(void)
                                   plugin_without_the_symbol,
                                   plugin_that_is_not_there,
                                   plugin_of_a_vendor_that_is_built_in,
-                                  good_plugin_beside_a_bad_one,
+                                  good_plugin_beside_bad_ones,
+                                  plugin_without_what_is_required,
+                                  plugin_with_an_impossible_name,
+                                  plugin_that_claims_too_much,
+                                  plugin_that_counts_nothing,
+                                  collective_libraries,
                                   plugin_twice,
                                   plugins_cannot_change};
     int status;
