@@ -10,9 +10,12 @@
  * What every call has in common
  *
  * Errors. A call returns medleySuccess or an error. medleyInvalidArgument has no effect: the communicator stays usable,
- * and inside a group it is returned at once and, if a group could have held the call, again by medleyGroupEnd. Every
- * other error is fatal to the communicator: every later call on it returns that error until it is destroyed, aborted or
- * shrunk, on every rank. medleyGetLastError says what happened, where, and what to do.
+ * and inside a group it is returned at once and, if a group could have held the call, again by medleyGroupEnd. The same
+ * holds of medleyInvalidUsage where this rank sees by itself, before anything starts, that the call is wrong here: a
+ * Medley stream for a rank with a device, a stream that is being captured, a communicator that is being made, at work on
+ * a split, shrink or window, finalized or destroyed, a forked child. Every other error of the communicator's operations
+ * is fatal to it: every later call on it returns that error until it is destroyed, aborted or shrunk, on every rank.
+ * medleyGetLastError says what happened, where, and what to do.
  *
  * Counts are in elements, never bytes, and are size_t: counts over 2^32 work. A buffer needs the alignment of its
  * element. A count of 0 is allowed: collectives with nothing to move return at once (every rank must still make the
@@ -71,7 +74,12 @@
  * may be memory of that device, found out for each call, or of the host. Streams wait for a word in memory where the
  * vendor can (CUDA and HIP; for OpenCL and Level Zero a thread of Medley's does it), or a kernel waits for it, for eight
  * streams of a device and process at most (MEDLEY_DEVICE_HOLD); with others the call returns only when the copy of its
- * result is in the stream, as does a call, or a group, of more pieces than a stream can hold: some hundred MiB. With OpenCL give a queue: NULL is one that the caller cannot wait for.
+ * result is in the stream, as does a call, or a group, of more pieces than a stream can hold: some hundred MiB.
+ * `medley-info` says "attended" of a vendor whose calls return only then; so they do everywhere with
+ * MEDLEY_DEVICE_HOLD=caller. There the order of calls matters across communicators too: if two ranks make calls on two
+ * communicators in opposite orders, each stays in its first call and waits for the other, without end or until
+ * MEDLEY_TIMEOUT, as with NCCL where streams share resources. Make such calls in the same order on all ranks, or in one
+ * group. With OpenCL give a queue: NULL is one that the caller cannot wait for.
  * A stream that is being captured is refused with medleyInvalidUsage, which leaves the capture as it was. While a stream waits in a call, allocating memory
  * on its device waits too, as with NCCL: allocate before.
  *
@@ -272,8 +280,11 @@ MEDLEY_API medleyResult_t medleyCommInitRankConfig(medleyComm_t *comm, int nrank
 MEDLEY_API medleyResult_t medleyCommInitRankScalable(medleyComm_t *comm, int nranks, int rank, int nid,
                                                      medleyUniqueId *ids, medleyConfig_t *config);
 
-/* Makes `ndev` communicators, ranks 0..ndev-1, in this process. `devlist` may be NULL; on hosts its entries are
- * ignored. ncclCommInitAll. */
+/* Makes `ndev` communicators, ranks 0..ndev-1, in this process. Where MEDLEY_DEVICE names a vendor ("cuda", "cuda:0", or
+ * "auto" and one is here), rank i is on that vendor's device devlist[i], or, with NULL, on device i: InvalidArgument if
+ * there is no such device. Several ranks may be on one device, which NCCL refuses; each then needs a stream of its own,
+ * since none of their calls ends before all have begun. The thread's current device stays what it was. On hosts
+ * `devlist` is ignored. ncclCommInitAll. */
 MEDLEY_API medleyResult_t medleyCommInitAll(medleyComm_t *comms, int ndev, const int *devlist);
 
 /* Collective. Ranks that give the same `color` (>= 0) form a new communicator, ordered by `key`, then by rank in

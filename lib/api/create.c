@@ -5,6 +5,7 @@
 
 #include "lib/api/create.h"
 #include "lib/base/thread.h"
+#include "lib/dev/dev.h"
 #include "lib/engine/job.h"
 #include "lib/engine/transports.h"
 
@@ -210,18 +211,66 @@ medleyResult_t medleyCommInitRankScalable(medleyComm_t *comm, int nranks, int ra
     return mdl_group_result(init_rank(comm, nranks, rank, nid, ids, config));
 }
 
-static medleyResult_t init_all(medleyComm_t *comms, int ndev)
+/* ---- all ranks of one process ---- */
+
+/* The devices are of the vendor that the environment names: rank i is on number list[i], or i. */
+static medleyResult_t check_devlist(const struct mdl_dev *dev, int ndev, const int *list)
 {
+    int there = 0;
+
+    MDL_TRY(dev->ops->count(dev->ops, &there));
+    if (!list && ndev > there)
+        return mdl_error(medleyInvalidArgument,
+                         "medleyCommInitAll: %d ranks, and there are %d devices of %s here; a devlist may name one for "
+                         "several ranks",
+                         ndev, there, dev->ops->title);
+    for (int r = 0; list && r < ndev; r++) {
+        if (list[r] < 0 || list[r] >= there)
+            return mdl_error(medleyInvalidArgument,
+                             "medleyCommInitAll: devlist[%d] is %d: there are %d devices of %s here, numbered from 0", r,
+                             list[r], there, dev->ops->title);
+    }
+    return medleySuccess;
+}
+
+static medleyResult_t find_devices(int ndev, const int *list, struct mdl_dev *dev)
+{
+    struct mdl_config cfg;
+
+    MDL_TRY(mdl_process_check());
+    MDL_TRY(mdl_config_load(&cfg));
+    MDL_TRY(mdl_dev_find(&cfg, cfg.device.s, dev));
+    return dev->ops ? check_devlist(dev, ndev, list) : medleySuccess; /* hosts have no ordinals */
+}
+
+static medleyResult_t init_one(medleyComm_t *comm, int n, const medleyUniqueId *id, int rank, struct mdl_dev dev)
+{
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    char name[MEDLEY_NAME_BYTES];
+
+    if (!dev.ops) return medleyCommInitRank(comm, n, *id, rank);
+    mdl_dev_name(&dev, name, sizeof(name));
+    config.device = name;
+    return medleyCommInitRankConfig(comm, n, *id, rank, &config);
+}
+
+static medleyResult_t init_all(medleyComm_t *comms, int ndev, const int *list)
+{
+    struct mdl_dev dev;
     medleyUniqueId id;
     medleyResult_t res, end;
 
     if (!comms || ndev < 1)
         return mdl_error(medleyInvalidArgument, "medleyCommInitAll: %d communicators at %p", ndev, (void *)comms);
+    MDL_TRY(find_devices(ndev, list, &dev));
     MDL_TRY(medleyGetUniqueId(&id));
     MDL_TRY(medleyGroupStart());
     for (int r = 0; r < ndev; r++) comms[r] = NULL;
     res = medleySuccess;
-    for (int r = 0; r < ndev && res == medleySuccess; r++) res = medleyCommInitRank(&comms[r], ndev, id, r);
+    for (int r = 0; r < ndev && res == medleySuccess; r++) {
+        if (dev.ops) dev.ordinal = list ? list[r] : r;
+        res = init_one(&comms[r], ndev, &id, r, dev);
+    }
     end = medleyGroupEnd();
     if (end == medleySuccess) return res;
     mdl_boot_id_discard(&id); /* nobody else has it */
@@ -234,8 +283,7 @@ static medleyResult_t init_all(medleyComm_t *comms, int ndev)
 
 medleyResult_t medleyCommInitAll(medleyComm_t *comms, int ndev, const int *devlist)
 {
-    (void)devlist; /* hosts have no ordinals */
-    return mdl_group_result(init_all(comms, ndev));
+    return mdl_group_result(init_all(comms, ndev, devlist));
 }
 
 medleyResult_t medleyGetUniqueId(medleyUniqueId *id)
