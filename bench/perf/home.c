@@ -5,17 +5,46 @@
 #include <stdio.h>
 #include <string.h>
 
+static int count_entries(const char *list)
+{
+    int n = 1;
+    for (const char *p = list; *p; p++) n += *p == ',';
+    return n;
+}
+
+/* Without the blanks around it. */
+static void take_entry(const char *list, int i, char *name, size_t bytes)
+{
+    for (; i > 0; i--) list = strchr(list, ',') + 1;
+    list += strspn(list, " \t");
+    size_t n = strcspn(list, ",");
+    while (n && strchr(" \t", list[n - 1])) n--;
+    snprintf(name, bytes, "%.*s", (int)n, list);
+}
+
+medleyResult_t perf_home_check(const char *list, bool all_here, int nranks)
+{
+    struct mdl_config cfg;
+    struct mdl_dev dev;
+    char name[MDL_CONFIG_TEXT_BYTES];
+    MDL_TRY(mdl_config_load(&cfg));
+    if (!*list) list = cfg.device.s;
+    for (int i = 0, n = count_entries(list); i < n; i++) {
+        take_entry(list, i, name, sizeof(name));
+        MDL_TRY(all_here && i < nranks ? mdl_dev_find(&cfg, name, &dev) : mdl_dev_check_name(&cfg, name));
+    }
+    return medleySuccess;
+}
+
 medleyResult_t perf_home_find(struct perf_home *h, const char *list, int rank)
 {
     struct mdl_config cfg;
-    int n = 1;
+    char name[MDL_CONFIG_TEXT_BYTES];
     *h = (struct perf_home){0};
     MDL_TRY(mdl_config_load(&cfg));
-    for (const char *p = list; *p; p++) n += *p == ',';
     if (!*list) list = cfg.device.s;
-    for (int i = 0; i < rank % n; i++) list = strchr(list, ',') + 1;
-    snprintf(h->name, sizeof(h->name), "%.*s", (int)strcspn(list, ","), list);
-    MDL_TRY(mdl_dev_find(&cfg, h->name, &h->dev));
+    take_entry(list, rank % count_entries(list), name, sizeof(name));
+    MDL_TRY(mdl_dev_find(&cfg, name, &h->dev));
     mdl_dev_name(&h->dev, h->name, sizeof(h->name)); /* "auto" has become something */
     return medleySuccess;
 }

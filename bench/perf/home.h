@@ -12,7 +12,10 @@ struct perf_home {
     char name[MEDLEY_NAME_BYTES];
 };
 
-/* Entry `rank` of the list "cuda:0,host", which is repeated; an empty list: MEDLEY_DEVICE, for every rank. */
+/* Can all entries of the list be devices? all_here: those of the first `nranks` ranks must be devices of this host. */
+medleyResult_t perf_home_check(const char *list, bool all_here, int nranks) MDL_MUST_USE;
+
+/* Entry `rank` of the list "cuda:0, host", which is repeated; an empty list: MEDLEY_DEVICE, for every rank. */
 medleyResult_t perf_home_find(struct perf_home *h, const char *list, int rank) MDL_MUST_USE;
 
 /* A stream of its own, or the vendor's default one. */

@@ -13,6 +13,7 @@
 #include "bench/perf/run.h"
 #include "bench/perf/world.h"
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -93,6 +94,16 @@ static int run_process(const struct perf_options *o)
     return close_json(&w, json, run_world(&w, json));
 }
 
+/* Once, before there are ranks that would all say it. */
+static int check_devices(const struct perf_options *o)
+{
+    long long nranks = (long long)o->local * o->threads * o->per_thread;
+    if (perf_local_is_child()) return PERF_OK;
+    if (perf_home_check(o->device, o->local > 0, nranks < INT_MAX ? (int)nranks : INT_MAX) == medleySuccess) return PERF_OK;
+    fprintf(stderr, "medley-perf: %s: %s\n", o->device[0] ? "--device" : "MEDLEY_DEVICE", medleyGetLastError(NULL));
+    return PERF_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     struct perf_options o;
@@ -106,6 +117,8 @@ int main(int argc, char **argv)
         printf("medley-perf %d.%d.%d\n", MEDLEY_MAJOR, MEDLEY_MINOR, MEDLEY_PATCH);
         return PERF_OK;
     }
+    status = check_devices(&o);
+    if (status != PERF_OK) return status;
     if (o.local && !perf_local_is_child()) return perf_local_run(&o, argv);
     status = run_process(&o);
     if (fflush(stdout) && status == PERF_OK) {

@@ -63,6 +63,14 @@ done
   fail "unknown variable"
 (export MEDLEY_PERF_LOCAL=x; expect 3 all_reduce; said err 'MEDLEY_PERF_LOCAL is set by --local' LOCAL; finish) || fail LOCAL
 expect 3 all_reduce -b 100000G -e 100000G && said err 'not enough memory for -b' "no memory"
+
+# Devices: a wrong name is said once, before there are ranks; blanks after commas are nothing.
+for name in tpu cuda:+0 cuda:x 'host,,host' 'host, cuda:' '"host"'; do
+  refused '--device: .* is not a device: it must be one of host' all_reduce --local 3 --device "$name" -b 8 -e 8 &&
+    [ "$(grep -c '^medley-perf:' "$work/err")" = 1 ] || fail "--device '$name' is not refused once"
+done
+expect 0 all_reduce --local 2 --device 'host, host' -b 8 -e 8 -n 1
+(export MEDLEY_DEVICE=tpu; refused 'MEDLEY_DEVICE: "tpu" is not a device' all_reduce --local 2; finish) || fail MEDLEY_DEVICE
 refused 'output_file /nowhere/x.json: No such file' all_reduce -J /nowhere/x.json
 
 expect 0 --help && {
