@@ -2,13 +2,14 @@
 /*
  * Adapters against the vendors' real libraries: which calls they have, and what is said where there is no device. It
  * runs with what it finds of libcudart.so.13, .12 or .11.0: in the folder MDL_TEST_CUDART, where the loader looks, in
- * Python's packages libamdhip64.so.7, .6 or .5: in the folder MDL_TEST_HIP, where the loader looks On a machine with
- * such a device the device must be found.
+ * Python's packages; libamdhip64.so.7, .6 or .5: in the folder MDL_TEST_HIP, where the loader looks. On a machine with
+ * such a device the device must be found. libnvrtc, looked for likewise (MDL_TEST_NVRTC), needs no device.
  */
 #include "config.h"
 #include "devices/cuda_family.h"
 #include "lib/base/status.h"
 #include "lib/dev/dev.h"
+#include "lib/dev/kernels.h"
 #include "tests/unit/unit.h"
 #include <dlfcn.h>
 #include <glob.h>
@@ -17,7 +18,7 @@
 
 extern const struct mdl_device mdl_device_cuda, mdl_device_hip;
 
-static char cuda_folder[PATH_MAX], hip_folder[PATH_MAX], hip_file[64];
+static char cuda_folder[PATH_MAX], nvrtc_folder[PATH_MAX], hip_folder[PATH_MAX], hip_file[64];
 
 static const struct {
     const char *stem;
@@ -63,7 +64,7 @@ static bool loader_has(const char *const *names, const char *symbol, char *folde
     return false;
 }
 
-static bool packages_have(const char *const *names, char *folder)
+static bool packages_have(const char *package, const char *const *names, char *folder)
 {
     static const char *const places[] = {"/usr/lib/python3*/*-packages", "/usr/local/lib/python3*/*-packages",
                                          "/root/.local/lib/python3*/site-packages",
@@ -72,7 +73,7 @@ static bool packages_have(const char *const *names, char *folder)
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && !found; i++) {
         char pattern[256];
         glob_t g;
-        snprintf(pattern, sizeof(pattern), "%s/nvidia/cuda_runtime/lib", places[i]);
+        snprintf(pattern, sizeof(pattern), "%s/nvidia/%s/lib", places[i], package);
         if (glob(pattern, 0, NULL, &g) == 0)
             for (size_t k = 0; k < g.gl_pathc && !found; k++) found = folder_has(g.gl_pathv[k], names, folder);
         globfree(&g);
@@ -88,7 +89,11 @@ static void find_libraries(void)
     const char *where = getenv("MDL_TEST_CUDART");
     if (!(where && folder_has(where, cuda->runtimes, cuda_folder)) &&
         !loader_has(cuda->runtimes, "cudaMalloc", cuda_folder))
-        (void)packages_have(cuda->runtimes, cuda_folder);
+        (void)packages_have("cuda_runtime", cuda->runtimes, cuda_folder);
+    where = getenv("MDL_TEST_NVRTC");
+    if (!(where && folder_has(where, cuda->rtc->libraries, nvrtc_folder)) &&
+        !loader_has(cuda->rtc->libraries, "nvrtcCompileProgram", nvrtc_folder))
+        (void)packages_have("cuda_nvrtc", cuda->rtc->libraries, nvrtc_folder);
     where = getenv("MDL_TEST_HIP");
     if (!(where && folder_has(where, hip->runtimes, hip_folder)))
         (void)loader_has(hip->runtimes, "hipMalloc", hip_folder);
@@ -216,14 +221,77 @@ START_TEST(the_reason_reaches_the_user)
 }
 END_TEST
 
+/* ---- the run-time compiler ---- */
+
+#define RTC(call, ...) ((int (*)(__VA_ARGS__))(uintptr_t)state->rtc_fn[MDL_RTC_##call])
+
+static char *kernels_text(void)
+{
+    size_t bytes = 1;
+    char *text;
+    for (const char *const *part = mdl_dev_kernels_text; *part; part++) bytes += strlen(*part);
+    text = calloc(1, bytes);
+    ck_assert_ptr_nonnull(text);
+    for (const char *const *part = mdl_dev_kernels_text; *part; part++) strcat(text, *part);
+    return text;
+}
+
+/* The PTX of Medley's kernels, made with the adapter's options. */
+static char *compile(const struct mdl_cuda_vendor *v)
+{
+    const struct mdl_cuda_state *state = v->state;
+    char *text = kernels_text(), *code, log[4096] = "";
+    void *program = NULL;
+    size_t bytes = 0;
+    int n = 0, rc;
+    while (v->rtc->options[n]) n++;
+    ck_assert_int_eq(RTC(CREATE, void **, const char *, const char *, int, const char *const *, const char *const *)(
+                         &program, text, "medley", 0, NULL, NULL),
+                     0);
+    rc = RTC(COMPILE, void *, int, const char *const *)(program, n, v->rtc->options);
+    if (rc != 0 && RTC(LOG_SIZE, void *, size_t *)(program, &bytes) == 0 && bytes <= sizeof(log))
+        (void)RTC(LOG, void *, char *)(program, log);
+    ck_assert_msg(rc == 0, "nvrtcCompileProgram gave %d: %s", rc, log);
+    ck_assert_int_eq(RTC(CODE_SIZE, void *, size_t *)(program, &bytes), 0);
+    code = calloc(1, bytes + 1);
+    ck_assert_ptr_nonnull(code);
+    ck_assert_int_eq(RTC(CODE, void *, char *)(program, code), 0);
+    ck_assert_int_eq(RTC(DESTROY, void **)(&program), 0);
+    free(text);
+    return code;
+}
+
+/* All kernels are there, nothing is fused, and nothing flushes denormals. */
+START_TEST(nvrtc_compiles_the_kernels)
+{
+    const struct mdl_cuda_vendor *v = table_of(&mdl_device_cuda);
+    char *code;
+    if (!nvrtc_folder[0]) return;
+    ck_assert_msg(mdl_rtc_bind(v, nvrtc_folder), "libnvrtc of %s does not load or lacks a call", nvrtc_folder);
+    code = compile(v);
+    for (int t = 0; t < medleyNumTypes; t++) {
+        char entry[64];
+        snprintf(entry, sizeof(entry), ".entry mdl_fold_%d(", t);
+        ck_assert_msg(strstr(code, entry) != NULL, "the code has no %s", entry);
+    }
+    ck_assert_ptr_null(strstr(code, "fma."));
+    ck_assert_ptr_null(strstr(code, ".ftz"));
+    free(code);
+    mdl_rtc_unbind(v->state);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {cudart_has_all_calls,        cudart_without_a_device, cuda_without_a_node,
-                                  hip_5_lacks_what_came_later, hip_without_a_device,    the_reason_reaches_the_user};
+                                  hip_5_lacks_what_came_later, hip_without_a_device,    the_reason_reaches_the_user,
+                                  nvrtc_compiles_the_kernels};
     find_libraries();
     printf("libcudart: %s\nlibamdhip64: %s\n", cuda_folder[0] ? cuda_folder : "none (set MDL_TEST_CUDART)",
            hip_folder[0] ? hip_folder : "none (Debian: libamdhip64-5)");
-    if (!cuda_folder[0] && !hip_folder[0]) {
+    printf("libnvrtc: %s\n",
+           nvrtc_folder[0] ? nvrtc_folder : "not tried: none (nvidia-cuda-nvrtc-cu12, or set MDL_TEST_NVRTC)");
+    if (!cuda_folder[0] && !hip_folder[0] && !nvrtc_folder[0]) {
         printf("SKIP: no vendor's real library is here\n");
         return 77;
     }
