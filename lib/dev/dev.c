@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -307,6 +308,23 @@ static medleyResult_t find_present(const struct mdl_config *cfg, int *found)
     return *found < 0 ? find_among(cfg, true, found) : medleySuccess;
 }
 
+/* With the lock: one device of each vendor that is in use, can tell pointers and has memory of its own. Only grows. */
+static struct {
+    _Atomic int n;
+    struct mdl_dev dev[MAX_VENDORS];
+} taken;
+
+static void remember(const struct mdl_dev *dev)
+{
+    int n = atomic_load_explicit(&taken.n, memory_order_relaxed);
+
+    if (!(dev->caps & MDL_DEV_POINTERS) || (dev->caps & MDL_DEV_HOST_ACCESS)) return;
+    for (int i = 0; i < n; i++)
+        if (taken.dev[i].ops == dev->ops) return;
+    taken.dev[n] = *dev;
+    atomic_store_explicit(&taken.n, n + 1, memory_order_release); /* pairs with mdl_dev_check_host */
+}
+
 static medleyResult_t take(const struct mdl_device *d, int ordinal, const char *name, struct mdl_dev *dev)
 {
     int n = 0;
@@ -317,6 +335,7 @@ static medleyResult_t take(const struct mdl_device *d, int ordinal, const char *
         return mdl_error(medleyInvalidArgument, "device \"%s\": there are %d devices of %s here, numbered from 0", name, n,
                          d->title);
     *dev = (struct mdl_dev){.ops = d, .ordinal = ordinal, .caps = d->caps(d)};
+    remember(dev);
     return medleySuccess;
 }
 
@@ -377,6 +396,34 @@ void mdl_dev_leave(const struct mdl_dev *dev, struct mdl_dev_visit *visit)
 {
     if (visit->before >= 0) (void)dev->ops->enter(dev->ops, visit->before); /* it was current a moment ago */
     visit->before = -1;
+}
+
+/* ---- pointers of others ---- */
+
+/* A vendor that cannot be asked now says nothing. */
+static bool is_on(const struct mdl_dev *dev, const void *p, int *ordinal)
+{
+    struct mdl_dev_visit visit;
+    struct mdl_pointer where = {.kind = MDL_POINTER_HOST};
+
+    if (mdl_dev_enter(dev, &visit) != medleySuccess) return false;
+    if (dev->ops->classify(dev->ops, p, &where) != medleySuccess) where.kind = MDL_POINTER_HOST;
+    mdl_dev_leave(dev, &visit);
+    *ordinal = where.ordinal;
+    return where.kind == MDL_POINTER_DEVICE;
+}
+
+medleyResult_t mdl_dev_check_host(const struct mdl_dev *own, const void *p)
+{
+    int n = atomic_load_explicit(&taken.n, memory_order_acquire), ordinal; /* pairs with remember */
+
+    for (int i = 0; i < n; i++) {
+        struct mdl_dev other = taken.dev[i];
+        if (other.ops == own->ops || !is_on(&other, p, &ordinal)) continue;
+        return mdl_error(medleyInvalidArgument, "buffer %p is on %s:%d, but this rank's device is %s:%d", p,
+                         other.ops->vendor, ordinal >= 0 ? ordinal : other.ordinal, own->ops->vendor, own->ordinal);
+    }
+    return medleySuccess;
 }
 
 /* ---- collective libraries ---- */

@@ -35,6 +35,10 @@ struct mdl_dev_visit {
 medleyResult_t mdl_dev_enter(const struct mdl_dev *dev, struct mdl_dev_visit *visit) MDL_MUST_USE;
 void mdl_dev_leave(const struct mdl_dev *dev, struct mdl_dev_visit *visit);
 
+/* A pointer that is not known to the vendor of `own` may be another's that this process uses: InvalidArgument with the
+ * names of both devices. Costs nothing where one vendor is in use; else those others are asked. */
+medleyResult_t mdl_dev_check_host(const struct mdl_dev *own, const void *p) MDL_MUST_USE;
+
 /* For tools: vendor number `index`, from 0; false past the last, or if a setting is wrong: then it has reported that. A
  * plugin that is no good has a row too. */
 struct mdl_dev_row {

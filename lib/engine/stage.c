@@ -226,6 +226,7 @@ medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_dev
     if (where.kind == MDL_POINTER_DEVICE && where.ordinal >= 0 && where.ordinal != dev->ordinal)
         return mdl_error(medleyInvalidArgument, "buffer %p is on %s:%d, but this rank's device is %s:%d", p,
                          dev->ops->vendor, where.ordinal, dev->ops->vendor, dev->ordinal);
+    if (where.kind == MDL_POINTER_HOST) MDL_TRY(mdl_dev_check_host(dev, p));
     *of_device = where.kind != MDL_POINTER_HOST;
     return medleySuccess;
 }
