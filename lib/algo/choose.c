@@ -14,7 +14,6 @@
 #include <string.h>
 
 enum {
-    LEAST_SLOT_BYTES = 16384, /* n-fold buffers: a window has at least this much of every slot */
     LEAST_PIPE_BYTES = 65536, /* smaller windows are not cut any further */
     LOCAL_PART_BYTES = 65536, /* see local_window */
     LOCAL_SLOT_BYTES = 131072,
@@ -43,7 +42,7 @@ static size_t power_below(size_t n)
 
 size_t mdl_choose_block(const struct mdl_choose_limits *limits, uint32_t slots, size_t size)
 {
-    size_t least = LEAST_SLOT_BYTES < limits->window_bytes ? LEAST_SLOT_BYTES : limits->window_bytes;
+    size_t least = MDL_CHOOSE_LEAST_SLOT < limits->window_bytes ? MDL_CHOOSE_LEAST_SLOT : limits->window_bytes;
     size_t bytes = limits->window_bytes / (slots ? slots : 1);
     return power_below((bytes > least ? bytes : least) / size);
 }
@@ -84,7 +83,7 @@ static size_t local_window(const struct chooser *ch)
 
 static size_t wanted_window(const struct chooser *ch, const struct mdl_cost *cost)
 {
-    size_t bytes = ch->limits->window_bytes / ch->slots, least = LEAST_SLOT_BYTES;
+    size_t bytes = ch->limits->window_bytes / ch->slots, least = MDL_CHOOSE_LEAST_SLOT;
     if (least > ch->limits->window_bytes) least = ch->limits->window_bytes;
     size_t window = (bytes > least ? bytes : least) / ch->size;
     if (ch->team->nhosts == 1 && cost->scratch_slots && window > local_window(ch)) window = local_window(ch);

@@ -357,12 +357,23 @@ static medleyResult_t wait_for_queued(medleyResult_t res)
     return res;
 }
 
+/* Nothing of the group is issued: the peers of all its communicators would wait for it for ever. */
+static medleyResult_t fail_entries(medleyResult_t res)
+{
+    mdl_list_each (it, &group.entries) {
+        struct mdl_comm *c = mdl_container_of(it, struct entry, link)->handle->impl;
+        if (!mdl_comm_failed(c)) mdl_comm_fail_here(c, res);
+    }
+    return res;
+}
+
 static medleyResult_t issue_in(struct mdl_batch **now, struct mdl_batch **devices)
 {
     int nnow = 0, ndevices = list_devices(devices);
     medleyResult_t res, one = medleySuccess;
 
-    MDL_TRY(mdl_launch_reserve(devices, ndevices));
+    res = mdl_launch_reserve(devices, ndevices);
+    if (res != medleySuccess) return fail_entries(res);
     res = queue_entries(ndevices > 0, now, &nnow);
     if (ndevices) one = launch(devices, ndevices);
     if (nnow) one = mdl_drive(now, nnow);

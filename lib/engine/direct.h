@@ -124,8 +124,8 @@ struct mdl_direct_call {
 
 /* Makes s->direct if its call goes this way. */
 medleyResult_t mdl_direct_make(struct mdl_stage *s) MDL_MUST_USE;
-bool mdl_direct_take_room(struct mdl_stager *st, struct mdl_stage *s);
-void mdl_direct_give_back(struct mdl_stager *st, struct mdl_stage *s); /* and frees s->direct */
+bool mdl_direct_take_room(struct mdl_stager *st, struct mdl_direct_call *call);
+void mdl_direct_drop_room(struct mdl_stager *st, struct mdl_direct_call *call);
 /* Gives it its steps and halves of the windows. All ranks must do so for the same calls: no more error but a fault. */
 void mdl_direct_number(struct mdl_stage *s);
 medleyResult_t mdl_direct_append(struct mdl_stage *s) MDL_MUST_USE; /* its next piece to the stream */

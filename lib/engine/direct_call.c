@@ -110,28 +110,25 @@ static bool take_bounce(struct mdl_stager *st, struct mdl_direct_call *call, int
     struct mdl_direct *d = call->owner;
 
     if (call->bounce[side]) return true;
-    if (!d->bounce[side].users) d->bounce[side].at = mdl_arena_take(&st->arena, d->most);
+    if (!d->bounce[side].users) d->bounce[side].at = mdl_stager_take(st, d->most);
     call->bounce[side] = d->bounce[side].at;
     d->bounce[side].users += call->bounce[side] != NULL;
     return call->bounce[side] != NULL;
 }
 
-bool mdl_direct_take_room(struct mdl_stager *st, struct mdl_stage *s)
+bool mdl_direct_take_room(struct mdl_stager *st, struct mdl_direct_call *call)
 {
-    struct mdl_direct_call *call = s->direct;
-
     return (!call->host_in || take_bounce(st, call, MDL_IN)) && (!call->host_out || take_bounce(st, call, MDL_OUT));
 }
 
-void mdl_direct_give_back(struct mdl_stager *st, struct mdl_stage *s)
+void mdl_direct_drop_room(struct mdl_stager *st, struct mdl_direct_call *call)
 {
-    struct mdl_direct_call *call = s->direct;
     struct mdl_direct *d = call->owner;
 
-    for (int i = 0; i < 2; i++)
-        if (call->bounce[i] && --d->bounce[i].users == 0) mdl_arena_give(&st->arena, d->bounce[i].at, d->most);
-    free(call);
-    s->direct = NULL;
+    for (int i = 0; i < 2; i++) {
+        if (call->bounce[i] && --d->bounce[i].users == 0) mdl_stager_give(st, d->bounce[i].at, d->most);
+        call->bounce[i] = NULL;
+    }
 }
 
 /* ---- pieces ---- */

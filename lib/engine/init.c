@@ -375,7 +375,7 @@ static medleyResult_t open_device(struct mdl_comm *c)
     struct mdl_dev dev;
 
     MDL_TRY(mdl_dev_find(&c->cfg, c->cfg.device.s, &dev));
-    return dev.ops ? mdl_stager_open(&dev, &c->cfg, &c->stager) : medleySuccess;
+    return dev.ops ? mdl_stager_open(&dev, &c->cfg, c->nranks, &c->stager) : medleySuccess;
 }
 
 static void set_limits(struct mdl_comm *c)

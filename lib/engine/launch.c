@@ -39,6 +39,7 @@ struct item {
     int batch;
     int clique;      /* of a collective that passes through: the first batch of the same communicator of the vendor's */
     uint64_t number; /* among the vendor's collectives of its communicator: all ranks count the same */
+    size_t first;    /* of a message: the turn that it begins in */
     bool over;   /* nothing more is to be appended */
     bool chosen; /* for the round of this pass */
 };
@@ -106,6 +107,11 @@ static medleyResult_t append(struct launch *l, struct item *it, bool whole)
     struct mdl_stage *s = it->op->stage;
     bool again = true;
 
+    if (!s->roomy) {
+        medleyResult_t res = mdl_stage_take_room(s);
+        if (res == medleyInProgress) return medleySuccess;
+        MDL_TRY(res);
+    }
     while (again && !s->over) {
         size_t cost = mdl_stage_cost(s);
         if (!has_space(l, it->lane, cost)) break;
@@ -165,7 +171,26 @@ static void choose(struct item *it)
 
 /* ---- messages ---- */
 
-static size_t turn_of(const struct mdl_stage *s) { return s->launched ? s->put_out + 1 : 0; }
+static size_t turn_of(const struct item *it)
+{
+    const struct mdl_stage *s = it->op->stage;
+
+    return it->first + (s->launched ? s->put_out + 1 : 0);
+}
+
+/* Messages of one rank to another follow one another: the next has its first block when the one before has had its last.
+ * Among `items`, in the order of issue. */
+static size_t first_turn(const struct item *items, const struct item *it)
+{
+    const struct item *x = it;
+
+    if (!it->op->stage || !is_message(it->op)) return 0;
+    while (x-- > items)
+        if (x->batch == it->batch && x->op->stage && x->op->call.coll == it->op->call.coll &&
+            x->op->call.root == it->op->call.root)
+            return x->first + x->op->stage->nblocks;
+    return 0;
+}
 
 static void find_turns(struct launch *l)
 {
@@ -173,7 +198,7 @@ static void find_turns(struct launch *l)
     for (size_t i = 0; i < l->nitems; i++) {
         const struct item *it = &l->items[i];
         if (it->over || !it->op->stage || !is_message(it->op) || it->op->stage->attended) continue;
-        if (turn_of(it->op->stage) < it->lane->turn) it->lane->turn = turn_of(it->op->stage);
+        if (turn_of(it) < it->lane->turn) it->lane->turn = turn_of(it);
     }
 }
 
@@ -191,7 +216,7 @@ static medleyResult_t pass_message(struct launch *l, struct item *it)
         raise_mark(&it->lane->mark, MESSAGES);
         return medleySuccess;
     }
-    if (s->attended || turn_of(s) <= it->lane->turn) MDL_TRY(visit(l, it));
+    if (s->attended || turn_of(it) <= it->lane->turn) MDL_TRY(visit(l, it));
     if (!it->over) raise_mark(&it->lane->mark, HELD);
     return medleySuccess;
 }
@@ -403,6 +428,7 @@ static void list_items(struct launch *l)
         struct item *it = &l->items[i];
         it->lane = lane_of(l, it->op);
         it->clique = clique_of(l, it->batch);
+        it->first = first_turn(l->items, it);
         if (it->op->native && !is_message(it->op)) it->number = ++it->op->native->owner->ncalls;
     }
     for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].waiting = count_waiting(l, &l->lanes[i]);
@@ -410,15 +436,18 @@ static void list_items(struct launch *l)
 
 /* ---- room ---- */
 
-static medleyResult_t reserve(struct mdl_op *op, bool attend)
+static medleyResult_t reserve(struct mdl_batch *b, bool attend)
 {
     struct mdl_dev_visit before;
-    medleyResult_t res = mdl_dev_enter(dev_of(op), &before);
+    medleyResult_t res = mdl_dev_enter(&b->comm->stager->dev, &before);
 
-    if (res != medleySuccess) return mdl_stager_fail(op->comm, res);
-    op->stage->attended |= attend && !op->stage->direct;
-    res = mdl_stage_reserve(op->stage);
-    mdl_dev_leave(dev_of(op), &before);
+    if (res != medleySuccess) return res;
+    mdl_list_each (it, &b->ops) {
+        struct mdl_stage *s = mdl_container_of(it, struct mdl_op, link)->stage;
+        if (s) s->attended |= attend && !s->direct;
+    }
+    res = mdl_stage_reserve(b);
+    mdl_dev_leave(&b->comm->stager->dev, &before);
     return res;
 }
 
@@ -454,12 +483,7 @@ static bool take_places(struct mdl_batch *const *batches, int n)
 
 static medleyResult_t reserve_all(struct mdl_batch *const *batches, int n, bool attend)
 {
-    for (int i = 0; i < n; i++) {
-        mdl_list_each (it, &batches[i]->ops) {
-            struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
-            if (op->stage) MDL_TRY(reserve(op, attend));
-        }
-    }
+    for (int i = 0; i < n; i++) MDL_TRY(mdl_stager_fail(batches[i]->comm, reserve(batches[i], attend)));
     return medleySuccess;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See stage.h: the communicator's device, the room of a stage, and when it is free again. */
+/* See stage.h: the communicator's device, where a call's buffers are, and when a stage's room is free again. */
 #include "config.h"
 
 #include "lib/engine/stage.h"
@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-enum { WORD_SPACE = 64 };
 
 #define CLOSE_NS        (2 * MDL_NS_PER_S)
 #define CLOSE_FAILED_NS (MDL_NS_PER_S / 10)
@@ -42,6 +40,7 @@ static void free_stager(struct mdl_stager *s)
     const struct mdl_device *d = s->dev.ops;
 
     if (s->ready[0]) mdl_hold_free(&s->hold, MDL_STAGES_MOST, s->ready);
+    mdl_stager_shrink(s);
     if (s->pinned) (void)d->free_pinned(d, s->pinned);
     mdl_arena_fini(&s->arena);
     free(s);
@@ -49,11 +48,26 @@ static void free_stager(struct mdl_stager *s)
 
 static uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 
-static medleyResult_t fill_stager(struct mdl_stager *s, const struct mdl_config *cfg)
+/* What a call needs at least, twice: between direct calls' pieces, which take half of it, there is a hole of that. */
+static size_t least_bytes(const struct mdl_config *cfg, int nranks)
+{
+    size_t slot = cfg->window < MDL_CHOOSE_LEAST_SLOT ? cfg->window : MDL_CHOOSE_LEAST_SLOT, side = MDL_STAGE_P2P_BYTES;
+
+    if (cfg->window > side) side = cfg->window;
+    if (slot * (size_t)nranks > side) side = slot * (size_t)nranks;
+    return 2 * (2 * side + 4096); /* and a scalar */
+}
+
+static medleyResult_t fill_stager(struct mdl_stager *s, const struct mdl_config *cfg, int nranks)
 {
     const struct mdl_device *d = s->dev.ops;
-    size_t words = MDL_STAGES_MOST * WORD_SPACE, bytes = cfg->device_staging;
+    size_t words = MDL_STAGES_MOST * MDL_STAGE_WORD_SPACE, bytes = cfg->device_staging, least = least_bytes(cfg, nranks);
 
+    if (bytes < least) {
+        MDL_INFO(MDL_INIT, "MEDLEY_DEVICE_STAGING is %zu bytes, but a call of %d ranks may need %zu: those are taken",
+                 bytes, nranks, least);
+        bytes = least;
+    }
     MDL_TRY(d->alloc_pinned(d, words + bytes, &s->pinned));
     s->arrived = s->pinned;
     if (!mdl_arena_init(&s->arena, (char *)s->pinned + words, bytes))
@@ -62,7 +76,7 @@ static medleyResult_t fill_stager(struct mdl_stager *s, const struct mdl_config 
     return mdl_hold_can(&s->hold) ? mdl_hold_alloc(&s->hold, MDL_STAGES_MOST, s->ready) : medleySuccess;
 }
 
-medleyResult_t mdl_stager_open(const struct mdl_dev *dev, const struct mdl_config *cfg, struct mdl_stager **out)
+medleyResult_t mdl_stager_open(const struct mdl_dev *dev, const struct mdl_config *cfg, int nranks, struct mdl_stager **out)
 {
     struct mdl_stager *s = calloc(1, sizeof(*s));
     struct mdl_dev_visit visit;
@@ -71,12 +85,13 @@ medleyResult_t mdl_stager_open(const struct mdl_dev *dev, const struct mdl_confi
     if (!s) return mdl_error(medleySystemError, "out of memory for a device");
     s->dev = *dev;
     mdl_list_init(&s->stages);
+    mdl_list_init(&s->more);
     res = mdl_dev_enter(dev, &visit);
     if (res != medleySuccess) {
         free(s);
         return res;
     }
-    res = fill_stager(s, cfg);
+    res = fill_stager(s, cfg, nranks);
     if (res == medleySuccess)
         *out = s;
     else
@@ -105,40 +120,36 @@ static bool is_through(const struct mdl_stager *st, struct mdl_stage *s)
 {
     const struct mdl_device *d = st->dev.ops;
 
-    if (!atomic_load_explicit(&s->let_go, memory_order_acquire)) return false; /* pairs with mdl_stage_let_go */
     if (!s->launched) return true;
     if (s->direct) return mdl_direct_is_through(s->direct);
     if (!s->attended) return (load(s->arrived) & ~MDL_WORD_FAILED) >= s->nblocks + 1;
     return !s->last || d->event_query(d, s->last) != medleyInProgress;
 }
 
-static void give_room_back(struct mdl_stager *st, struct mdl_stage *s)
+static void give_back(struct mdl_stager *st, struct mdl_stage *s)
 {
     const struct mdl_device *d = st->dev.ops;
 
-    if (s->direct) mdl_direct_give_back(st, s);
-    for (int i = 0; i < 2; i++)
-        if (s->side[i].bytes && s->side[i].base) mdl_arena_give(&st->arena, s->side[i].base, s->side[i].bytes);
-    if (s->scalar) mdl_arena_give(&st->arena, s->scalar, sizeof(uint64_t));
+    mdl_stage_drop_room(s);
+    free(s->direct);
     if (s->pair >= 0) st->pair_taken[s->pair] = false;
     for (int i = 0; i < MDL_STAGE_RING; i++)
         if (s->event[i]) (void)d->event_destroy(d, s->event[i]);
     if (s->last) (void)d->event_destroy(d, s->last);
-}
-
-static void give_back(struct mdl_stager *st, struct mdl_stage *s)
-{
-    give_room_back(st, s);
     mdl_list_remove(&s->link);
     free(s);
 }
 
-/* True: none is left. */
-static bool reap(struct mdl_stager *st)
+bool mdl_stager_reap(struct mdl_stager *st)
 {
     mdl_list_each (it, &st->stages) {
         struct mdl_stage *s = mdl_container_of(it, struct mdl_stage, link);
-        if (is_through(st, s)) give_back(st, s);
+        bool done = atomic_load_explicit(&s->let_go, memory_order_acquire); /* pairs with mdl_stage_let_go */
+        if ((!done && (!s->over || !s->roomy)) || !is_through(st, s)) continue;
+        if (done)
+            give_back(st, s);
+        else
+            mdl_stage_drop_room(s); /* the rest of its group may need that */
     }
     return mdl_list_empty(&st->stages);
 }
@@ -153,7 +164,7 @@ static void reap_left_behind(void)
             struct mdl_dev_visit visit;
             if (st->kept) continue;
             if (mdl_dev_enter(&dev, &visit) != medleySuccess) continue;
-            if (reap(st)) {
+            if (mdl_stager_reap(st)) {
                 mdl_list_remove(&st->link);
                 free_stager(st);
             }
@@ -174,7 +185,7 @@ static void leave_behind(struct mdl_stager *st)
     pthread_mutex_unlock(&left_behind.lock);
 }
 
-static void nap(void)
+void mdl_stager_nap(void)
 {
     const struct timespec ts = {.tv_nsec = 50000};
 
@@ -190,7 +201,7 @@ bool mdl_stager_settle(struct mdl_stager *st)
     bool none;
 
     if (mdl_dev_enter(&dev, &visit) != medleySuccess) return false;
-    while (none = reap(st), !none && mdl_now_ns() < until) nap();
+    while (none = mdl_stager_reap(st), !none && mdl_now_ns() < until) mdl_stager_nap();
     mdl_dev_leave(&dev, &visit);
     return none;
 }
@@ -246,7 +257,9 @@ static void shape(struct mdl_stage *s, const struct mdl_op *op)
         op->call.coll >= medleyCollSend ? MDL_STAGE_P2P_BYTES / op->elem : mdl_choose_block(&c->limits, most, op->elem);
     s->stride = s->block;
     s->nblocks = (longest + s->block - 1) / s->block;
-    if (!s->nblocks || (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged)) s->nblocks = 1;
+    if (!s->nblocks) s->nblocks = 1;
+    /* a message takes as many turns as at its other end (launch.c) */
+    if (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged && op->call.coll < medleyCollSend) s->nblocks = 1;
     if (s->nblocks == 1) s->stride = longest; /* where all slots are equal, as the user's buffer is */
     for (int i = 0; i < 2; i++)
         s->cost[i] = 1 + (!s->side[i].staged ? 0 : s->nblocks == 1 && !mdl_op_is_v(op) ? 1 : s->side[i].slots);
@@ -258,7 +271,8 @@ static medleyResult_t new_stage(struct mdl_op *op, mdl_dev_stream stream)
 
     if (!s) return mdl_error(medleySystemError, "out of memory for an operation");
     *s = (struct mdl_stage){
-        .op = op, .stream = stream, .elem = op->elem, .attended = is_attended(op->comm->stager), .pair = -1};
+        .op = op, .stager = op->comm->stager, .stream = stream, .elem = op->elem, .pair = -1,
+        .attended = is_attended(op->comm->stager)};
     mdl_list_init(&s->link);
     op->stage = s;
     return medleySuccess;
@@ -323,104 +337,6 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
     if (mdl_native_takes(op)) return mdl_native_make(op, stream);
     MDL_TRY(add(op, stream));
     return mdl_direct_make(op->stage);
-}
-
-/* ---- room ---- */
-
-static void drop_room(struct mdl_stager *st, struct mdl_stage *s)
-{
-    for (int i = 0; i < 2; i++) {
-        if (s->side[i].bytes && s->side[i].base) mdl_arena_give(&st->arena, s->side[i].base, s->side[i].bytes);
-        s->side[i].base = NULL;
-    }
-}
-
-static bool take_ring(struct mdl_stager *st, struct mdl_stage *s, size_t ring)
-{
-    for (int i = 0; i < 2; i++) {
-        struct mdl_stage_side *b = &s->side[i];
-        if (!b->staged) continue;
-        b->bytes = ring * b->slots * s->stride * s->elem;
-        if (s->pieces && i == MDL_OUT && s->side[MDL_IN].staged) { /* one ring for both */
-            b->base = s->side[MDL_IN].base;
-            b->bytes = 0;
-            continue;
-        }
-        b->base = mdl_arena_take(&st->arena, b->bytes);
-        if (!b->base) {
-            drop_room(st, s);
-            return false;
-        }
-    }
-    s->ring = ring;
-    return true;
-}
-
-static bool take_pair(struct mdl_stager *st, struct mdl_stage *s)
-{
-    for (int i = 0; i < MDL_STAGES_MOST; i++) {
-        if (st->pair_taken[i]) continue;
-        st->pair_taken[i] = true;
-        s->pair = i;
-        s->arrived = st->arrived + i * WORD_SPACE / sizeof(uint64_t);
-        s->ready = st->ready[i];
-        *s->arrived = *s->ready = 0;
-        return true;
-    }
-    return false;
-}
-
-/* Everything that the stage needs and that may be short; a shorter ring does too. */
-static bool take_room(struct mdl_stager *st, struct mdl_stage *s)
-{
-    size_t ring = s->nblocks < MDL_STAGE_RING ? s->nblocks : MDL_STAGE_RING;
-
-    if (s->direct) return mdl_direct_take_room(st, s);
-    if (s->attended) {
-        s->arrived = &s->own[0];
-        s->ready = &s->own[1];
-    } else if (s->pair < 0 && !take_pair(st, s)) {
-        return false;
-    }
-    if (s->scalar_user && !s->scalar) s->scalar = mdl_arena_take(&st->arena, sizeof(uint64_t));
-    if (s->scalar_user && !s->scalar) return false;
-    for (; ring; ring--)
-        if (take_ring(st, s, ring)) return true;
-    return false;
-}
-
-static medleyResult_t wait_for_room(struct mdl_stager *st, struct mdl_stage *s)
-{
-    struct mdl_comm *c = s->op->comm;
-
-    (void)reap(st);
-    while (!take_room(st, s)) {
-        bool others = false;
-        mdl_list_each (it, &st->stages) others |= mdl_container_of(it, struct mdl_stage, link)->launched;
-        if (!others)
-            return mdl_error(medleyInvalidUsage,
-                             "a call, or all the calls of a group, need more than %zu bytes of pinned memory: raise "
-                             "MEDLEY_DEVICE_STAGING",
-                             st->arena.len);
-        if (mdl_comm_failed(c)) return mdl_comm_fault(c);
-        nap();
-        (void)reap(st);
-    }
-    return medleySuccess;
-}
-
-medleyResult_t mdl_stage_reserve(struct mdl_stage *s)
-{
-    struct mdl_stager *st = s->op->comm->stager;
-    medleyResult_t res = wait_for_room(st, s);
-
-    if (res != medleySuccess) {
-        give_room_back(st, s); /* what it has of it; the stage itself is let go with its operation */
-        return res;
-    }
-    mdl_list_append(&st->stages, &s->link);
-    s->listed = true; /* the link itself is the issuing threads': neighbours come and go */
-    return medleySuccess;
 }
 
 /* ---- the executing thread's side ---- */

@@ -35,7 +35,7 @@
 
 struct mdl_direct_call;
 
-enum { MDL_STAGE_RING = 4, MDL_STAGES_MOST = 128, MDL_STAGE_P2P_BYTES = 131072 };
+enum { MDL_STAGE_RING = 4, MDL_STAGES_MOST = 128, MDL_STAGE_P2P_BYTES = 131072, MDL_STAGE_WORD_SPACE = 64 };
 
 struct mdl_stage_side {
     bool staged; /* the user's buffer is the device's */
@@ -55,6 +55,7 @@ struct mdl_stage_piece {
 struct mdl_stage {
     struct mdl_list link; /* in the stager's list, from launch on */
     struct mdl_op *op;    /* until it lets go */
+    struct mdl_stager *stager;
     mdl_dev_stream stream;
     struct mdl_stage_side side[2];   /* MDL_IN, MDL_OUT */
     const struct mdl_stage_piece *pieces; /* the call's, which outlives it; NULL: it has slots */
@@ -64,7 +65,8 @@ struct mdl_stage {
     size_t cost[2]; /* commands of a block */
     uint64_t order; /* of issue, among the calls of a group */
     bool attended;
-    bool listed; /* in the stager's list: it was given room */
+    bool listed; /* in the stager's list: it has words */
+    bool roomy;  /* it has rings and what else it needs of pinned memory */
     bool placed; /* its stream has a place among those that are held (mdl_hold_take) */
     /* the issuing thread's */
     bool launched, over;    /* some of it was appended to the stream; nothing more will be */
@@ -89,13 +91,15 @@ struct mdl_stager {
     void *pinned;
     uint64_t *arrived, *ready[MDL_STAGES_MOST]; /* pair i: arrived[8 * i], *ready[i] */
     bool pair_taken[MDL_STAGES_MOST];
-    struct mdl_list stages; /* launched and not through */
+    struct mdl_list more;   /* arenas of messages that went beyond the budget */
+    struct mdl_list stages; /* reserved and not through */
     _Atomic bool failed;    /* a call of the device has: its streams need not come to their ends */
     bool kept;              /* a stream may never come to its end: nothing is freed, since that would wait for it */
     struct mdl_list link;   /* among those that their communicators left behind */
 };
 
-medleyResult_t mdl_stager_open(const struct mdl_dev *dev, const struct mdl_config *cfg, struct mdl_stager **s) MDL_MUST_USE;
+medleyResult_t mdl_stager_open(const struct mdl_dev *dev, const struct mdl_config *cfg, int nranks, struct mdl_stager **s)
+    MDL_MUST_USE;
 bool mdl_stager_settle(struct mdl_stager *s); /* waits shortly; true: its streams are through with all calls */
 void mdl_stager_close(struct mdl_stager *s); /* waits shortly for the streams; what they still use stays */
 
@@ -113,8 +117,22 @@ medleyResult_t mdl_stage_add_pieces(struct mdl_op *op, mdl_dev_stream stream, co
 
 medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_device) MDL_MUST_USE;
 
-/* For the issuing thread (launch.c); append and close with the device entered. */
-medleyResult_t mdl_stage_reserve(struct mdl_stage *s) MDL_MUST_USE; /* room; waits for that of earlier calls */
+/* Room (stage_room.c), for the issuing thread (launch.c), with the device entered.
+ *
+ * All calls of a batch get words, messages get rings, as long ones as there is room for all; what does not fit even so is
+ * allocated. Collectives that do not fit get their rings when earlier ones of the communicator, which come first on every
+ * rank, are through: the caller waits for that. One that has none makes those behind it wait, so a call alone always has
+ * enough. */
+medleyResult_t mdl_stage_reserve(struct mdl_batch *b) MDL_MUST_USE;
+medleyResult_t mdl_stage_take_room(struct mdl_stage *s) MDL_MUST_USE; /* InProgress: there is none as yet */
+void mdl_stage_drop_room(struct mdl_stage *s);                        /* but for the words */
+void *mdl_stager_take(struct mdl_stager *s, size_t bytes);            /* pinned memory; NULL: there is none */
+void mdl_stager_give(struct mdl_stager *s, void *at, size_t bytes);
+void mdl_stager_shrink(struct mdl_stager *s); /* frees what went beyond the budget */
+bool mdl_stager_reap(struct mdl_stager *s);   /* takes back what is through; true: none is left */
+void mdl_stager_nap(void);
+
+/* For the issuing thread; append and close with the device entered. */
 medleyResult_t mdl_stage_append(struct mdl_stage *s, bool *moved) MDL_MUST_USE; /* the next part, until s->over */
 size_t mdl_stage_cost(const struct mdl_stage *s);    /* commands that the stream gets by that */
 size_t mdl_stage_waiting(const struct mdl_stage *s); /* commands that the stream has and has not come to, about */

@@ -250,6 +250,9 @@ struct mdl_choose_limits {
     bool blocks; /* some rank's buffers pass through rings of blocks: windows tile them, see mdl_choose_block */
 };
 
+/* Of an n-fold buffer a window has at least this many bytes of every slot, if it has so many at all. */
+enum { MDL_CHOOSE_LEAST_SLOT = 16384 };
+
 /* Elements of `size` bytes in a block of a buffer of `slots` slots: a power of two, and the largest window there is. */
 size_t mdl_choose_block(const struct mdl_choose_limits *limits, uint32_t slots, size_t size);
 

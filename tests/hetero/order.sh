@@ -24,7 +24,10 @@ MEDLEY_DEVICE_STAGING=256K with host_buffers
 [ -z "${MDL_CHECK_SHORT-}" ] || exit 0
 
 export MEDLEY_DEVICE_DIRECT=0
-with $all many
+with $all many long_messages
+MEDLEY_DEVICE_STAGING=64K with $all many overfull long_messages host_buffers
+MEDLEY_DEVICE_STAGING=64K MEDLEY_DEVICE_DIRECT=1 with $all many overfull host_buffers
+MEDLEY_DEVICE_STAGING=64K EMUL_FAULT=nowait with $all many overfull long_messages
 EMUL_DEPTH=1000 with deep deep_crossed aborted
 EMUL_FAULT=nowait with $all many aborted
 EMUL_FAULT=nowait,missing=cudaEventQuery with $all many

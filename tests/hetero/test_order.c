@@ -19,7 +19,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { COUNT = 5000, SMALL = 100, DEEP = 150, MANY = 70, HOST_CALLS = 9, RANKS = 3, LATE_MS = 500 };
+enum { COUNT = 5000, SMALL = 100, LONG = 200000, DEEP = 150, MANY = 70, HOST_CALLS = 9, RANKS = 3, LATE_MS = 500 };
 
 struct place { /* a rank and what it works with */
     struct ranks_world *w;
@@ -246,6 +246,60 @@ static int deep_crossed(struct place *p)
 }
 
 /* More calls than there are words: those that are staged are attended, among others that are not. */
+static float *take_long(const struct place *p, bool of_host)
+{
+    float *f = of_host ? malloc(LONG * sizeof(*f)) : home_take(LONG * sizeof(*f));
+
+    for (size_t i = 0; of_host && i < LONG; i++) f[i] = (float)p->rank + 1;
+    if (!of_host) check_fill(f, LONG, (float)p->rank + 1);
+    return f;
+}
+
+/* Of more blocks than a ring has, several for each pair, so that each needs room that others give back; of rank 1 from
+ * memory of the host and to it. */
+static int long_messages(struct place *p)
+{
+    bool of_host = p->rank == 1;
+    float *in = take_long(p, of_host), *out[RANKS][2];
+
+    for (int i = 0; i < 2 * RANKS; i++) out[i / 2][i % 2] = take_long(p, of_host);
+    OK(medleyGroupStart());
+    for (int i = 0; i < 2 * RANKS; i++) {
+        OK(medleySend(in, LONG, medleyFloat, i / 2, p->comm, home_stream()));
+        OK(medleyRecv(out[i / 2][i % 2], LONG, medleyFloat, i / 2, p->comm, home_stream()));
+    }
+    OK(medleyGroupEnd());
+    OK(home_sync());
+    for (int i = 0; i < 2 * RANKS; i++) {
+        float *o = out[i / 2][i % 2], value = (float)(i / 2) + 1;
+        CHECK(of_host ? check_is_all(o, LONG, value) : check_holds(o, LONG, value));
+        of_host ? free(o) : home_free(o);
+    }
+    of_host ? free(in) : home_free(in);
+    return 0;
+}
+
+/* A group whose calls have no room together (MEDLEY_DEVICE_STAGING): each goes on with the result of another. */
+static int overfull(struct place *p)
+{
+    float *a = take_long(p, false), *b = take_long(p, false), *c = take_long(p, false);
+
+    OK(start(p));
+    for (int i = 0; i < MANY / 2; i++) {
+        OK(medleyAllReduce(a, b, LONG, medleyFloat, medleySum, p->comm, home_stream()));
+        OK(medleyAllReduce(b, c, SMALL, medleyFloat, medleyMax, p->comm, home_stream()));
+        OK(medleyAllReduce(a, c, LONG, medleyFloat, medleyMin, p->other, p->stream));
+    }
+    OK(end(p));
+    OK(sync_both(p));
+    CHECK(check_holds(b, LONG, check_sum_to(p->n)));
+    CHECK(check_holds(c + SMALL, LONG - SMALL, 1));
+    home_free(a);
+    home_free(b);
+    home_free(c);
+    return 0;
+}
+
 static int many(struct place *p)
 {
     check_fill(p->in, COUNT, (float)p->rank + 1);
@@ -360,6 +414,7 @@ static const struct test {
     {"messages", messages}, {"hosts_too", hosts_too},   {"deep", deep},                 {"deep_crossed", deep_crossed},
     {"many", many},         {"host_buffers", host_buffers}, {"late_host", late_host},   {"aborted", aborted},
     {"held_round", held_round}, {"message_first", message_first},
+    {"long_messages", long_messages}, {"overfull", overfull},
 };
 
 static int run_one(struct ranks_world *w, int rank, void *arg)
