@@ -86,5 +86,5 @@ bool mdl_answer_read(const uint8_t *bytes, size_t len, int nranks, struct mdl_an
     a->seq = mdl_read_u64(&r);
     mdl_call_read(&r, &a->call);
     return !r.bad && r.left == 0 && rank < (uint32_t)nranks && a->state >= MDL_ANSWER_LATE &&
-           a->state <= MDL_ANSWER_BUSY && call_is_good(&a->call, nranks);
+           a->state <= MDL_ANSWER_HELD && call_is_good(&a->call, nranks);
 }

@@ -30,6 +30,7 @@ enum mdl_answer_state {
     MDL_ANSWER_LATE = 1, /* `rank` has not made the call */
     MDL_ANSWER_WAITS,    /* the answering rank is in a call, told with its number, in which it waits for `rank` */
     MDL_ANSWER_BUSY,     /* it has made the call, and waits for nobody */
+    MDL_ANSWER_HELD,     /* `rank` has made calls, but their streams have not come to them, or not on in them */
 };
 
 struct mdl_answer {

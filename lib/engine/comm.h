@@ -156,9 +156,11 @@ struct mdl_comm {
         uint64_t seq, number;
         bool open;
     } job;                       /* job.c */
+    _Atomic uint32_t unreached;  /* [any thread] calls that are queued, but their streams have not come to them */
     struct mdl_waiting {         /* [any thread] see diag.c */
         _Atomic uint32_t number; /* of the wait in hand; grows when something moves */
         _Atomic uint64_t whom;   /* packed: a rank that this one waits for, and in which entry of the diary; 0: none */
+        _Atomic bool stream;     /* for the stream of the call that it is in */
         _Atomic uint64_t cause;  /* packed: what is known of the end of the chain, and for which wait */
     } waiting;
     struct mdl_peer_counters *peers;
@@ -203,6 +205,7 @@ void mdl_diag_ask_job(struct mdl_comm *c, int peer);  /* about the job in hand; 
 void mdl_diag_ask_past(struct mdl_comm *c, int peer); /* about every collective that the diary still has */
 void mdl_diag_waits(struct mdl_comm *c, const struct mdl_op *op, int peer); /* tells who asks: this rank waits for it */
 void mdl_diag_moved(struct mdl_comm *c);                                    /* no longer */
+void mdl_diag_waits_for_stream(struct mdl_comm *c, bool waits); /* that of the call in hand, and no rank */
 int mdl_diag_late(struct mdl_comm *c); /* the rank that is known to hold up the wait in hand, or -1 */
 /* Who holds all up, as far as the answers tell: appends words to `text` and returns the rank, or -1. */
 int mdl_diag_cause(struct mdl_comm *c, char *text, size_t bytes);

@@ -7,7 +7,7 @@
  * - if it has not made the matching call, but is itself in a call that the asking rank has not made, both wait for each
  *   other for ever (operations of one communicator run in order): the calls are out of order.
  * A mismatch becomes the fault of all ranks, with both sides in its text. Else the answer says whether it has not made
- * the call (it is late), or itself waits for somebody: then that one is asked next, about that wait. So whoever waits
+ * the call (it is late), or that its stream has not come to it, or itself waits for somebody: then that one is asked next, about that wait. So whoever waits
  * learns who holds all up, though in a ring or a tree it waits for a rank that is as innocent as itself.
  */
 #include "config.h"
@@ -19,7 +19,7 @@
 #include <stdio.h>
 
 /* What is known of the end of the chain. */
-enum { CAUSE_NONE, CAUSE_ASKED, CAUSE_LATE };
+enum { CAUSE_NONE, CAUSE_ASKED, CAUSE_LATE, CAUSE_HELD };
 
 struct cause {
     int state, rank;
@@ -47,13 +47,21 @@ static struct cause get_cause(struct mdl_comm *c)
     return (struct cause){(int)(word >> 24 & 0xff), (int)(word & 0xffffff)};
 }
 
+static bool is_known(struct cause cause) { return cause.state == CAUSE_LATE || cause.state == CAUSE_HELD; }
+
 void mdl_diag_waits(struct mdl_comm *c, const struct mdl_op *op, int peer)
 {
     atomic_store_explicit(&c->waiting.whom, (op->diary + 1) << 24 | (uint64_t)(uint32_t)peer, memory_order_relaxed);
 }
 
+void mdl_diag_waits_for_stream(struct mdl_comm *c, bool waits)
+{
+    atomic_store_explicit(&c->waiting.stream, waits, memory_order_relaxed);
+}
+
 void mdl_diag_moved(struct mdl_comm *c)
 {
+    atomic_store_explicit(&c->waiting.stream, false, memory_order_relaxed);
     atomic_store_explicit(&c->waiting.whom, 0, memory_order_relaxed);
     atomic_store_explicit(&c->waiting.number, wait_number(c) + 1, memory_order_relaxed);
 }
@@ -71,17 +79,21 @@ int mdl_diag_late(struct mdl_comm *c)
 {
     struct cause cause = get_cause(c);
 
-    return cause.state == CAUSE_LATE ? cause.rank : -1;
+    return is_known(cause) ? cause.rank : -1;
 }
 
 int mdl_diag_cause(struct mdl_comm *c, char *text, size_t bytes)
 {
+    static const char *const words[] = {
+        [CAUSE_ASKED] = "does not answer",
+        [CAUSE_LATE] = "has not made its call yet",
+        [CAUSE_HELD] = "has made its call, but its stream has not come so far",
+    };
     struct cause cause = get_cause(c);
 
     text[0] = 0;
     if (cause.state == CAUSE_NONE) return -1;
-    snprintf(text, bytes, "; rank %d (host %s) %s", cause.rank, mdl_ctl_host(c->ctl, cause.rank),
-             cause.state == CAUSE_LATE ? "has not made its call yet" : "does not answer");
+    snprintf(text, bytes, "; rank %d (host %s) %s", cause.rank, mdl_ctl_host(c->ctl, cause.rank), words[cause.state]);
     return cause.rank;
 }
 
@@ -93,7 +105,7 @@ static void ask(struct mdl_comm *c, const struct mdl_question *q, int peer)
 {
     uint8_t bytes[MDL_QUESTION_BYTES];
 
-    if (get_cause(c).state != CAUSE_LATE) set_cause(c, q->wait, CAUSE_ASKED, peer);
+    if (!is_known(get_cause(c))) set_cause(c, q->wait, CAUSE_ASKED, peer);
     mdl_question_write(q, bytes);
     mdl_ctl_watch_peer(c->ctl, peer); /* its silence shall be noticed, whatever the tree's neighbours see */
     (void)mdl_ctl_send(c->ctl, peer, MDL_MSG_ASK, bytes, sizeof(bytes)); /* a peer that is gone is reported by the
@@ -155,8 +167,8 @@ static void on_answer(void *comm, int src, const uint8_t *payload, size_t len)
         return;
     }
     if (mdl_comm_failed(c) || a.wait != wait_number(c)) return;
-    if (a.state == MDL_ANSWER_LATE)
-        set_cause(c, a.wait, CAUSE_LATE, a.rank);
+    if (a.state == MDL_ANSWER_LATE || a.state == MDL_ANSWER_HELD)
+        set_cause(c, a.wait, a.state == MDL_ANSWER_LATE ? CAUSE_LATE : CAUSE_HELD, a.rank);
     else if (a.state == MDL_ANSWER_WAITS && a.rank != c->rank && a.hops < MDL_ASK_HOPS)
         ask(c,
             &(struct mdl_question){
@@ -336,13 +348,15 @@ static void answer(struct mdl_comm *c, int src, const struct mdl_question *q)
     int peer;
 
     if (waits(c, &peer, &note)) {
-        bool sure = known.state == CAUSE_LATE;
-        a.state = sure ? MDL_ANSWER_LATE : MDL_ANSWER_WAITS;
+        bool sure = is_known(known);
+        a.state = known.state == CAUSE_LATE ? MDL_ANSWER_LATE : sure ? MDL_ANSWER_HELD : MDL_ANSWER_WAITS;
         a.rank = sure ? known.rank : peer;
         a.seq = note.seq;
         a.call = note.call;
     } else if (!has_called(c, q)) {
-        a.state = MDL_ANSWER_LATE;
+        a.state = atomic_load_explicit(&c->unreached, memory_order_relaxed) ? MDL_ANSWER_HELD : MDL_ANSWER_LATE;
+    } else if (atomic_load_explicit(&c->waiting.stream, memory_order_relaxed)) {
+        a.state = MDL_ANSWER_HELD;
     }
     mdl_answer_write(&a, bytes);
     (void)mdl_ctl_send(c->ctl, src, MDL_MSG_ANSWER, bytes, sizeof(bytes));

@@ -137,12 +137,16 @@ static int blame(const struct mdl_batch *b, int *peers, uint64_t *outstanding, c
     return n;
 }
 
-static void peers_text(const struct mdl_comm *c, const int *peers, int n, char *text, size_t bytes)
+/* Of a call that waits for no rank. */
+static bool needs_stream(const struct mdl_op *op) { return op && op->stage && !op->native; }
+
+static void peers_text(const struct mdl_comm *c, const struct mdl_op *op, const int *peers, int n, char *text,
+                       size_t bytes)
 {
     int at = 0;
 
     text[0] = 0;
-    if (n == 0) snprintf(text, bytes, "nobody (its own work)");
+    if (n == 0) snprintf(text, bytes, "%s", needs_stream(op) ? "its own stream" : "nobody (its own work)");
     for (int i = 0; i < n && at >= 0 && (size_t)at < bytes; i++) {
         at += snprintf(text + at, bytes - (size_t)at, "%srank %d (host %s)", i ? ", " : "", peers[i],
                        mdl_ctl_host(c->ctl, peers[i]));
@@ -158,7 +162,7 @@ static int wait_text(const struct mdl_batch *b, double seconds, char *text, size
     char who[256], call[MDL_CALL_TEXT_BYTES] = "?", cause[128];
     int culprit, n = blame(b, peers, &outstanding, &op);
 
-    peers_text(b->comm, peers, n, who, sizeof(who));
+    peers_text(b->comm, op, peers, n, who, sizeof(who));
     if (op) mdl_call_text(&op->call, call);
     culprit = mdl_diag_cause(b->comm, cause, sizeof(cause));
     snprintf(text, bytes, "rank %d has waited %.1f s in %s #%llu for %s, %llu bytes outstanding%s", b->comm->rank,
@@ -192,6 +196,7 @@ static void moved(struct mdl_batch *b)
 
 static void note_wait(struct mdl_batch *b, const int *peers, int n, const struct mdl_op *op)
 {
+    if (n == 0) mdl_diag_waits_for_stream(b->comm, needs_stream(op));
     if (n == 0) return;
     if (b->blamed < 0) b->blamed = peers[0];
     mdl_diag_waits(b->comm, op, peers[0]);

@@ -506,6 +506,7 @@ static void number(const struct mdl_batch *b)
     mdl_list_each (it, &b->ops) {
         struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
         if (op->stage && op->stage->direct) mdl_direct_number(op->stage);
+        if (op->stage) mdl_stage_queued(op->stage);
     }
 }
 

@@ -525,6 +525,7 @@ static bool others_fault(const struct mdl_op *op, medleyResult_t res)
 static medleyResult_t fail(struct mdl_op *op)
 {
     mdl_transports_abort(op->comm);
+    if (op->stage) mdl_stage_reached(op->stage);
     if (op->stage) mdl_stage_release(op->stage);
     finish(op, mdl_comm_fault(op->comm));
     return op->result;
@@ -554,6 +555,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
     if (mdl_comm_failed(c)) return fail(op);
     if (op->state == MDL_STATE_NEW && !is_reached(op)) return medleyInProgress;
     if (op->state == MDL_STATE_NEW) {
+        if (op->stage) mdl_stage_reached(op->stage);
         op->issued_ticks = op->issued_ticks ? op->issued_ticks : mdl_ticks();
         if (op->scalar_at) memcpy(&op->scalar, op->scalar_at, op->elem);
         op->scalar_at = NULL;

@@ -339,6 +339,20 @@ medleyResult_t mdl_stage_make(struct mdl_op *op, mdl_dev_stream stream)
     return mdl_direct_make(op->stage);
 }
 
+/* ---- for who asks why it does not move: relaxed, it only chooses words for people ---- */
+
+void mdl_stage_queued(struct mdl_stage *s)
+{
+    s->unreached = true;
+    atomic_fetch_add_explicit(&s->op->comm->unreached, 1, memory_order_relaxed);
+}
+
+void mdl_stage_reached(struct mdl_stage *s)
+{
+    if (s->unreached) atomic_fetch_sub_explicit(&s->op->comm->unreached, 1, memory_order_relaxed);
+    s->unreached = false;
+}
+
 /* ---- the executing thread's side ---- */
 
 void mdl_stage_release(struct mdl_stage *s)

@@ -67,6 +67,7 @@ struct mdl_stage {
     bool attended;
     bool listed; /* in the stager's list: it has words */
     bool roomy;  /* it has rings and what else it needs of pinned memory */
+    bool unreached; /* counted in its communicator */
     bool placed; /* its stream has a place among those that are held (mdl_hold_take) */
     /* the issuing thread's */
     bool launched, over;    /* some of it was appended to the stream; nothing more will be */
@@ -137,6 +138,10 @@ medleyResult_t mdl_stage_append(struct mdl_stage *s, bool *moved) MDL_MUST_USE; 
 size_t mdl_stage_cost(const struct mdl_stage *s);    /* commands that the stream gets by that */
 size_t mdl_stage_waiting(const struct mdl_stage *s); /* commands that the stream has and has not come to, about */
 void mdl_stage_close(struct mdl_stage *s); /* nothing more is appended, since the communicator has failed */
+
+/* From when it is queued until its stream comes to it, or it fails, it is counted in mdl_comm.unreached. */
+void mdl_stage_queued(struct mdl_stage *s);
+void mdl_stage_reached(struct mdl_stage *s);
 
 /* For the executing thread. */
 void mdl_stage_release(struct mdl_stage *s); /* the operation has failed: what its stream waits for does not come */

@@ -21,6 +21,8 @@ export MEDLEY_NATIVE=0 MEDLEY_DEVICE_DIRECT=1
 with $all many
 EMUL_DEPTH=1000 with deep deep_crossed aborted
 MEDLEY_DEVICE_STAGING=256K with host_buffers
+with late_stream
+MEDLEY_DEVICE_DIRECT=0 with late_stream
 [ -z "${MDL_CHECK_SHORT-}" ] || exit 0
 
 export MEDLEY_DEVICE_DIRECT=0

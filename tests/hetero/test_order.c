@@ -362,6 +362,29 @@ static int late_host(struct place *p)
     return 0;
 }
 
+/* Rank 2 has made its call, but its stream waits for something else: the others' errors say so. */
+static int late_stream(struct place *p)
+{
+    medleyResult_t res = medleySuccess;
+    uint64_t *gate;
+
+    check_fill(p->in, COUNT, 1);
+    OK(p->d->alloc_words(p->d, 1, &gate));
+    if (p->rank == 2) OK(p->d->stream_wait(p->d, home_stream(), gate, 1));
+    res = medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, p->comm, home_stream());
+    CHECK(res == medleySuccess);
+    while (res == medleySuccess) OK(medleyCommGetAsyncError(p->comm, &res));
+    CHECK(p->rank == 2 || strstr(medleyGetLastError(p->comm), "rank 2 (host ") != NULL);
+    CHECK(p->rank == 2 || strstr(medleyGetLastError(p->comm), ") has made its call, but its stream") != NULL);
+    ranks_meet(p->w, 1);
+    if (p->rank == 2) __atomic_store_n(gate, 1, __ATOMIC_RELEASE);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    OK(home_sync());
+    OK(p->d->free_words(p->d, 1, &gate));
+    return 0;
+}
+
 /* ---- the end comes while a call is being appended ---- */
 
 struct later {
@@ -412,7 +435,7 @@ static const struct test {
 } tests[] = {
     {"chain", chain},       {"one_stream", one_stream}, {"two_streams", two_streams},   {"crossed", crossed},
     {"messages", messages}, {"hosts_too", hosts_too},   {"deep", deep},                 {"deep_crossed", deep_crossed},
-    {"many", many},         {"host_buffers", host_buffers}, {"late_host", late_host},   {"aborted", aborted},
+    {"many", many},         {"host_buffers", host_buffers}, {"late_host", late_host}, {"late_stream", late_stream},   {"aborted", aborted},
     {"held_round", held_round}, {"message_first", message_first},
     {"long_messages", long_messages}, {"overfull", overfull},
 };
@@ -428,7 +451,7 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
     struct mdl_config cfg;
     struct mdl_dev dev;
 
-    if (t->run == late_host) config.timeout_ms = (int)(LATE_MS * (slack < 4 ? slack : 4));
+    if (t->run == late_host || t->run == late_stream) config.timeout_ms = (int)(LATE_MS * (slack < 4 ? slack : 4));
     config.device = home_name(rank);
     OK(home_enter(config.device, true));
     OK(mdl_config_load(&cfg));
