@@ -129,6 +129,7 @@ medleyResult_t perf_buffers_open(struct perf_thread *t)
         MDL_TRY(take(&t->ranks[i].send, bytes, o->mem, &t->ranks[i].home));
         MDL_TRY(take(&t->ranks[i].recv, bytes, o->mem, &t->ranks[i].home));
     }
+    perf_thread_meet(t, true); /* vendors may have an allocation wait for the device, which holds others' calls */
     if (!o->reg) return medleySuccess;
     MDL_TRY(perf_thread_each(t, false, enter_send, NULL));
     return perf_thread_each(t, false, enter_recv, NULL);

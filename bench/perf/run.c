@@ -287,6 +287,7 @@ void perf_run(struct perf_thread *t)
         if (result != medleySuccess)
             perf_thread_fail(t, result, s.data.shape.coll ? s.data.shape.coll->name : "set-up");
     }
+    perf_thread_meet(t, false);
     perf_data_close(&s.data);
     free(s.iters);
     perf_buffers_close(t);

@@ -50,12 +50,23 @@ static medleyResult_t init_rank(struct perf_thread *t, struct perf_rank *r, void
     return medleyCommInitRankConfig(&r->comm, w->nranks, w->id, r->rank, &config);
 }
 
+/* Has another rank of this process the same device? On one stream they would wait for each other for ever. */
+static bool shares_device(const struct perf_world *w, const struct perf_rank *r)
+{
+    for (int t = 0; t < w->o->threads; t++)
+        for (int i = 0; i < w->threads[t].nranks; i++) {
+            const struct perf_rank *other = &w->threads[t].ranks[i];
+            if (other != r && strcmp(other->home.name, r->home.name) == 0) return true;
+        }
+    return false;
+}
+
 static medleyResult_t open_streams(struct perf_thread *t)
 {
     bool own = !t->world->o->null_stream;
     for (int i = 0; i < t->nranks; i++) {
         struct perf_rank *r = &t->ranks[i];
-        MDL_TRY(perf_home_open(&r->home, own));
+        MDL_TRY(perf_home_open(&r->home, own || shares_device(t->world, r)));
         if (r->home.dev.ops)
             r->stream = r->home.stream;
         else if (own)
@@ -70,6 +81,18 @@ medleyResult_t perf_thread_open(struct perf_thread *t)
     if (!t->ranks[0].comm) result = perf_thread_each(t, false, init_rank, NULL);
     if (result == medleySuccess) result = open_streams(t);
     return result == medleySuccess ? result : perf_thread_fail(t, result, "initialisation");
+}
+
+void perf_thread_meet(struct perf_thread *t, bool wait)
+{
+    struct perf_world *w = t->world;
+
+    if (t->met) return;
+    t->met = true;
+    pthread_mutex_lock(&w->lock);
+    if (++w->nmet == w->o->threads) pthread_cond_broadcast(&w->all_met);
+    while (wait && w->nmet < w->o->threads) pthread_cond_wait(&w->all_met, &w->lock);
+    pthread_mutex_unlock(&w->lock);
 }
 
 void perf_thread_close(struct perf_thread *t)
@@ -141,6 +164,8 @@ static medleyResult_t open_world(struct perf_world *w)
 medleyResult_t perf_world_open(struct perf_world *w)
 {
     medleyResult_t result = open_world(w);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->all_met, NULL);
     if (result != medleySuccess) {
         fprintf(stderr, "medley-perf: process %d of %d: %s\n", w->place.proc, w->place.nprocs,
                 medleyGetLastError(NULL));

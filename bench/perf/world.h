@@ -40,6 +40,7 @@ struct perf_thread {
     pthread_t id;
     int status;                 /* exit status */
     bool failed;                /* a call failed: the communicators are gone */
+    bool met;                   /* has been to perf_thread_meet */
     struct perf_report *report; /* only the main thread of process 0; else NULL */
 };
 
@@ -50,6 +51,9 @@ struct perf_world {
     medleyUniqueId id;
     struct perf_thread *threads;
     struct perf_watch *watch;
+    pthread_mutex_t lock; /* of how many threads have met */
+    pthread_cond_t all_met;
+    int nmet;
     double memory_start, memory_ready; /* bytes resident before and after the communicators were made */
 };
 
@@ -57,6 +61,9 @@ struct perf_world {
  */
 medleyResult_t perf_world_open(struct perf_world *w);
 void perf_world_close(struct perf_world *w);
+
+/* The threads of this process, once: with `wait` it returns when all have come, who fails before included. */
+void perf_thread_meet(struct perf_thread *t, bool wait);
 
 /* Makes the communicators of one thread (-p 1), and its streams. */
 medleyResult_t perf_thread_open(struct perf_thread *t);
