@@ -4,9 +4,9 @@
  * bytes with a hash behind them and travels by pointer, types and results have numbers of their own, and there is
  * neither fp64 nor average.
  *
- * By the notes of its header: a process may make communicators of an id once, all that it has of it; a group is for
- * messages; "in progress" is an asynchronous result that is no error. Nothing is said of groups in groups, so there are
- * none.
+ * By the notes of its header: all processes make their communicators in the same order; a process may make communicators
+ * of an id once, all that it has of it; a group is for messages; "in progress" is an asynchronous result that is no error.
+ * Nothing is said of groups in groups, so there are none.
  */
 #include "config.h"
 
@@ -84,8 +84,8 @@ static medleyResult_t check(enum call call, int rc) { return mdl_ccl_check(&lib,
 
 static void find_caps(int version)
 {
-    lib.caps.ways =
-        MDL_NATIVE_GROUPS | MDL_NATIVE_MESSAGES | MDL_NATIVE_ONE_RANK | (lib.fn[ABORT] ? MDL_NATIVE_ABORT : 0);
+    lib.caps.ways = MDL_NATIVE_GROUPS | MDL_NATIVE_MESSAGES | MDL_NATIVE_ONE_RANK | MDL_NATIVE_ORDERED;
+    if (lib.fn[ABORT]) lib.caps.ways |= MDL_NATIVE_ABORT;
     lib.caps.id_bytes = ID_BYTES;
     lib.caps.version = (uint32_t)version;
     mdl_ccl_reduces(&lib, types, ops);

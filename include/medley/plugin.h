@@ -291,6 +291,7 @@ enum mdl_native_ways {
     MDL_NATIVE_ONE_RANK = 1 << 7,   /* a process may have one rank of a communicator only */
     MDL_NATIVE_ALIKE = 1 << 8,      /* both ends must give the same messages to one call: so the user's, which each end
                                        groups as it likes, are not passed through, but collectives made of messages */
+    MDL_NATIVE_ORDERED = 1 << 9,    /* communicators are made in the same order in all processes, one after the other */
 };
 
 /* What a library that was bound does. The communicator uses what all ranks have. */

@@ -123,6 +123,13 @@ void mdl_native_join_caps(struct mdl_native_caps *caps, const struct mdl_native_
 bool mdl_native_start(struct mdl_comm *c, struct mdl_native_comm *n, const uint8_t *id, int nranks, int rank,
                       uint64_t deadline_ns);
 
+/* native_turn.c: waits until all ranks may make the communicator of this key; collective, after an exchange. *got is
+ * false where that has taken too long (until_ns), on all ranks alike. Whoever has got it ends it; left_behind: the
+ * vendor's init goes on. */
+medleyResult_t mdl_native_turn_begin(struct mdl_comm *c, uint64_t key, uint64_t until_ns, uint64_t deadline_ns,
+                                     bool *got) MDL_MUST_USE;
+void mdl_native_turn_end(bool left_behind);
+
 /* native_call.c, for islands */
 char *mdl_native_address(const struct mdl_op *op, int side); /* where the vendor finds IN or OUT; NULL: there is none */
 

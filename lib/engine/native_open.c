@@ -258,11 +258,13 @@ static bool wait_for_start(struct mdl_comm *c, struct mdl_aside *aside, uint64_t
     return done;
 }
 
-/* True: *comm is the vendor's. What failed is in the log. */
-static bool start(struct mdl_comm *c, struct start *s, uint64_t deadline_ns, void **comm)
+/* True: *comm is the vendor's. What failed is in the log. *stuck: it was left behind. */
+static bool start(struct mdl_comm *c, struct start *s, uint64_t deadline_ns, void **comm, bool *stuck)
 {
     struct mdl_aside *aside = mdl_aside_start(start_main, s);
     bool ok;
+
+    *stuck = false;
 
     if (!aside) {
         free(s);
@@ -270,7 +272,8 @@ static bool start(struct mdl_comm *c, struct start *s, uint64_t deadline_ns, voi
     }
     if (!wait_for_start(c, aside, deadline_ns))
         MDL_WARN(MDL_INIT, "rank %d: %s has not made its communicator: it is left behind", c->rank, s->ops->name);
-    if (!mdl_aside_end(aside, drop_start)) return false;
+    *stuck = !mdl_aside_end(aside, drop_start);
+    if (*stuck) return false;
     ok = s->res == medleySuccess;
     *comm = s->comm;
     if (!ok) MDL_WARN(MDL_INIT, "rank %d: %s", c->rank, s->text);
@@ -313,6 +316,7 @@ bool mdl_native_start(struct mdl_comm *c, struct mdl_native_comm *n, const uint8
                       uint64_t deadline_ns)
 {
     struct start *s = calloc(1, sizeof(*s));
+    bool stuck;
 
     if (!s || !has_stream(n, &n->caps)) {
         free(s);
@@ -321,7 +325,7 @@ bool mdl_native_start(struct mdl_comm *c, struct mdl_native_comm *n, const uint8
     *s = (struct start){.ops = n->ops, .dev = n->dev, .nranks = nranks, .rank = rank};
     memcpy(s->id, id, n->caps.id_bytes);
     n->key = key_of(id, n->caps.id_bytes);
-    return start(c, s, most_of(deadline_ns), &n->comm);
+    return start(c, s, most_of(deadline_ns), &n->comm, &stuck);
 }
 
 static medleyResult_t make(struct mdl_comm *c, const struct mdl_native *ops, const struct mdl_native_caps *caps,
@@ -329,7 +333,7 @@ static medleyResult_t make(struct mdl_comm *c, const struct mdl_native *ops, con
 {
     struct mdl_native_comm *n = mdl_native_new(ops, &c->stager->dev);
     struct start *s = calloc(1, sizeof(*s));
-    bool go = false, mine = false;
+    bool ordered = (caps->ways & MDL_NATIVE_ORDERED) != 0, go = false, mine = false, stuck = false;
     medleyResult_t res;
 
     if (!n || !s) {
@@ -341,10 +345,13 @@ static medleyResult_t make(struct mdl_comm *c, const struct mdl_native *ops, con
     res = share_id(c, ops, caps->id_bytes, s->id, &go, deadline_ns);
     if (res != medleySuccess || !go) goto free_both;
     n->key = key_of(s->id, caps->id_bytes);
+    if (ordered) res = mdl_native_turn_begin(c, n->key, most_of(deadline_ns), deadline_ns, &go);
+    if (res != medleySuccess || !go) goto free_both;
     if (has_stream(n, caps)) {
-        mine = start(c, s, most_of(deadline_ns), &n->comm);
+        mine = start(c, s, most_of(deadline_ns), &n->comm, &stuck);
         s = NULL;
     }
+    if (ordered) mdl_native_turn_end(stuck);
     if (!mine) (void)mdl_ctl_send(c->ctl, 0, MDL_MSG_NATIVE, NULL, 0);
     res = mdl_exchange_vote(c, mine, deadline_ns, "the vendor's communicator", &go);
     if (go) {

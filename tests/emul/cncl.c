@@ -113,6 +113,8 @@ CALL(cnclInitComms, (comm * out, int count, const int *devices, const int *ranks
     ENTER(EMUL_NEED_DEVICE);
     if (!out || !devices || !ranks || !id || count < 1) return E_ARGUMENTS;
     if (used(id)) return E_REINIT;
+    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&one); /* one after the other, in the order of the calls */
     int device = emul_device_get(VENDOR);
     emul_ccl_group_start(VENDOR);
     for (int i = 0; i < count; i++) {
@@ -121,6 +123,7 @@ CALL(cnclInitComms, (comm * out, int count, const int *devices, const int *ranks
     }
     int code = emul_ccl_group_end(VENDOR);
     emul_device_set(VENDOR, device);
+    pthread_mutex_unlock(&one);
     return result(code);
 }
 

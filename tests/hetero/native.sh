@@ -47,7 +47,7 @@ used acl acl hccl "23 23 23 23" 0
 used cnrt cnrt cncl "36 36 36 36"
 export MDL_TEST_NATIVE=nccl
 on cuda cuda12 tests/hetero/test_stream
-scene cuda cuda12 values host_buffers group same_peer uneven default_stream turns one_thread killed asynchronous late late_message held aborted left_open left_open_staged mismatch lost_in_init
+scene cuda cuda12 values host_buffers group same_peer uneven made_at_once default_stream turns one_thread killed asynchronous late late_message held aborted left_open left_open_staged mismatch lost_in_init
 scene cuda cuda12 one_is_off deterministic versions no_init
 devices=cuda:0,cuda:1,cuda:1 scene cuda cuda12 unused # two ranks on one device
 scene cuda "$work/bare" unused               # without the library
@@ -68,7 +68,7 @@ used ppu ppu "ppu nccl" "50 50 50 50"
 for pair in hip:hip6:rccl tops:tops:eccl tang:tang:pccl cnrt:cnrt:cncl acl:acl:hccl; do
   rest=${pair#*:}
   export MDL_TEST_NATIVE="${rest#*:}"
-  scene "${pair%%:*}" "${rest%:*}" values host_buffers group same_peer uneven default_stream turns held no_init lost_in_init
+  scene "${pair%%:*}" "${rest%:*}" values host_buffers group same_peer uneven made_at_once default_stream turns held no_init lost_in_init
   [ "${pair%%:*}" = cnrt ] || scene "${pair%%:*}" "${rest%:*}" one_thread # CNCL takes one rank of a process
   # HCCL has no abort: its streams go on after its own deadline, the seconds of which are short here
   EMUL_CCL_SECOND=5 scene "${pair%%:*}" "${rest%:*}" killed asynchronous aborted

@@ -11,6 +11,7 @@
 #include "tests/coll/ranks.h"
 #include "tests/coll/slack.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -391,6 +392,48 @@ static int turns(struct place *p)
     return 0;
 }
 
+/* ---- creation ---- */
+
+struct child {
+    medleyComm_t parent, comm;
+    pthread_t thread;
+    medleyResult_t res;
+};
+
+static void *make_child(void *arg)
+{
+    struct child *ch = arg;
+
+    ch->res = medleyCommSplit(ch->parent, 0, 0, &ch->comm, NULL);
+    return NULL;
+}
+
+/* Threads make several communicators at a time, each process in an order of its own; all pass through. */
+static int made_at_once(struct place *p)
+{
+    enum { MANY = 6 };
+    struct child ch[MANY];
+
+    for (int i = 0; i < MANY; i++) OK(medleyCommSplit(p->comm, 0, 0, &ch[i].parent, NULL));
+    ranks_meet(p->w, 1);
+    for (int i = 0; i < MANY; i++) {
+        struct child *one = &ch[(i * (p->rank == 1 ? MANY - 1 : 1) + p->rank) % MANY];
+        CHECK(pthread_create(&one->thread, NULL, make_child, one) == 0);
+    }
+    for (int i = 0; i < MANY; i++) pthread_join(ch[i].thread, NULL);
+    for (int i = 0; i < MANY; i++) {
+        OK(ch[i].res);
+        check_fill(p->in, COUNT, (float)p->rank + 1);
+        OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, medleySum, ch[i].comm, home_stream()));
+        OK(home_sync());
+        CHECK(check_went(ch[i].comm, medleyCollAllReduce, 1, getenv("MDL_TEST_NATIVE")) == 1);
+        CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
+    }
+    for (int i = 0; i < MANY; i++) OK(medleyCommDestroy(ch[i].comm));
+    for (int i = 0; i < MANY; i++) OK(medleyCommDestroy(ch[i].parent));
+    return 0;
+}
+
 /* ---- errors ---- */
 
 /* Rank 2 dies while the others are in a call. */
@@ -553,6 +596,7 @@ static const struct test {
     {"group", group, "MEDLEY_NATIVE", "1", -1, -1},
     {"same_peer", same_peer, "MEDLEY_NATIVE", "1", -1, -1},
     {"uneven", uneven, "MEDLEY_NATIVE", "1", -1, -1},
+    {"made_at_once", made_at_once, "MEDLEY_INIT_TIMEOUT", "20s", -1, -1},
     {"default_stream", default_stream, "MEDLEY_NATIVE", "1", -1, -1},
     {"turns", turns, "MEDLEY_NATIVE", "1", -1, -1},
     {"killed", killed, "MEDLEY_NATIVE", "1", -1, 2},
