@@ -107,7 +107,7 @@ void mdl_facts_own(const struct mdl_comm *c, struct mdl_rank_facts *f)
         "MEDLEY_ALGO=%.100s MEDLEY_DETERMINISTIC=%d MEDLEY_ONESHOT=%llu MEDLEY_WINDOW=%llu MEDLEY_MEMORY_BUDGET=%llu",
         c->cfg.algo.s, c->cfg.deterministic, (unsigned long long)c->cfg.oneshot, (unsigned long long)c->cfg.window,
         (unsigned long long)c->cfg.memory_budget);
-    if (c->cfg.islands) strncat(f->agreed, " MEDLEY_ISLANDS=1", sizeof(f->agreed) - strlen(f->agreed) - 1);
+    if (!c->cfg.islands) strncat(f->agreed, " MEDLEY_ISLANDS=0", sizeof(f->agreed) - strlen(f->agreed) - 1);
 }
 
 void mdl_facts_write(struct mdl_writer *w, const struct mdl_rank_facts *f)
