@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Randomised collectives against the reference: test_coll [-n ranks] [-c cases] [-s seed] [-t: threads] [-m max count]
- * [-a: asynchronous streams] [-l: look at the links] [-p: cases that cover all pairs instead, see cover.h] [-v] Every
+ * [-a: asynchronous streams] [-l: look at the links] [-p: cases that cover all pairs instead, see cover.h] [-q k/n: of
+ * these the k-th of n parts] [-v] Every
  * type, operation, size class, root, in place or not, mapped or ordinary buffers is drawn; the first draws walk through
  * all collectives x types. The environment (MEDLEY_TRANSPORT, MEDLEY_ALGO, MEDLEY_CMA ...) chooses the path. AllReduce
  * results must be bit-identical on all ranks. With -l ranks of one host must be linked by shared memory and those of
@@ -20,7 +21,7 @@
 #include <unistd.h>
 
 struct options {
-    int ranks, cases, seconds;
+    int ranks, cases, seconds, part, parts;
     unsigned seed;
     bool threads, async, links, pairs, verbose;
     size_t max;
@@ -89,7 +90,12 @@ static struct coll_case *draw_all(const struct options *o, int n, int *cases)
     unsigned s = o->seed;
 
     *cases = o->pairs ? cover_pairs(o->seed, n, o->max, &list) : o->cases;
-    if (o->pairs) return list;
+    if (o->pairs) {
+        int kept = 0;
+        for (int i = o->part - 1; i < *cases; i += o->parts) list[kept++] = list[i];
+        *cases = kept;
+        return list;
+    }
     list = malloc((size_t)*cases * sizeof(*list) + 1);
     for (int i = 0; list && i < *cases; i++) list[i] = draw((unsigned)i, &s, n, o->max);
     if (!list) abort();
@@ -144,10 +150,10 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.ranks = 4, .cases = 300, .seconds = 100, .seed = 1, .max = 100000};
+    struct options o = {.ranks = 4, .cases = 300, .seconds = 100, .part = 1, .parts = 1, .seed = 1, .max = 100000};
     int opt, failed;
 
-    while ((opt = getopt(argc, argv, "n:c:s:m:d:talpv")) != -1) {
+    while ((opt = getopt(argc, argv, "n:c:s:m:d:q:talpv")) != -1) {
         switch (opt) {
         case 'n': o.ranks = atoi(optarg); break;
         case 'c': o.cases = atoi(optarg); break;
@@ -158,6 +164,9 @@ int main(int argc, char **argv)
         case 'a': o.async = true; break;
         case 'l': o.links = true; break;
         case 'p': o.pairs = true; break;
+        case 'q':
+            if (sscanf(optarg, "%d/%d", &o.part, &o.parts) != 2 || o.part < 1 || o.part > o.parts) return 2;
+            break;
         case 'v': o.verbose = true; break;
         default: return 2;
         }

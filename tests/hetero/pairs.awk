@@ -22,7 +22,7 @@ BEGIN {
   factor("second vendor", vendors)
   factor("who has what", "interleaved contiguous singletons uneven hosts_between shared_device")
   factor("how they are linked", "shm tcp two_hosts three_hosts a_host_each")
-  factor("ranks", "3 4 5 8")
+  factor("ranks", "2 3 4 5 6 7 8")
   factor("processes or threads", "processes threads")
   factor("setting", "none window staging queues delay deterministic nowait no_native")
   for (a = 1; a < factors; a++) for (b = a + 1; b <= factors; b++) left += levels[a] * levels[b]

@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The mixed suite: which rank has what, of which two vendors beside hosts, how the ranks are linked, how many they are,
-# processes or threads, settings of the library and the runtimes, in runs that cover all pairs of these (pairs.awk); each
-# run draws collectives, types, operations, sizes, roots, in place or not. MDL_TEST_SEED repeats what was printed.
-# MDL_TEST_WIDE=1: five seeds, and each run covers all pairs of what it draws, too.
+# processes or threads, settings of the library and the runtimes, in runs that cover all pairs of these (pairs.awk). Cases
+# that cover all pairs of collectives, types, operations, sizes, roots, in place or not (tests/coll/cover.h) are dealt to
+# the runs of each number of ranks, several times over. MDL_TEST_SEED repeats what was printed.
+# MDL_TEST_WIDE=1: five seeds, and each run has all of these cases.
 . "${srcdir:-.}/tests/hetero/lib.sh"
 seed=${MDL_TEST_SEED:-$(date +%s)}
-runs=0 cases=0
+runs=0 cases=0 parts=8
 
 # devices PATTERN FIRST SECOND RANKS: the list
 devices() {
@@ -54,11 +55,12 @@ one() {
   esac
   use_devices "$(devices $pattern $first $second $ranks)"
   [ -z "${MDL_TEST_VERBOSE-}" ] || echo "$(date +%T) $*: $MDL_TEST_DEVICES"
-  what="-c 24 -m 6000"
-  [ -z "${MDL_TEST_WIDE-}" ] || what="-p -m 60000"
   runs=$((runs + 1))
+  eval "dealt=\$((\${dealt_$ranks:-0} + 1)) dealt_$ranks=\$dealt"
+  what="-p -m 6000 -q $(((dealt - 1) % parts + 1))/$parts -s $((seed + (dealt - 1) / parts))"
+  [ -z "${MDL_TEST_WIDE-}" ] || what="-p -m 60000 -s $((seed + runs))"
   # shellcheck disable=SC2086
-  if said=$(coll -n $ranks $what -s $((seed + runs)) $threads 2>&1); then
+  if said=$(coll -n $ranks $what $threads 2>&1); then
     cases=$((cases + $(echo "$said" | sed -n 's/ cases on.*//p')))
     return 0
   fi
@@ -79,5 +81,13 @@ while :; do
   round=$((${round:-0} + 1))
   [ -n "${MDL_TEST_WIDE-}" ] && [ $round -lt 5 ] || break
   seed=$((seed + 1))
+done
+for n in 2 3 4 5 6 7 8; do
+  eval "dealt=\${dealt_$n:-0}"
+  echo "$n ranks: $dealt runs, $((dealt / parts)) times all pairs of cases"
+  [ -n "${MDL_TEST_WIDE-}" ] || [ "$dealt" -ge $parts ] || {
+    echo "FAIL: too few runs of $n ranks for all cases"
+    exit 1
+  }
 done
 echo "$runs runs, $cases cases right"
