@@ -19,6 +19,13 @@ use_devices hip:0,cuda:0
 tests/hetero/test_stream
 MDL_TEST_VENDORS="cuda hip" tests/hetero/test_faults killed/cuda killed/hip mismatch
 
+# Islands, of processes and of threads.
+use_devices cuda:0,cuda:1,host,hip:0,hip:1
+EMUL_DEVICES=2 MEDLEY_DEVICE_DIRECT=0 MEDLEY_NATIVE=1 tests/hetero/test_islands draw 5 1
+EMUL_DEVICES=2 MEDLEY_DEVICE_DIRECT=0 MEDLEY_NATIVE=1 tests/hetero/test_islands broadcast right
+EMUL_DEVICES=2 MEDLEY_DEVICE_DIRECT=0 MEDLEY_NATIVE=1 tests/hetero/test_islands draw 5 2 -t
+use_devices hip:0,cuda:0
+
 # Streams held by waiting kernels, of processes and of threads. Kernels are compiled without the sanitizer, as a device's
 # code is, so that it sees of their words only the order that they make.
 if ${EMUL_CXX-c++} --version > /dev/null 2>&1; then
