@@ -159,7 +159,7 @@ CALL(MemGetHandleForAddressRange, (void *fd, void *address, size_t size, int typ
 #endif
 
 /* Flags: 2 is signal memory, of 8 bytes, the only memory that stream memory operations take. */
-static char signals[65536][2 * sizeof(void *)];
+static void *signals[65536];
 static int signal_count;
 
 CALL(ExtMallocWithFlags, (void **out, size_t size, unsigned flags))
@@ -169,14 +169,15 @@ CALL(ExtMallocWithFlags, (void **out, size_t size, unsigned flags))
     if (size != 8) return finish(EMUL_INVALID);
     enum emul_code code = emul_malloc(VENDOR, EMUL_MANAGED, size, out);
     int at = code ? 0 : __atomic_fetch_add(&signal_count, 1, __ATOMIC_RELAXED) % 65536;
-    if (!code) memcpy(signals[at], out, sizeof(*out));
+    if (!code) __atomic_store_n(&signals[at], *(void **)out, __ATOMIC_RELAXED);
     return finish(code);
 }
 
 static bool is_signal(const void *address)
 {
-    for (int i = 0; i < signal_count && i < 65536; i++)
-        if (memcmp(signals[i], &address, sizeof(address)) == 0) return true;
+    int count = __atomic_load_n(&signal_count, __ATOMIC_RELAXED);
+    for (int i = 0; i < count && i < 65536; i++)
+        if (__atomic_load_n(&signals[i], __ATOMIC_RELAXED) == address) return true;
     return false;
 }
 
