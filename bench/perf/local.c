@@ -233,3 +233,23 @@ int perf_local_run(const struct perf_options *o, char **argv)
     close_all(&s);
     return s.status;
 }
+
+int perf_local_apart(int (*work)(const struct perf_options *), const struct perf_options *o)
+{
+    int how;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int status = work(o);
+        fflush(NULL);
+        _exit(status);
+    }
+    while (pid > 0 && waitpid(pid, &how, 0) < 0 && errno == EINTR) continue;
+    if (pid > 0 && WIFEXITED(how)) return WEXITSTATUS(how);
+    if (pid > 0)
+        fprintf(stderr, "medley-perf: looking for the devices ended by signal %d (%s)\n", WTERMSIG(how),
+                strsignal(WTERMSIG(how)));
+    else
+        fprintf(stderr, "medley-perf: --local cannot be prepared: %s\n", strerror(errno));
+    return PERF_FAILED;
+}

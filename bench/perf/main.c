@@ -98,7 +98,6 @@ static int run_process(const struct perf_options *o)
 static int check_devices(const struct perf_options *o)
 {
     long long nranks = (long long)o->local * o->threads * o->per_thread;
-    if (perf_local_is_child()) return PERF_OK;
     if (perf_home_check(o->device, o->local > 0, nranks < INT_MAX ? (int)nranks : INT_MAX) == medleySuccess) return PERF_OK;
     fprintf(stderr, "medley-perf: %s: %s\n", o->device[0] ? "--device" : "MEDLEY_DEVICE", medleyGetLastError(NULL));
     return PERF_USAGE;
@@ -117,7 +116,7 @@ int main(int argc, char **argv)
         printf("medley-perf %d.%d.%d\n", MEDLEY_MAJOR, MEDLEY_MINOR, MEDLEY_PATCH);
         return PERF_OK;
     }
-    status = check_devices(&o);
+    if (!perf_local_is_child()) status = o.local ? perf_local_apart(check_devices, &o) : check_devices(&o);
     if (status != PERF_OK) return status;
     if (o.local && !perf_local_is_child()) return perf_local_run(&o, argv);
     status = run_process(&o);

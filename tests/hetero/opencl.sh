@@ -27,3 +27,19 @@ MEDLEY_DETERMINISTIC=1 run -n 3 -c 40 -s 37 -m 20000
 run -n 3 -c 20 -s 38 -m 1000000
 run -n 3 -p -m 50000 -s 39
 MDL_TEST_DEVICES=opencl:0,$second run -n 2 -p -m 50000 -s 40 -t
+
+# What starts the ranks has no threads of a device's runtime: they would take the signals that tell of the ranks' ends.
+./medley-perf all_reduce --local 2 --device opencl:0 -b 8 -e 8 -n 100000000 -T 0 >/dev/null 2>&1 &
+starter=$!
+tries=300
+until [ "$(wc -w <"/proc/$starter/task/$starter/children")" -ge 2 ]; do
+  tries=$((tries - 1))
+  [ $tries -gt 0 ] || break
+  sleep 0.1
+done
+threads=$(ls "/proc/$starter/task" | wc -l)
+kill $starter
+status=0
+wait $starter || status=$?
+[ "$tries" -gt 0 ] && [ "$threads" = 1 ] && [ $status = 143 ] ||
+  { echo "medley-perf --local: $threads threads where 1 is right, exit status $status where 143 is right" >&2; exit 1; }
