@@ -24,10 +24,11 @@ settled() {
     [ "$(ip -n $ns -o link show up | grep -c 'rail.*state UP')" = 2 ] || return 1
   done
 }
-for _ in 1 2 3 4 5 6 7 8 9 10; do
+for _ in $(seq 200); do
   settled && break
-  sleep 0.3
+  sleep 0.1
 done
+settled || fail "the interfaces do not come up"
 ip netns exec $a tc qdisc add dev rail1 root tbf rate 10mbit burst 32kbit latency 400ms 2>/dev/null ||
   skip "this kernel has no token bucket (tc qdisc tbf)"
 

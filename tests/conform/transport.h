@@ -19,6 +19,7 @@ enum { MAX_RANKS = 16, WORDS = 32 };
 struct world {
     int nranks;
     bool processes;
+    double stretch;                  /* of MEDLEY_DEAD_AFTER, for a busy machine */
     atomic_uint arrived, generation; /* barrier */
     atomic_uint two;                 /* of barrier_two: how often a rank came */
     atomic_bool failed;
@@ -63,6 +64,9 @@ void check_failed(const char *file, int line, const char *cond, const char *fmt,
     __attribute__((noreturn, format(printf, 4, 5)));
 
 /* ---- for the ranks ---- */
+
+/* So many seconds in ns, as much longer as the machine is busy. */
+uint64_t within_s(double seconds);
 
 void rank_open(struct rank *r);
 void rank_close(struct rank *r);

@@ -106,7 +106,7 @@ static void *abort_and_write(void *arg)
     while (atomic_load(&a->r->w->words[a->r->rank]) == 0) sched_yield();
     uint64_t start = mdl_now_ns();
     a->r->tr->abort(a->r->ctx);
-    CHECK(mdl_now_ns() - start < 5 * MDL_NS_PER_S, "abort took long");
+    CHECK(mdl_now_ns() - start < within_s(5), "abort took long");
     memset(a->buffer, 0x77, a->len);
     for (int i = 0; i < 20; i++) sched_yield();
     for (size_t i = 0; i < a->len; i++) CHECK(a->buffer[i] == 0x77, "written after the abort");
@@ -172,7 +172,7 @@ void case_killed(struct rank *r)
     uint64_t start = mdl_now_ns();
     /* peer_lost may come from another thread, before the request has failed. */
     while (atomic_load(&r->w->lost[r->rank][2]) == 0 || req->state == MDL_REQ_ACTIVE) {
-        CHECK(mdl_now_ns() - start < 15 * MDL_NS_PER_S, "the dead rank was not noticed");
+        CHECK(mdl_now_ns() - start < within_s(15), "the dead rank was not noticed");
         (void)turn(r);
         sched_yield();
     }
