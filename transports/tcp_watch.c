@@ -10,6 +10,9 @@
  * answer; silence of all lanes proves nothing, because a peer that computes does not read. A network that is silent
  * shows in the kernel: data is under way and no acknowledgement has come for the time after which a rank counts as
  * dead.
+ *
+ * Only time in which this side looked counts: while its thread did not run, or its user made no progress, it did not
+ * dial either and took no connection that had come.
  */
 #include "config.h"
 #include "lib/base/clock.h"
@@ -241,11 +244,19 @@ static uint64_t tick_peer(struct mdl_tcp_peer *p)
     return next;
 }
 
+/* Nobody looked from `due` until now. */
+static void forgive(struct mdl_tcp_peer *p, uint64_t due)
+{
+    if (p->down_since_ns) p->down_since_ns += p->t->now - (p->down_since_ns > due ? p->down_since_ns : due);
+}
+
 void mdl_tcp_tick(struct mdl_tcp *t)
 {
+    uint64_t due = t->next_tick_ns;
     t->next_tick_ns = UINT64_MAX;
     mdl_list_each (it, &t->active) {
         struct mdl_tcp_peer *p = mdl_container_of(it, struct mdl_tcp_peer, link);
+        forgive(p, due);
         mdl_tcp_tick_at(t, tick_peer(p));
     }
 }

@@ -73,10 +73,10 @@ static void transfer_and_break(struct rank *r, int lanes, bool all)
     struct mdl_request *in = request_new(r), *out = request_new(r);
     uint8_t *from = malloc(LEN), *to = malloc(LEN);
     int peer = 1 - r->rank, kills = 0;
+    connect_lanes(r, lanes); /* before it: all may be through when a late one comes */
     fill_bytes(from, LEN, (uint64_t)r->rank);
     post_recv(r, peer, 0, to, LEN, 0, in);
     post_send(r, peer, 0, from, LEN, 0, out);
-    wait_lanes(r, lanes);
     while (in->state == MDL_REQ_ACTIVE || out->state == MDL_REQ_ACTIVE) {
         CHECK(turn(r) == medleySuccess);
         if (kills < 4 && in->bytes > (size_t)(kills + 1) * (LEN / 6)) {
@@ -185,7 +185,7 @@ static void fake_link(struct rank *r, const struct mdl_tcp_header *first, const 
     CHECK(mdl_addr_read(&in, &to) == medleySuccess);
     args.expect_rank = 1;
     args.addrs = &to;
-    args.deadline_ns = mdl_now_ns() + 5 * MDL_NS_PER_S;
+    args.deadline_ns = mdl_now_ns() + within_s(5);
     CHECK(mdl_dial_wait(&args, NULL, &link) == medleySuccess);
     mdl_tcp_header_write(first, bytes);
     if (other) mdl_tcp_header_write(other, bytes + len);
@@ -239,7 +239,7 @@ static void case_lying_goodbye(struct rank *r)
         wait_end(r, req);
         CHECK(req->state == MDL_REQ_FAILED && req->result == medleyRemoteError);
         CHECK(atomic_load(&r->w->lost[1][0]) == 1);
-        CHECK(mdl_now_ns() - start < 10 * MDL_NS_PER_S);
+        CHECK(mdl_now_ns() - start < within_s(10));
     }
     barrier(r);
     free(req);
@@ -310,8 +310,29 @@ static void case_other_way(struct rank *r)
 /* The lower rank cannot connect, and the higher one is not there for longer than a silent one may be. */
 static void case_late_other_way(struct rank *r)
 {
-    if (r->rank == 1) usleep(1500 * 1000);
+    if (r->rank == 1) usleep((useconds_t)r->cfg.dead_after * 1500);
     case_other_way(r);
+}
+
+/* The higher rank computes for longer than a silent one may be, while something waits for the lower one: it has not
+ * looked whether there is a connection, nor tried to make one. */
+static void case_looks_away(struct rank *r)
+{
+    struct mdl_request *req = request_new(r);
+    uint8_t byte = 7;
+    if (r->rank == 1) {
+        post_recv(r, 0, 0, &byte, 1, 0, req);
+        usleep((useconds_t)r->cfg.dead_after * 1500);
+        CHECK(turn(r) == medleySuccess);
+        CHECK(atomic_load(&r->w->lost[1][0]) == 0);
+        atomic_store(&r->w->words[0], 1);
+    } else {
+        while (atomic_load(&r->w->words[0]) == 0) sched_yield();
+        post_send(r, 1, 0, &byte, 1, 0, req);
+    }
+    wait_done(r, req);
+    barrier_progress(r);
+    free(req);
 }
 
 /* The higher rank finds out; the lower one cannot know that the other is not merely late. */
@@ -329,7 +350,7 @@ static void case_no_way(struct rank *r)
         post_recv(r, 1, 0, &byte, 1, 0, req);
     while (atomic_load(&r->w->lost[1][0]) == 0) {
         CHECK(turn(r) == medleySuccess);
-        CHECK(mdl_now_ns() - start < 10 * MDL_NS_PER_S);
+        CHECK(mdl_now_ns() - start < within_s(10));
     }
     CHECK(atomic_load(&r->w->lost[0][1]) == 0 && atomic_load(&r->w->lost[1][0]) == 1);
     if (r->rank == 1) {
@@ -461,7 +482,7 @@ static void case_nonsense(struct rank *r)
             args.rank = 2;
             args.addrs = to;
             args.naddrs = 1;
-            args.deadline_ns = mdl_now_ns() + 5 * MDL_NS_PER_S;
+            args.deadline_ns = mdl_now_ns() + within_s(5);
             CHECK(mdl_dial_wait(&args, NULL, &link) == medleySuccess);
             fill_bytes(p, 4096, (uint64_t)i);
             mdl_tcp_header_write(&h, p); /* a good frame, then what is not one */
@@ -499,6 +520,7 @@ static const struct test_case cases[] = {
     {"lying_goodbye", 2, BOTH, case_lying_goodbye, LO "MEDLEY_DEAD_AFTER=700ms", 0},
     {"other_way", 2, BOTH, case_other_way, LO, 0},
     {"late_other_way", 2, BOTH, case_late_other_way, LO "MEDLEY_DEAD_AFTER=1s", 0},
+    {"looks_away", 2, BOTH, case_looks_away, LO "MEDLEY_DEAD_AFTER=500ms", 0},
     {"no_way", 2, BOTH, case_no_way, LO "MEDLEY_DEAD_AFTER=1500ms", 0},
     {"stuck_lane", 2, BOTH, case_stuck_lane, LO, 60},
     {"nonsense", 3, BOTH, case_nonsense, LO, 60},
