@@ -335,6 +335,7 @@ static medleyResult_t write_lanes(struct mdl_tcp_peer *p, bool *waiting)
         uint64_t before = lane->bytes_out;
         int rc = mdl_tcp_lane_write(lane);
         if (lane->bytes_out != before) p->t->events++;
+        collect(p, lane); /* who is told that it is done finds it counted, whether or not this lane is read again */
         if (rc) MDL_TRY(end_written(p, lane, rc));
         if (!rc && lane->nout) *waiting = true;
     }
