@@ -588,6 +588,15 @@ static bool all_of(const volatile int *flags, double seconds)
     return true;
 }
 
+/* All ranks have done something since: however late one was, it gets on. */
+static void await_work(const long *ops)
+{
+    double until = scene_now() + 10 * scene_slack();
+
+    for (int r = 0; r < N; r++)
+        while (stage->ops[r] == ops[r] && scene_now() < until) scene_sleep_ms(1);
+}
+
 static void work_for(double ms) { scene_sleep_ms(ms); /* not a synchronisation: so long the job runs undisturbed */ }
 
 static void copy_marks(long *ops, int *fds, long *resident)
@@ -677,6 +686,7 @@ static int attack_work(struct ranks_play *p, unsigned *random)
         forget_gaps();
         wrong += attack_ports(&attacks[i], ranks_pid(p, i % N), random);
         work_for(50);
+        await_work(ops);
         wrong += judge(attacks[i].name, ops, fds, resident);
         for (int r = 0; r < N; r++) held[r] = fds[r];
         wrong += released(p, held, FD_MARGIN);
