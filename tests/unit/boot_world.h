@@ -153,15 +153,18 @@ static inline void world_all_joined(const struct world *w)
         ck_assert_msg(w->ranks[i].result == medleySuccess, "rank %d: %s", i, w->ranks[i].error);
 }
 
-/* Waits for a counter that another thread raises; fails after 10 s. */
+/* Waits for a counter that another thread raises; fails after 20 s. */
 static inline void world_await(atomic_int *counter, int value)
 {
-    uint64_t until = mdl_now_ns() + 10 * MDL_NS_PER_S;
+    uint64_t until = mdl_now_ns() + unit_ns(20);
     while (atomic_load_explicit(counter, memory_order_acquire) < value) {
-        ck_assert_msg(mdl_now_ns() < until, "waited 10 s for %d, is %d", value, atomic_load(counter));
+        ck_assert_msg(mdl_now_ns() < until, "waited 20 s for %d, is %d", value, atomic_load(counter));
         usleep(1000);
     }
 }
+
+/* A time after which something counts as dead or late, so much longer that a starving rank does not. */
+static inline int world_stretch_ms(int ms) { return (int)slack_short_ms(ms); }
 
 static inline uint64_t world_soon(int ms) { return mdl_now_ns() + (uint64_t)ms * MDL_NS_PER_MS; }
 

@@ -167,7 +167,7 @@ static inline size_t raw_closed(int fd)
     uint8_t bytes[256];
     size_t all = 0;
     ssize_t n;
-    while ((n = recv(fd, bytes, sizeof(bytes), 0)) > 0) all += (size_t)n;
+    while ((n = recv(fd, bytes, sizeof(bytes), 0)) > 0 || (n < 0 && errno == EINTR)) all += n > 0 ? (size_t)n : 0;
     ck_assert_msg(n == 0 || errno == ECONNRESET || errno == EPIPE, "the connection stays: %s", strerror(errno));
     close(fd);
     return all;
@@ -190,7 +190,8 @@ static inline void raw_shake(int fd, struct mdl_auth *auth, size_t chunk)
         if (auth->state == MDL_AUTH_ANSWERED)
             mdl_auth_prove(auth);
         else if (n && auth->state != MDL_AUTH_FAILED && auth->state != MDL_AUTH_DONE) {
-            ssize_t got = recv(fd, room, n < chunk ? n : chunk, 0);
+            ssize_t got;
+            while ((got = recv(fd, room, n < chunk ? n : chunk, 0)) < 0 && errno == EINTR) {} /* stopped, continued */
             if (got <= 0) return;
             mdl_auth_got(auth, (size_t)got);
         } else

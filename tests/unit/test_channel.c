@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Links that share a connection: what travels, in which order, what ends them, and what a stranger to the rules gets. */
+/* Links that share a connection: what travels, in which order, what ends them, and what a stranger to the rules gets.
+ */
 #include "config.h"
 #include "tests/unit/door.h"
 #include "lib/net/channel.h"
@@ -203,7 +204,7 @@ START_TEST(the_last_one_to_leave_hangs_up)
         settle(&e);
         close_end(&e);
         AWAIT(served_ended() == i + 1);
-        uint64_t until = mdl_now_ns() + WAIT_S * MDL_NS_PER_S; /* the other end sees it a moment later */
+        uint64_t until = mdl_now_ns() + unit_ns(WAIT_S); /* the other end sees it a moment later */
         while (descriptors() != before && mdl_now_ns() < until) usleep(1000);
         ck_assert_int_eq(descriptors(), before);
     }
@@ -380,8 +381,10 @@ static void expect_bytes(int fd, const void *bytes, size_t len)
 START_TEST(frames_are_as_documented)
 {
     static const uint8_t data[] = {0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 'a', 'b', 'c'};
-    static const uint8_t open1[] = {9, 0, 0, 0, 1, 0, 0, 0, 72, 0, 0, 0}, answer1[] = {9, 0, 0, 0, 2, 0, 0, 0, 80, 0, 0, 0},
-                         proof1[] = {9, 0, 0, 0, 2, 0, 0, 0, 32, 0, 0, 0}, end0[] = {0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0};
+    static const uint8_t open1[] = {9, 0, 0, 0, 1, 0, 0, 0, 72, 0, 0, 0},
+                         answer1[] = {9, 0, 0, 0, 2, 0, 0, 0, 80, 0, 0, 0},
+                         proof1[] = {9, 0, 0, 0, 2, 0, 0, 0, 32, 0, 0, 0},
+                         end0[] = {0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0};
     static const uint8_t data1[] = {9, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 'z'};
     struct mdl_auth auth;
     const uint8_t *out;
@@ -420,12 +423,12 @@ END_TEST
 START_TEST(nonsense_ends_the_connection)
 {
     static const uint8_t cases[][12] = {
-        {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},          /* no type */
-        {0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0},          /* an unknown one */
-        {0, 0, 0, 0, 2, 5, 0, 0, 0, 0, 0, 0},          /* five descriptors */
-        {0, 0, 0, 0, 2, 0, 0, 0, 1, 0x80, 1, 0},       /* a byte too long */
-        {0, 0, 0, 0, 2, 0, 0, 0, 255, 255, 255, 255},  /* 4 GiB */
-        {0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0},          /* opens channel 0 again */
+        {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},         /* no type */
+        {0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0},         /* an unknown one */
+        {0, 0, 0, 0, 2, 5, 0, 0, 0, 0, 0, 0},         /* five descriptors */
+        {0, 0, 0, 0, 2, 0, 0, 0, 1, 0x80, 1, 0},      /* a byte too long */
+        {0, 0, 0, 0, 2, 0, 0, 0, 255, 255, 255, 255}, /* 4 GiB */
+        {0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0},         /* opens channel 0 again */
     };
     struct end e;
     open_service();
@@ -444,7 +447,8 @@ START_TEST(nonsense_ends_the_connection)
 }
 END_TEST
 
-/* A channel without a handshake, or with a bad one, is closed alone; what comes for one that is not there is ignored. */
+/* A channel without a handshake, or with a bad one, is closed alone; what comes for one that is not there is ignored.
+ */
 START_TEST(a_bad_link_ends_alone)
 {
     static const uint8_t empty[] = {1, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 'n', 'o', 'p', 'e'},

@@ -483,7 +483,7 @@ START_TEST(silence_ends_at_the_deadline)
     int fd = raw_connect(&addrs[0]);
     ck_assert_uint_eq(raw_closed(fd), 0);
     uint64_t ms = (mdl_now_ns() - start) / MDL_NS_PER_MS;
-    ck_assert_msg(ms >= 100 && ms < 2000, "closed after %d ms", (int)ms);
+    ck_assert_msg(ms >= 100 && ms < unit_ns(2) / MDL_NS_PER_MS, "closed after %d ms", (int)ms);
     ck_assert_int_ge(log_count("has not proved itself in time"), 1);
     end_attack(&a);
 }
@@ -751,11 +751,11 @@ END_TEST
 UNIT_MAIN("door", links_work_over_every_family, bytes_behind_the_proof_stay_for_the_owner,
           ranks_of_one_process_share_a_door, equal_configurations_share_a_door, a_port_range_is_kept,
           bad_configurations_open_no_door, without_unix_sockets_tcp_is_left, without_interfaces_unix_sockets_are_left,
-          links_begin_without_bbr, links_keep_other_congestion_controls,
-          a_port_scanner_leaves_no_trace, random_bytes_get_no_answer, huge_fields_and_floods_are_cut_off,
-          a_wrong_key_gets_no_answer, a_stolen_tag_gets_an_answer_and_no_further,
-          a_client_of_other_versions_is_told_ours, half_open_connections_do_not_keep_others_out,
-          silence_ends_at_the_deadline, a_trickle_does_not_stretch_the_deadline,
-          a_slow_client_gets_in_before_the_deadline, a_lack_of_descriptors_is_waited_out, a_crowd_of_clients_gets_in,
-          unserving_ends_the_handshakes_in_hand, a_put_closes_what_is_half_open, a_thousand_cycles_leave_nothing,
-          threads_may_come_and_go, a_forked_child_gets_errors_and_disturbs_nothing)
+          links_begin_without_bbr, links_keep_other_congestion_controls, a_port_scanner_leaves_no_trace,
+          random_bytes_get_no_answer, huge_fields_and_floods_are_cut_off, a_wrong_key_gets_no_answer,
+          a_stolen_tag_gets_an_answer_and_no_further, a_client_of_other_versions_is_told_ours,
+          half_open_connections_do_not_keep_others_out, silence_ends_at_the_deadline,
+          a_trickle_does_not_stretch_the_deadline, a_slow_client_gets_in_before_the_deadline,
+          a_lack_of_descriptors_is_waited_out, a_crowd_of_clients_gets_in, unserving_ends_the_handshakes_in_hand,
+          a_put_closes_what_is_half_open, a_thousand_cycles_leave_nothing, threads_may_come_and_go,
+          a_forked_child_gets_errors_and_disturbs_nothing)

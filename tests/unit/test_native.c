@@ -14,7 +14,10 @@
 static const struct mdl_native_row library = {
     .wanted = true,
     .bound = true,
-    .caps = {.colls = 0x3f, .ways = MDL_NATIVE_GROUPS | MDL_NATIVE_ABORT, .id_bytes = 128, .version = 22809,
+    .caps = {.colls = 0x3f,
+             .ways = MDL_NATIVE_GROUPS | MDL_NATIVE_ABORT,
+             .id_bytes = 128,
+             .version = 22809,
              .reduces = {1, 2, 3, 4, 0xfff}},
     .name = "nccl",
 };
@@ -22,9 +25,9 @@ static const struct mdl_native_row library = {
 START_TEST(bytes)
 {
     static const uint8_t golden[MDL_NATIVE_ROW_BYTES] = {
-        3, 0, 0, 0, 0x3f, 0, 0, 0, 9, 0, 0, 0, 128, 0, 0, 0, 0x19, 0x59, 0, 0, /* 22809 */
-        1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 0xff, 0x0f, 0, 0,
-        'n', 'c', 'c', 'l', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '0', '0', ':', '1',
+        3,   0,   0,   0,   0x3f, 0, 0, 0, 9, 0, 0, 0, 128, 0, 0, 0, 0x19, 0x59, 0,   0, /* 22809 */
+        1,   0,   0,   0,   2,    0, 0, 0, 3, 0, 0, 0, 4,   0, 0, 0, 0xff, 0x0f, 0,   0,
+        'n', 'c', 'c', 'l', 0,    0, 0, 0, 0, 0, 0, 0, 0,   0, 0, 0, '0',  '0',  ':', '1',
     };
     uint8_t bytes[MDL_NATIVE_ROW_BYTES];
     struct mdl_writer w = {.p = bytes, .cap = sizeof(bytes)};
@@ -189,7 +192,7 @@ START_TEST(comes_back)
     struct mdl_aside *a = mdl_aside_start(run_slow, &s);
 
     ck_assert_ptr_nonnull(a);
-    ck_assert(mdl_aside_wait(a, mdl_now_ns() + 20 * MDL_NS_PER_S));
+    ck_assert(mdl_aside_wait(a, mdl_now_ns() + unit_ns(20)));
     ck_assert(mdl_aside_end(a, drop_slow));
     ck_assert(s.ran == 1 && !s.dropped);
 }
@@ -209,5 +212,5 @@ START_TEST(is_left_behind)
 }
 END_TEST
 
-UNIT_MAIN("native", bytes, damaged_bytes, one_vendor, common_abilities, differences, shared_devices,
-          shared_processes, comes_back, is_left_behind)
+UNIT_MAIN("native", bytes, damaged_bytes, one_vendor, common_abilities, differences, shared_devices, shared_processes,
+          comes_back, is_left_behind)

@@ -67,7 +67,7 @@ static void killed_body(struct world_rank *r)
         REQUIRE(recv->state == MDL_REQ_FAILED || send->state == MDL_REQ_FAILED);
     }
     while (atomic_load(&r->lost[1]) == 0) world_progress(r);
-    REQUIRE(mdl_now_ns() - atomic_load(&r->world->shared->words[1]) < MDL_NS_PER_S);
+    REQUIRE(mdl_now_ns() - atomic_load(&r->world->shared->words[1]) < unit_ns(1));
     char expect[64];
     snprintf(expect, sizeof(expect), "rank 1 (pid %d) died", r->world->shared->pids[1]);
     REQUIRE(strcmp(r->lost_why[1], expect) == 0 && atomic_load(&r->lost[1]) == 1);
@@ -381,9 +381,8 @@ static void stopped_rank(struct world_rank *r)
     }
     struct mdl_peer peers[2];
     for (int i = 0; i < 2; i++)
-        peers[i] = (struct mdl_peer){.rank = i,
-                                   .address = r->world->shared->address[i],
-                                   .address_len = r->world->shared->address_len[i]};
+        peers[i] = (struct mdl_peer){
+            .rank = i, .address = r->world->shared->address[i], .address_len = r->world->shared->address_len[i]};
     uint64_t start = mdl_now_ns();
     while (r->world->shared->pids[1] == 0) sched_yield();
     for (int i = 0; i < 2000; i++) { /* until it has really stopped */
@@ -396,12 +395,12 @@ static void stopped_rank(struct world_rank *r)
     }
     start = mdl_now_ns();
     REQUIRE(r->world->transport->connect_all(r->ctx, peers, start + 300 * MDL_NS_PER_MS, r->reach) == medleySuccess);
-    REQUIRE(r->reach[1] == 0 && mdl_now_ns() - start < 2 * MDL_NS_PER_S); /* the deadline */
+    REQUIRE(r->reach[1] == 0 && mdl_now_ns() - start < unit_ns(2)); /* the deadline */
     pthread_t thread;
     REQUIRE(pthread_create(&thread, NULL, set_abort_word, r) == 0);
     start = mdl_now_ns();
     REQUIRE(r->world->transport->connect_all(r->ctx, peers, start + 30 * MDL_NS_PER_S, r->reach) != medleySuccess);
-    REQUIRE(mdl_now_ns() - start < 2 * MDL_NS_PER_S);
+    REQUIRE(mdl_now_ns() - start < unit_ns(2));
     pthread_join(thread, NULL);
     r->world->transport->close(r->ctx);
     kill(r->world->shared->pids[1], SIGKILL);

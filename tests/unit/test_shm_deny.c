@@ -287,7 +287,7 @@ static void run_apart(void (*before)(struct world_rank *))
         .transport = &mdl_transport_shm, .n = 3, .body = apart_body, .forked = true, .quick = true, .before = before};
     uint64_t start = mdl_now_ns();
     world_run(&w);
-    REQUIRE(mdl_now_ns() - start < 10 * MDL_NS_PER_S); /* refused at once, not at the deadline */
+    REQUIRE(mdl_now_ns() - start < unit_ns(10)); /* refused at once, not at the deadline */
 }
 
 static void other_host_id(struct world_rank *r) { setenv("MEDLEY_HOST_ID", r->rank == 2 ? "b" : "a", 1); }

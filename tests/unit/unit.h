@@ -3,6 +3,7 @@
 #ifndef MDL_TESTS_UNIT_H_
 #define MDL_TESTS_UNIT_H_
 
+#include "tests/coll/slack.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,9 @@
 
 /* A test that takes as long hangs: what is quick takes long on a busy machine. CK_DEFAULT_TIMEOUT says otherwise. */
 enum { UNIT_SECONDS = 60 };
+
+/* So many seconds in ns, as much longer as the machine is busy: for what shall not take long. */
+static inline uint64_t unit_ns(double seconds) { return (uint64_t)(seconds * slack_now() * 1e9); }
 
 extern char **environ;
 
@@ -34,7 +38,7 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t c
     unit_clean_environment();
     Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
-    if (!getenv("CK_DEFAULT_TIMEOUT")) tcase_set_timeout(tcase, UNIT_SECONDS);
+    if (!getenv("CK_DEFAULT_TIMEOUT")) tcase_set_timeout(tcase, UNIT_SECONDS * slack_now());
     for (size_t i = 0; i < count; i++) tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
