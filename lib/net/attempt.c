@@ -21,6 +21,7 @@ enum kind {
     PASSING, /* tried again until the deadline */
     HANGUP,  /* tried again until the deadline with retry_refused, else a few times: it may just have been busy */
     REFUSED, /* tried again with retry_refused */
+    SHORT,   /* of descriptors: strangers at the door may hold them, until their handshakes run out of time */
     FINAL
 };
 
@@ -44,10 +45,13 @@ void mdl_attempt_close(struct mdl_attempt *a, enum mdl_attempt_state state)
     a->state = state;
 }
 
+static uint64_t auth_ns(const struct mdl_dial *d) { return (uint64_t)d->door->cfg.auth_timeout * MDL_NS_PER_MS; }
+
 static bool try_again(const struct mdl_attempt *a, enum kind kind)
 {
     if (kind == PASSING) return true;
     if (kind == FINAL) return false;
+    if (kind == SHORT) return mdl_now_ns() - a->dial->since_ns < 2 * auth_ns(a->dial);
     return a->dial->retry_refused || (kind == HANGUP && a->tries < HANGUP_TRIES);
 }
 
@@ -76,7 +80,7 @@ static enum kind kind_of(int err)
     case EPIPE:
     case ECONNRESET: return HANGUP;
     case EMFILE:
-    case ENFILE:
+    case ENFILE: return SHORT;
     case EACCES:
     case EPERM:
     case EINVAL:
@@ -226,7 +230,7 @@ static void start_channel(struct mdl_attempt *a, struct mdl_trunk *t)
         fail_attempt(a, FINAL, strerror(ENOMEM));
         return;
     }
-    mdl_reactor_timer(d->reactor, &a->timer, mdl_now_ns() + (uint64_t)d->door->cfg.auth_timeout * MDL_NS_PER_MS);
+    mdl_reactor_timer(d->reactor, &a->timer, mdl_now_ns() + auth_ns(d));
     begin_shaking(a);
 }
 
@@ -256,7 +260,7 @@ void mdl_attempt_start(struct mdl_attempt *a)
     }
     a->watch.fd = fd;
     a->state = MDL_ATTEMPT_CONNECTING;
-    mdl_reactor_timer(d->reactor, &a->timer, mdl_now_ns() + (uint64_t)d->door->cfg.auth_timeout * MDL_NS_PER_MS);
+    mdl_reactor_timer(d->reactor, &a->timer, mdl_now_ns() + auth_ns(d));
     if (!err)
         on_connected(a);
     else if (mdl_reactor_watch(d->reactor, &a->watch, EPOLLOUT) != medleySuccess)

@@ -172,21 +172,64 @@ START_TEST(a_hangup_is_explained)
 }
 END_TEST
 
-START_TEST(no_descriptor_is_a_system_error)
+/* No descriptor can be had from now on; returns the limit until then. */
+static struct rlimit take_descriptors(void)
 {
     struct rlimit old, low;
-    open_door();
     getrlimit(RLIMIT_NOFILE, &old);
     low = old;
     int top = dup(0);
     low.rlim_cur = (rlim_t)top;
     close(top);
     setrlimit(RLIMIT_NOFILE, &low);
+    return old;
+}
+
+static void open_brisk_door(void)
+{
+    load_config("127.0.0.1");
+    cfg.auth_timeout = 300;
+    get_door();
+}
+
+START_TEST(no_descriptor_is_a_system_error)
+{
+    open_brisk_door();
+    struct rlimit old = take_descriptors();
     struct mdl_dial_args args = dial_args(3, addrs, naddrs, 20000);
     args.retry_refused = true;
     ck_assert_int_eq(try_dial(&args), medleySystemError);
     says("ulimit -n");
     setrlimit(RLIMIT_NOFILE, &old);
+    mdl_door_put(door);
+}
+END_TEST
+
+static void *give_descriptors(void *arg)
+{
+    usleep(150 * 1000); /* some tries */
+    setrlimit(RLIMIT_NOFILE, arg);
+    return NULL;
+}
+
+/* Strangers may hold them, until the door has had enough of them. */
+START_TEST(a_lack_of_descriptors_that_passes_is_waited_out)
+{
+    struct inbox in = INBOX_INIT;
+    struct mdl_service *service;
+    pthread_t thread;
+    load_config("127.0.0.1");
+    get_door(); /* with the usual patience: the machine may be slow */
+    serve(3, &in, &service);
+    struct rlimit old = take_descriptors();
+    ck_assert_int_eq(pthread_create(&thread, NULL, give_descriptors, &old), 0);
+    struct mdl_dial_args args = dial_args(3, addrs, 1, 20000);
+    ck_assert_msg(try_dial(&args) == medleySuccess, "%s", mdl_error_text());
+    pthread_join(thread, NULL);
+    wait_links(&in, 1);
+    close(dialled.fd);
+    close_links(&in);
+    mdl_door_unserve(service);
     mdl_door_put(door);
 }
 END_TEST
@@ -632,8 +675,9 @@ END_TEST
 
 UNIT_MAIN("dial", nobody_listens, each_address_has_its_reason, a_dial_needs_addresses, silence_ends_at_the_deadline,
           a_deadline_in_the_past_ends_at_once, a_hangup_is_explained, no_descriptor_is_a_system_error,
-          a_server_of_other_versions_is_named, a_refused_version_ends_the_dial, another_rank_does_not_answer,
-          another_protocol_is_named, a_server_without_the_key_gets_no_proof, a_dead_address_costs_its_head_start_only,
+          a_lack_of_descriptors_that_passes_is_waited_out, a_server_of_other_versions_is_named,
+          a_refused_version_ends_the_dial, another_rank_does_not_answer, another_protocol_is_named,
+          a_server_without_the_key_gets_no_proof, a_dead_address_costs_its_head_start_only,
           only_one_server_gets_a_proof, a_service_that_comes_later_is_found,
           retries_end_at_the_deadline_and_do_not_hammer, the_source_address_is_bound, a_connection_to_itself_is_refused,
           the_abort_word_ends_the_wait, the_monitor_does_not_wait_for_itself, a_dial_can_be_cancelled_in_its_callback,
