@@ -10,6 +10,7 @@
 #include "config.h"
 
 #include "tests/coll/ranks.h"
+#include "tests/coll/slack.h"
 #include "tests/fault/census.h"
 #include "tests/fault/scene.h"
 
@@ -31,9 +32,10 @@ struct plot {
     bool threads;
     int rounds;
     round_fn round;
-    bool parent;                           /* the rounds work on one communicator of all ranks */
-    bool expire;                           /* ids are left over that must expire before anything is counted */
-    const char *init_timeout, *dead_after; /* NULL: plenty */
+    bool parent;            /* the rounds work on one communicator of all ranks */
+    bool expire;            /* ids are left over that must expire before anything is counted */
+    int init_ms;            /* on an idle machine; 0: plenty */
+    const char *dead_after; /* NULL: plenty */
 };
 
 struct actor {
@@ -323,6 +325,15 @@ static int unused_round(struct actor *a, int round)
     return 0;
 }
 
+static void set_times(const struct plot *plot)
+{
+    char init[32];
+
+    snprintf(init, sizeof(init), "%ld", plot->init_ms ? slack_short_ms(plot->init_ms) : 60000);
+    setenv("MEDLEY_INIT_TIMEOUT", init, 1);
+    setenv("MEDLEY_DEAD_AFTER", plot->dead_after ? plot->dead_after : "10s", 1);
+}
+
 /* Ids that nobody uses, any more, live for twice MEDLEY_INIT_TIMEOUT; the next user of the library buries them. */
 static int expire(struct actor *a)
 {
@@ -331,7 +342,9 @@ static int expire(struct actor *a)
 
     do {
         scene_sleep_ms(30);
+        setenv("MEDLEY_INIT_TIMEOUT", "60s", 1); /* the next user has time */
         if (all_round(a, 1)) return 1;
+        set_times(a->plot);
         census_take(&now);
     } while (now.fds > a->bare.fds && scene_now() < until);
     return 0;
@@ -406,8 +419,7 @@ static int cycle_scene(const struct scene *s, unsigned seed)
     const struct plot *plot = s->arg;
 
     memset(stage, 0, sizeof(*stage));
-    setenv("MEDLEY_INIT_TIMEOUT", plot->init_timeout ? plot->init_timeout : "60s", 1);
-    setenv("MEDLEY_DEAD_AFTER", plot->dead_after ? plot->dead_after : "10s", 1);
+    set_times(plot);
     if (plot->threads) return ranks_run(1, false, threads_main, (void *)(uintptr_t)plot, WATCHDOG_S, NULL);
     return ranks_run(plot->n, false, actor_main, (void *)(uintptr_t)plot, WATCHDOG_S, NULL);
 }
@@ -469,10 +481,10 @@ int main(int argc, char **argv)
         threads = {.n = 3, .rounds = 300, .round = plain_round, .threads = true},
         processes = {.n = 3, .rounds = 300, .round = plain_round},
         aborts = {.n = 3, .rounds = 60, .round = abort_round},
-        unblocked = {.n = 1, .rounds = 100, .round = unblocked_round, .expire = true, .init_timeout = "100ms"},
-        failures = {.n = 1, .rounds = 80, .round = fail_round, .expire = true, .init_timeout = "100ms"},
-        starved = {.n = 1, .rounds = 40, .round = starved_round, .init_timeout = "200ms", .dead_after = "200ms"},
-        unused = {.n = 1, .rounds = 300, .round = unused_round, .expire = true, .init_timeout = "100ms"},
+        unblocked = {.n = 1, .rounds = 100, .round = unblocked_round, .expire = true, .init_ms = 400},
+        failures = {.n = 1, .rounds = 80, .round = fail_round, .expire = true, .init_ms = 400},
+        starved = {.n = 1, .rounds = 40, .round = starved_round, .init_ms = 200, .dead_after = "200ms"},
+        unused = {.n = 1, .rounds = 300, .round = unused_round, .expire = true, .init_ms = 100},
         splits = {.n = 4, .rounds = 200, .round = split_round, .parent = true},
         objects = {.n = 2, .rounds = 200, .round = object_round, .parent = true},
         object_threads = {.n = 2, .rounds = 100, .round = object_round, .threads = true, .parent = true};

@@ -15,6 +15,7 @@
 #include "tests/fault/census.h"
 #include "tests/fault/scene.h"
 #include "tests/unit/leaks.h"
+#include "tests/unit/leaks.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -569,8 +570,7 @@ static int judge(const char *name, const long *ops, const int *fds, const long *
         if (stage->fds[r] > fds[r] + AUTH_PENDING + FD_MARGIN)
             wrong |= fprintf(stderr, "%s: rank %d had %d descriptors, %d before\n", name, r, stage->fds[r], fds[r]);
         if (!scene_sanitized() && stage->resident_kib[r] > resident[r] + RSS_MARGIN_KIB)
-            wrong |=
-                fprintf(stderr, "%s: rank %d grew to %ld KiB from %ld\n", name, r, stage->resident_kib[r], resident[r]);
+            wrong |= fprintf(stderr, "%s: rank %d: %ld KiB, was %ld\n", name, r, stage->resident_kib[r], resident[r]);
     }
     return wrong != 0;
 }
@@ -579,25 +579,23 @@ static bool all_of(const volatile int *flags, double seconds)
 {
     double until = scene_now() + seconds;
 
-    for (int r = 0; r < N; r++) {
+    for (int r = 0; r < N; r++)
         while (!flags[r]) {
             if (scene_now() > until) return false;
             scene_sleep_ms(1);
         }
-    }
     return true;
 }
 
-/* All ranks have done something since: however late one was, it gets on. */
-static void await_work(const long *ops)
+/* So long the job runs undisturbed, and until all ranks have done something since: one that is late gets on. */
+static void work_for(double ms, const long *ops)
 {
     double until = scene_now() + 10 * scene_slack();
 
+    scene_sleep_ms(ms);
     for (int r = 0; r < N; r++)
-        while (stage->ops[r] == ops[r] && scene_now() < until) scene_sleep_ms(1);
+        while (ops && stage->ops[r] == ops[r] && scene_now() < until) scene_sleep_ms(1);
 }
-
-static void work_for(double ms) { scene_sleep_ms(ms); /* not a synchronisation: so long the job runs undisturbed */ }
 
 static void copy_marks(long *ops, int *fds, long *resident)
 {
@@ -612,14 +610,9 @@ static void copy_marks(long *ops, int *fds, long *resident)
 static int fds_of(pid_t pid)
 {
     char path[64];
-    DIR *dir;
-    int n = 0;
 
     snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-    if (!(dir = opendir(path))) return 0;
-    while (readdir(dir)) n++;
-    closedir(dir);
-    return n;
+    return leaks_entries(path);
 }
 
 /* What the strangers had is given back. New lanes of a split may be there at any moment. */
@@ -627,14 +620,12 @@ static int released(struct ranks_play *p, const int *before, int margin)
 {
     double until = scene_now() + 10 * patience();
 
-    for (int r = 0; r < N; r++) {
+    for (int r = 0; r < N; r++)
         while (fds_of(ranks_pid(p, r)) > before[r] + margin) {
             if (scene_now() > until)
-                return fprintf(stderr, "rank %d holds %d descriptors, %d before\n", r, fds_of(ranks_pid(p, r)),
-                               before[r]);
+                return fprintf(stderr, "rank %d: %d descriptors, %d before\n", r, fds_of(ranks_pid(p, r)), before[r]);
             scene_sleep_ms(10);
         }
-    }
     return 0;
 }
 
@@ -664,9 +655,8 @@ static int attack_init(struct ranks_play *p, unsigned *random)
     answers = 0;
     for (int i = 0; i < ATTACKS; i++) wrong += attack_ports(&attacks[i], ranks_pid(p, 0), random);
     if (!answers) wrong += fprintf(stderr, "the recorded hello opened no handshake: nothing was tested behind it\n");
-    for (int r = 0; r < N; r++) {
+    for (int r = 0; r < N; r++)
         if (stage->joined[r]) wrong += fprintf(stderr, "rank %d has a communicator although rank 1 is missing\n", r);
-    }
     stage->go = 1;
     if (!all_of(stage->joined, 20 * scene_slack())) wrong += fprintf(stderr, "the communicator was not made\n");
     return wrong;
@@ -677,7 +667,7 @@ static int attack_work(struct ranks_play *p, unsigned *random)
     long ops[N], resident[N];
     int fds[N], held[N], wrong = 0;
 
-    work_for(300);
+    work_for(300, NULL);
     copy_marks(ops, fds, resident);
     for (int r = 0; r < N; r++) held[r] = fds_of(ranks_pid(p, r));
     for (int i = 0; i < ATTACKS; i++) {
@@ -685,8 +675,7 @@ static int attack_work(struct ranks_play *p, unsigned *random)
         copy_marks(ops, held, resident); /* only ops: the bounds are those of the beginning */
         forget_gaps();
         wrong += attack_ports(&attacks[i], ranks_pid(p, i % N), random);
-        work_for(50);
-        await_work(ops);
+        work_for(50, ops);
         wrong += judge(attacks[i].name, ops, fds, resident);
         for (int r = 0; r < N; r++) held[r] = fds[r];
         wrong += released(p, held, FD_MARGIN);
@@ -732,14 +721,14 @@ static int starving_scene(const struct scene *s, unsigned seed)
     stage->go = 1;
     p = ranks_start(N, rank_main, &few);
     if (!all_of(stage->joined, 20 * scene_slack())) wrong = fprintf(stderr, "the communicator was not made\n");
-    work_for(200);
+    work_for(200, NULL);
     copy_marks(ops, marks, resident);
     for (int r = 0; r < N; r++) before[r] = fds_of(ranks_pid(p, r));
     forget_gaps();
     for (int r = 0; r < N && !wrong; r++) {
         int n = ports_of(ranks_pid(p, r), ports);
         for (int i = 0; i < FLOOD; i++) fds[i] = n ? dial(ports[i % n]) : -1;
-        work_for(200);
+        work_for(200, ops);
         wrong += judge("starving", ops, marks, resident);
         for (int i = 0; i < FLOOD; i++)
             if (fds[i] >= 0) close(fds[i]);
