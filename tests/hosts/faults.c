@@ -104,6 +104,13 @@ static int check_words(int rank, medleyComm_t comm)
     return 0;
 }
 
+static void note_sent(int rank)
+{
+    if (!stage->plot->count) return;
+    stage->sent[rank][0] = sent_bytes("rail0") - stage->before[rank][0];
+    stage->sent[rank][1] = sent_bytes("rail1") - stage->before[rank][1];
+}
+
 static int survived(int rank, medleyComm_t comm, int n)
 {
     medleyPeerStats_t peers[MAX_RANKS];
@@ -114,8 +121,7 @@ static int survived(int rank, medleyComm_t comm, int n)
     CHECK(async == medleySuccess);
     OK(medleyCommGetStats(comm, &stats));
     for (int r = 0; r < n; r++) __atomic_add_fetch(&stage->retries, peers[r].retries, __ATOMIC_RELAXED);
-    stage->sent[rank][0] = sent_bytes("rail0") - stage->before[rank][0];
-    stage->sent[rank][1] = sent_bytes("rail1") - stage->before[rank][1];
+    note_sent(rank);
     return 0;
 }
 
@@ -132,6 +138,7 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
     stage->before[rank][0] = sent_bytes("rail0");
     stage->before[rank][1] = sent_bytes("rail1");
     for (int step = 0; !stop && !failed; step++) {
+        note_sent(rank);
         failed = p->count ? allreduce(comm, rank, n, step, in, out, &stop) : idle(comm, &stop);
         if (failed > 0) return 1;
         stage->steps[rank] = step;
@@ -228,12 +235,28 @@ static void strike(const struct plot *p, struct ranks_play *play, unsigned seed)
     if (p->victim >= 0) kill(ranks_pid(play, p->victim), p->signal);
 }
 
-/* Lets them work for longer than it takes to find a silent rank dead. */
-static void let_work(void)
+/* Do both networks carry their share? */
+static bool balanced(int n)
 {
-    double until = scene_now() + 1.5 * dead_after;
+    unsigned long long rail[2] = {0, 0};
 
-    while (scene_now() < until && stage->error_at[0] == 0) scene_sleep_ms(5);
+    for (int r = 0; r < n; r++)
+        for (int i = 0; i < 2; i++) rail[i] += stage->sent[r][i];
+    return rail[0] >= (rail[0] + rail[1]) / 10 && rail[1] >= (rail[0] + rail[1]) / 10;
+}
+
+/* Lets them work for longer than it takes to find a silent rank dead, and for as long as the share of a network may
+ * take to come that was connected late. */
+static void let_work(const struct plot *p, int n)
+{
+    double since = scene_now();
+    bool waits = p->count && !p->cut;
+
+    while (stage->error_at[0] == 0) {
+        double past = scene_now() - since;
+        if (past > 1.5 * dead_after && (!waits || balanced(n) || past > WATCHDOG_S / 2)) break;
+        scene_sleep_ms(5);
+    }
     stage->stop = 1;
 }
 
@@ -256,7 +279,7 @@ static int judge_times(int n)
 static int judge_traffic(int n)
 {
     const struct plot *p = stage->plot;
-    unsigned long long rail[2] = {0, 0}, all;
+    unsigned long long rail[2] = {0, 0};
     int wrong = 0;
 
     if (!p->count) return 0;
@@ -264,11 +287,10 @@ static int judge_traffic(int n)
         rail[0] += stage->sent[r][0];
         rail[1] += stage->sent[r][1];
     }
-    all = rail[0] + rail[1];
     printf("  %llu MB over rail0, %llu MB over rail1, %llu retries, %d steps\n", rail[0] / 1000000, rail[1] / 1000000,
            stage->retries, stage->steps[0]);
     /* Uncut, both carry their share; cut, there were pieces to be sent again. */
-    if (!p->cut && (rail[0] < all / 10 || rail[1] < all / 10)) wrong = 1;
+    if (!p->cut && !balanced(n)) wrong = 1;
     if (p->cut && stage->retries == 0) wrong = 1;
     if (wrong) fprintf(stderr, "the networks were not used as they should\n");
     return wrong;
@@ -287,7 +309,7 @@ static int hosts_scene(const struct scene *s, unsigned seed)
     play = ranks_start(n, rank_main, (void *)(uintptr_t)p);
     wait_working(n);
     strike(p, play, seed);
-    if (p->survives) let_work();
+    if (p->survives) let_work(p, n);
     if (p->signal == SIGSTOP) {
         double until = stage->struck_at + WATCHDOG_S / 4;
         while (stage->error_at[p->victim ? 0 : 1] == 0 && scene_now() < until) scene_sleep_ms(5);
