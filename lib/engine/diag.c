@@ -7,8 +7,9 @@
  * - if it has not made the matching call, but is itself in a call that the asking rank has not made, both wait for each
  *   other for ever (operations of one communicator run in order): the calls are out of order.
  * A mismatch becomes the fault of all ranks, with both sides in its text. Else the answer says whether it has not made
- * the call (it is late), or that its stream has not come to it, or itself waits for somebody: then that one is asked next, about that wait. So whoever waits
- * learns who holds all up, though in a ring or a tree it waits for a rank that is as innocent as itself.
+ * the call (it is late), or that its stream has not come to it, or itself waits for somebody: then that one is asked
+ * next, about that wait. So whoever waits learns who holds all up, though in a ring or a tree it waits for a rank that
+ * is as innocent as itself.
  */
 #include "config.h"
 
@@ -18,8 +19,9 @@
 
 #include <stdio.h>
 
-/* What is known of the end of the chain. */
-enum { CAUSE_NONE, CAUSE_ASKED, CAUSE_LATE, CAUSE_HELD };
+/* What is known of the end of the chain. TRACED: asked because of another's answer. That stays while the chain is asked
+ * anew from its beginning: whose answer is a moment late there is not the one that all wait for. */
+enum { CAUSE_NONE, CAUSE_ASKED, CAUSE_TRACED, CAUSE_LATE, CAUSE_HELD };
 
 struct cause {
     int state, rank;
@@ -86,6 +88,7 @@ int mdl_diag_cause(struct mdl_comm *c, char *text, size_t bytes)
 {
     static const char *const words[] = {
         [CAUSE_ASKED] = "does not answer",
+        [CAUSE_TRACED] = "does not answer",
         [CAUSE_LATE] = "has not made its call yet",
         [CAUSE_HELD] = "has made its call, but its stream has not come so far",
     };
@@ -104,8 +107,10 @@ static void compare_message(struct mdl_comm *c, const struct mdl_question *a);
 static void ask(struct mdl_comm *c, const struct mdl_question *q, int peer)
 {
     uint8_t bytes[MDL_QUESTION_BYTES];
+    struct cause cause = get_cause(c);
+    int state = q->hops ? CAUSE_TRACED : CAUSE_ASKED;
 
-    if (!is_known(get_cause(c))) set_cause(c, q->wait, CAUSE_ASKED, peer);
+    if (!is_known(cause) && cause.state <= state) set_cause(c, q->wait, state, peer);
     mdl_question_write(q, bytes);
     mdl_ctl_watch_peer(c->ctl, peer); /* its silence shall be noticed, whatever the tree's neighbours see */
     (void)mdl_ctl_send(c->ctl, peer, MDL_MSG_ASK, bytes, sizeof(bytes)); /* a peer that is gone is reported by the
@@ -174,7 +179,7 @@ static void on_answer(void *comm, int src, const uint8_t *payload, size_t len)
             &(struct mdl_question){
                 .hops = (uint8_t)(a.hops + 1), .subject = src, .wait = a.wait, .seq = a.seq, .call = a.call},
             a.rank);
-    else if (known.state == CAUSE_ASKED && known.rank == src)
+    else if (!is_known(known) && known.rank == src)
         set_cause(c, a.wait, CAUSE_NONE, 0);
 }
 

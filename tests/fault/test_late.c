@@ -254,10 +254,71 @@ static int absent_scene(const struct scene *s, unsigned seed)
     return wrong;
 }
 
+/* ---- stopped, and the one between does not get to answer ---- */
+
+static int chained_rank(struct ranks_world *w, int rank, void *arg)
+{
+    int in[1000] = {1}, out[1000], told = 0;
+    medleyComm_t comm = NULL;
+    medleyResult_t res;
+
+    if (rank == 2) OK(medleySetLogCallback(on_log, medleyLogWarn, &told));
+    OK(ranks_comm(w, rank, NULL, &comm));
+    OK(work(comm, rank, w->nranks, in, out, 1000));
+    __atomic_add_fetch(&stage->working, 1, __ATOMIC_ACQ_REL);
+    if (rank == stage->victim) wait_for(&stage->released, 1);
+    res = work(comm, rank, w->nranks, in, out, 1000);
+    CHECK(rank == 2 ? res == medleyTimeout : res != medleySuccess); /* the others find it gone, perhaps */
+    __atomic_add_fetch(&stage->failed, rank == 2, __ATOMIC_ACQ_REL);
+    if (rank == 2 && check_named(rank, comm)) return 1;
+    OK(medleyCommDestroy(comm));
+    return 0;
+}
+
+static void await_or(const volatile int *word, double seconds)
+{
+    double until = scene_now() + seconds;
+
+    while (!__atomic_load_n(word, __ATOMIC_ACQUIRE) && scene_now() < until) scene_sleep_ms(1);
+}
+
+/* Rank 2 waits for rank 1, which has told it that it waits for rank 0, which is stopped. It asks again each second:
+ * that rank 1 does not answer any more is no reason to hold it to blame. */
+static int chain_scene(const struct scene *s, unsigned seed)
+{
+    double slack = scene_slack() < 4 ? scene_slack() : 4;
+    struct ranks_play *p;
+    char text[32];
+    int wrong;
+
+    memset(stage, 0, sizeof(*stage));
+    stage->plot = s->arg;
+    snprintf(text, sizeof(text), "%d", (int)(300 * slack));
+    setenv("MEDLEY_WARN_AFTER", text, 1);
+    snprintf(text, sizeof(text), "%d", (int)(1500 + 500 * slack));
+    setenv("MEDLEY_TIMEOUT", text, 1);
+    setenv("MEDLEY_STALL", "20ms", 1);
+    setenv("MEDLEY_DEAD_AFTER", "60s", 1);
+    p = ranks_start(stage->plot->n, chained_rank, NULL);
+    wait_for(&stage->working, stage->plot->n);
+    kill(ranks_pid(p, 0), SIGSTOP);
+    await_or(&stage->warned, WATCHDOG_S / 4);
+    kill(ranks_pid(p, 1), SIGSTOP);
+    await_or(&stage->failed, WATCHDOG_S / 4);
+    for (int r = 0; r < 2; r++) kill(ranks_pid(p, r), SIGCONT);
+    stage->released = 1;
+    wrong = ranks_finish(p, WATCHDOG_S / 2, NULL);
+    unsetenv("MEDLEY_WARN_AFTER");
+    unsetenv("MEDLEY_TIMEOUT");
+    unsetenv("MEDLEY_STALL");
+    unsetenv("MEDLEY_DEAD_AFTER");
+    return wrong;
+}
+
 int main(int argc, char **argv)
 {
     static const struct plot four = {4, NULL, false}, ring = {6, "ring", false}, tree = {7, "binomial", false},
-                             chain = {5, NULL, true};
+                             chain = {5, NULL, true}, three = {3, NULL, true};
     static const struct scene scenes[] = {
         {"stopped", stop_scene, 3, &four},
         {"stopped_in_a_ring", stop_scene, 2, &ring},
@@ -270,6 +331,7 @@ int main(int argc, char **argv)
         {"absent", absent_scene, 2, &four},
         {"absent_in_a_ring", absent_scene, 2, &ring},
         {"absent_in_a_chain", absent_scene, 2, &chain},
+        {"stopped_behind_a_silent_one", chain_scene, 1, &three},
     };
 
     stage = scene_shared(sizeof(*stage));
