@@ -61,7 +61,10 @@ static const char *const source =
     "extern \"C\" __global__ void gather(int *to, table by_value, const int *const *in_memory) {\n"
     "  to[threadIdx.x] = *by_value.from[threadIdx.x] + *in_memory[threadIdx.x]; }\n"
     "extern \"C\" __global__ void fuse(float *to, float a, float b, float c) { *to = a * b + c; }\n"
-    "extern \"C\" __global__ void wait(volatile unsigned *word) { while (*word == 0) __nanosleep(100); }\n";
+    "extern \"C\" __global__ void wait(volatile unsigned *word) { while (*word == 0) __nanosleep(100); }\n"
+    "extern \"C\" __global__ void stay(volatile unsigned *words) {\n"
+    "  words[1] = 1;\n"
+    "  while (*words == 0) __nanosleep(100); }\n";
 
 static char *compile(const char *text, int count, const char *const *options)
 {
@@ -193,28 +196,31 @@ static void resident(void)
 {
     begin();
     load(0, NULL);
-    unsigned *words = host_alloc(3 * sizeof(*words));
+    struct {
+        unsigned go, here;
+    } *words = host_alloc(3 * sizeof(*words));
     unsigned *memory = device_alloc(sizeof(*memory)), *pinned = host_alloc(sizeof(*pinned));
     void *stream[3];
-    for (int i = 0; i < 3; i++) words[i] = i == 2;
+    for (int i = 0; i < 3; i++) words[i].go = i == 2, words[i].here = 0;
     for (int i = 0; i < 3; i++) stream[i] = stream_new(true);
     for (int i = 0; i < 3; i++) {
         void *word = &words[i], *arguments[] = {&word};
-        CHECK_IS(c.launch(function("wait"), 1, 1, 1, 1, 1, 1, 0, stream[i], arguments, NULL), 0);
-        if (i < 2) frame_nap(50); /* it shall be there before the next one */
+        CHECK_IS(c.launch(function("stay"), 1, 1, 1, 1, 1, 1, 0, stream[i], arguments, NULL), 0);
+        while (i < 2 && !__atomic_load_n(&words[i].here, __ATOMIC_ACQUIRE)) frame_nap(1);
     }
     frame_nap(50);
     CHECK_IS(rt.StreamQuery(stream[2]), 600);
+    CHECK_IS(__atomic_load_n(&words[2].here, __ATOMIC_ACQUIRE), 0);
     void *other = stream_new(true);
     *pinned = 7;
     CHECK_IS(copy_async(memory, pinned, sizeof(*pinned), H2D, other), 0);
     CHECK_IS(copy_async(pinned, memory, sizeof(*pinned), D2H, other), 0);
     CHECK_IS(rt.StreamSynchronize(other), 0);
     CHECK_IS(*pinned, 7);
-    __atomic_store_n(&words[0], 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&words[0].go, 1, __ATOMIC_RELEASE);
     CHECK_IS(rt.StreamSynchronize(stream[2]), 0);
     CHECK_IS(rt.StreamQuery(stream[1]), 600);
-    __atomic_store_n(&words[1], 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&words[1].go, 1, __ATOMIC_RELEASE);
     CHECK_IS(rt.StreamSynchronize(stream[1]), 0);
 }
 
