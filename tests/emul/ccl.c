@@ -180,10 +180,10 @@ int ccl_init_now(int vendor, const void *id, size_t size, int ranks, int rank, s
     if (head.pid == getpid()) forget_maker(&head);
     pthread_mutex_lock(&lock);
     comm->next = comms;
+    comm->dead = code != EMUL_CCL_OK;
     comms = comm;
     pthread_mutex_unlock(&lock);
     if (code) {
-        comm->dead = true;
         ccl_put(comm);
         return code;
     }

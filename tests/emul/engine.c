@@ -163,9 +163,10 @@ int emul_error_get(int vendor, bool clear)
     return value;
 }
 
+/* With or without the lock: pairs with the release in emul_device_at. */
 enum emul_code emul_sticky(int vendor, int device)
 {
-    struct emul_device *at = emul.devices[vendor][device];
+    struct emul_device *at = __atomic_load_n(&emul.devices[vendor][device], __ATOMIC_ACQUIRE);
     return at && atomic_load_explicit(&at->failed, memory_order_relaxed) ? EMUL_ASYNC : EMUL_OK;
 }
 
@@ -201,7 +202,8 @@ struct emul_device *emul_device_at(int vendor, int number)
         device->queues[i].device = device;
         pthread_cond_init(&device->queues[i].more, NULL);
     }
-    return *slot = device;
+    __atomic_store_n(slot, device, __ATOMIC_RELEASE);
+    return device;
 }
 
 struct emul_device *emul_device_current(int vendor) { return emul_device_at(vendor, emul_device_get(vendor)); }

@@ -226,6 +226,7 @@ enum emul_code emul_register(int vendor, void *address, size_t size)
 {
     if (!address || !size) return EMUL_INVALID;
     pthread_mutex_lock(&emul.lock);
+    emul_device_drain(emul_device_current(vendor)); /* lets others in, so that the table is looked at after it */
     enum emul_code code = EMUL_OK;
     uintptr_t base = (uintptr_t)address;
     size_t at = above(base + size - 1);
@@ -238,7 +239,6 @@ enum emul_code emul_register(int vendor, void *address, size_t size)
         else
             code = EMUL_UNSUPPORTED; /* one table: two runtimes pinning the same bytes are not emulated */
     }
-    emul_device_drain(emul_device_current(vendor));
     if (!code && out_of_memory(vendor, EMUL_PINNED)) code = EMUL_NO_MEMORY;
     struct emul_range range = {.vendor = vendor, .memory = EMUL_PINNED, .device = emul_device_get(vendor)};
     range.base = base;

@@ -6,6 +6,7 @@
  */
 #include "config.h"
 #include "tests/emul/engine.h"
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,11 +124,17 @@ static bool described(const void *descriptor, uint32_t stype)
         if (!described(descriptor, stype)) return INVALID_ARGUMENT;                                                    \
     } while (0)
 
+static void make_devices(void)
+{
+    for (int i = 0; i < 16; i++) devices[i] = (struct object){DEVICE, i, NULL};
+}
+
 CALL(zeInit, (uint32_t flags))
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     ENTER(EMUL_CLEANUP);
     if (flags > 3) return INVALID_ARGUMENT;
-    for (int i = 0; i < 16; i++) devices[i] = (struct object){DEVICE, i, NULL};
+    pthread_once(&once, make_devices);
     __atomic_store_n(&initialised, 1, __ATOMIC_RELEASE);
     return 0;
 }
