@@ -46,12 +46,26 @@ static _Thread_local struct {
     } opened[OPENED];
 } kernel;
 
-bool emul_kernel_open(uintptr_t base, size_t size)
+static bool open_range(const struct emul_range *range)
 {
-    if (!kernel.running || kernel.count == OPENED) return false;
-    kernel.opened[kernel.count].base = base;
-    kernel.opened[kernel.count++].size = size;
-    return mprotect((void *)base, size, PROT_READ | PROT_WRITE) == 0;
+    unsigned at = 0;
+    while (at < kernel.count && kernel.opened[at].base != range->base) at++; /* there: another kernel's end closed it */
+    if (at == OPENED) return false;
+    kernel.opened[at].base = range->base;
+    kernel.opened[at].size = range->mapped;
+    if (at == kernel.count) kernel.count++;
+    return mprotect((void *)range->base, range->mapped, PROT_READ | PROT_WRITE) == 0;
+}
+
+/* With the lock, which no kernel holds: other threads may change the table meanwhile. */
+bool emul_kernel_open(uintptr_t address)
+{
+    if (!kernel.running) return false;
+    pthread_mutex_lock(&emul.lock);
+    const struct emul_range *range = emul_range_find(address);
+    bool opened = range && !range->freed && range->alias != (char *)range->base && open_range(range);
+    pthread_mutex_unlock(&emul.lock);
+    return opened;
 }
 
 /* An image: a line with the size, then the object as hexadecimal digits. */

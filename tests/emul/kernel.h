@@ -20,7 +20,8 @@ EMUL_API enum emul_code emul_module_function(int vendor, void *module, const cha
 /* dims: grid x, y, z, block x, y, z. The arguments are taken at the call. */
 EMUL_API enum emul_code emul_launch(int vendor, void *function, const unsigned dims[6], void **arguments, void *stream);
 
-/* In the fault handler: whether this thread runs a kernel; then the range is opened until the kernel ends. */
-bool emul_kernel_open(uintptr_t base, size_t size);
+/* In the fault handler: whether this thread runs a kernel that may touch this; its allocation is open until the kernel
+ * ends. */
+bool emul_kernel_open(uintptr_t address);
 
 #endif

@@ -24,13 +24,13 @@ static const char *kind_of(int memory)
     return kinds[memory];
 }
 
-/* Without the lock: the thread dies anyway, or is a kernel, whose ranges nobody frees meanwhile. */
+/* Without the lock, which this thread may hold: if it is no kernel, it dies. */
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
     uintptr_t address = (uintptr_t)info->si_addr;
+    if (emul_kernel_open(address)) return;
     struct emul_range *range = emul_range_find(address);
     if (range && (range->freed || range->alias != (char *)range->base)) {
-        if (!range->freed && emul_kernel_open(range->base, range->mapped)) return;
         dprintf(STDERR_FILENO,
                 "emul: MISUSE: the CPU touched %s %s memory at %p: %s%s, byte %zu of %zu of that of %s\n",
                 emul_vendor_name(range->vendor), kind_of(range->memory), info->si_addr,
