@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -238,9 +239,11 @@ static bool cached(const char *folder, int vendor, const char *source, int count
 /* Whole or not at all: others may be compiling the same. */
 static void keep(const char *folder, const char *name, const char *image)
 {
-    char draft[96], from[512], to[512];
+    static _Atomic unsigned turn; /* of this process, whose threads may compile the same */
+    char draft[112], from[512], to[512];
     const char *parts[] = {image, NULL};
-    snprintf(draft, sizeof(draft), "%s.%d", name, (int)getpid());
+    snprintf(draft, sizeof(draft), "%s.%d.%u", name, (int)getpid(),
+             atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed));
     snprintf(from, sizeof(from), "%s/%s", folder, draft);
     snprintf(to, sizeof(to), "%s/%s", folder, name);
     if (!save(folder, draft, parts) || rename(from, to) != 0) unlink(from);
