@@ -23,6 +23,7 @@ struct stage {
     unsigned seed;
     enum fate fate;
     int victim;
+    volatile int ready;  /* ranks whose processes run */
     volatile int begun;  /* ranks that are about to make the communicator */
     volatile int failed; /* ranks that have their error */
     volatile double began_at[RANKS], ended_at[RANKS];
@@ -65,6 +66,9 @@ static int rank_main(struct ranks_world *w, int rank, void *arg)
     medleyResult_t res;
     int wrong;
 
+    /* The id lives for twice the init deadline: it is made when all are there to use it. */
+    __atomic_add_fetch(&stage->ready, 1, __ATOMIC_ACQ_REL);
+    while (rank == 0 && __atomic_load_n(&stage->ready, __ATOMIC_ACQUIRE) < RANKS) scene_sleep_ms(0.2);
     if (rank == 0 && medleyGetUniqueId(&w->id) != medleySuccess) return 1;
     if (rank == 0) __atomic_store_n(&w->id_ready, 1, __ATOMIC_RELEASE);
     while (!__atomic_load_n(&w->id_ready, __ATOMIC_ACQUIRE)) scene_sleep_ms(1);
