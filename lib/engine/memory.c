@@ -39,7 +39,7 @@ size_t mdl_op_slot_count(const struct mdl_op *op, enum mdl_buffer buf, uint32_t 
 
 size_t mdl_op_slot_offset(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot, uint32_t slots)
 {
-    if (slots == 1) return 0;
+    if (slots == 1 && op->comm->nranks > 1) return 0; /* of one rank the only slot may be displaced */
     if (is_v(op->call.coll)) return table(op, buf == MDL_IN ? 1 : 3)[slot];
     return (size_t)slot * op->count;
 }

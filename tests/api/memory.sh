@@ -9,3 +9,4 @@ MEDLEY_TRANSPORT=shm tests/api/test_memory -n 4 -t $small
 MEDLEY_TRANSPORT=shm MEDLEY_CMA=0 tests/api/test_memory -n 4 $small
 MEDLEY_TRANSPORT=tcp tests/api/test_memory -n 3 $small
 MEDLEY_TRANSPORT=shm tests/api/test_memory -n 2 huge
+tests/api/test_memory -n 1 in_place

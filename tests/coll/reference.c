@@ -66,7 +66,7 @@ static double fold(const struct coll_case *c, int n, size_t i)
     return (float)acc * (1.0f / (float)n);
 }
 
-/* ---- V tables: counts around `count`, some zero, with gaps between ---- */
+/* ---- V tables: counts around `count`, some zero, with gaps between and before ---- */
 
 static size_t v_count(const struct coll_case *c, int from, int to)
 {
@@ -84,7 +84,7 @@ struct buffers {
 
 static size_t fill_table(size_t *counts, size_t *displs, int n, unsigned gap)
 {
-    size_t at = 0;
+    size_t at = gap;
 
     for (int r = 0; r < n; r++) {
         displs[r] = at;
@@ -249,9 +249,9 @@ static bool expected(const struct coll_case *c, int rank, int n, const struct bu
         return false;
     case medleyCollAlltoAllV:
         for (int r = 0; r < n; r++) {
-            size_t at = 0;
+            size_t at = 2; /* the first displacement in r's IN, and what follows */
             if (i < b->rd[r] || i >= b->rd[r] + b->rc[r]) continue;
-            for (int p = 0; p < rank; p++) at += v_count(c, r, p) + 2; /* displacement in r's IN */
+            for (int p = 0; p < rank; p++) at += v_count(c, r, p) + 2;
             *v = value(c, r, at + i - b->rd[r]);
             return true;
         }
