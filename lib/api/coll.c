@@ -30,25 +30,11 @@ struct args {
     void *stream;
 };
 
-static bool reduces(medleyColl_t coll)
-{
-    return coll == medleyCollAllReduce || coll == medleyCollReduce || coll == medleyCollReduceScatter ||
-           coll == medleyCollReduceScatterV;
-}
-
-static bool has_root(medleyColl_t coll)
-{
-    return coll == medleyCollReduce || coll == medleyCollBroadcast || coll == medleyCollGather ||
-           coll == medleyCollScatter || coll == medleyCollSend || coll == medleyCollRecv;
-}
-
-static bool is_v(medleyColl_t coll) { return coll >= medleyCollAllGatherV && coll <= medleyCollAlltoAllV; }
-
 static medleyResult_t check_op(const struct args *a, const struct mdl_comm *c)
 {
     const struct mdl_redop *made;
 
-    if (!reduces(a->coll)) return medleySuccess;
+    if (!mdl_shapes[a->coll].reduces) return medleySuccess;
     if ((int)a->op >= 0 && a->op < medleyNumOps) return medleySuccess;
     made = mdl_redop_find(c, a->op);
     if (!made)
@@ -58,31 +44,6 @@ static medleyResult_t check_op(const struct args *a, const struct mdl_comm *c)
         return mdl_error(medleyInvalidArgument, "%s: operation %d was made for %s, the call has %s", a->name,
                          (int)a->op, mdl_dtype_name(made->dtype), mdl_dtype_name(a->dtype));
     return medleySuccess;
-}
-
-/* How many times `count` IN and OUT hold, and whether this rank uses them: a bit each. */
-enum { IN = 1, IN_ALL = 2, IN_ROOT = 4, OUT = 8, OUT_ALL = 16, OUT_ROOT = 32 };
-static const uint8_t shapes[medleyNumColls] = {
-    [medleyCollAllReduce] = IN | OUT,
-    [medleyCollReduce] = IN | OUT | OUT_ROOT,
-    [medleyCollBroadcast] = IN | IN_ROOT | OUT,
-    [medleyCollAllGather] = IN | OUT | OUT_ALL,
-    [medleyCollReduceScatter] = IN | IN_ALL | OUT,
-    [medleyCollAlltoAll] = IN | IN_ALL | OUT | OUT_ALL,
-    [medleyCollGather] = IN | OUT | OUT_ALL | OUT_ROOT,
-    [medleyCollScatter] = IN | IN_ALL | IN_ROOT | OUT,
-    [medleyCollSend] = IN,
-    [medleyCollRecv] = OUT,
-};
-
-static void shape(const struct args *a, const struct mdl_comm *c, size_t *in, size_t *out)
-{
-    size_t n = (size_t)c->nranks;
-    bool other = a->root != c->rank;
-    unsigned s = shapes[a->coll];
-
-    *in = !(s & IN) || ((s & IN_ROOT) && other) ? 0 : s & IN_ALL ? n : 1;
-    *out = !(s & OUT) || ((s & OUT_ROOT) && other) ? 0 : s & OUT_ALL ? n : 1;
 }
 
 static medleyResult_t refuse_buffer(const struct args *a, const char *which, const void *p, size_t slots, size_t elem)
@@ -187,14 +148,16 @@ static medleyResult_t check_tables(const struct args *a, const struct mdl_comm *
 
 static medleyResult_t check(const struct args *a, const struct mdl_comm *c)
 {
-    size_t elem, in, out;
+    const struct mdl_shape *shape = &mdl_shapes[a->coll];
+    bool root = a->root == c->rank;
+    size_t elem;
 
     if ((int)a->dtype < 0 || a->dtype >= medleyNumTypes)
         return mdl_error(medleyInvalidArgument, "%s: %d is not a datatype", a->name, (int)a->dtype);
     elem = mdl_dtype_size(a->dtype);
-    if (has_root(a->coll) && (a->root < 0 || a->root >= c->nranks))
+    if (shape->rooted && (a->root < 0 || a->root >= c->nranks))
         return mdl_error(medleyInvalidArgument, "%s: %s %d is not a rank of 0..%d", a->name,
-                         a->coll >= medleyCollSend ? "peer" : "root", a->root, c->nranks - 1);
+                         shape->message ? "peer" : "root", a->root, c->nranks - 1);
     MDL_TRY(check_op(a, c));
     if (a->stream && !c->stager && !mdl_stream_known(a->stream))
         return mdl_error(medleyInvalidArgument, "%s: stream %p was not made by medleyStreamCreate", a->name, a->stream);
@@ -202,10 +165,9 @@ static medleyResult_t check(const struct args *a, const struct mdl_comm *c)
         return mdl_error(medleyInvalidUsage,
                          "%s: stream %p was made by medleyStreamCreate, but this rank's device is %s: give a stream of that",
                          a->name, a->stream, c->cfg.device.s);
-    if (is_v(a->coll)) return check_tables(a, c, elem);
-    shape(a, c, &in, &out);
-    MDL_TRY(check_buffer(a, "sendbuff", a->in, in, elem));
-    return check_buffer(a, "recvbuff", a->out, out, elem);
+    if (shape->v) return check_tables(a, c, elem);
+    MDL_TRY(check_buffer(a, "sendbuff", a->in, mdl_shape_own_slots(shape, MDL_IN, c->nranks, root), elem));
+    return check_buffer(a, "recvbuff", a->out, mdl_shape_own_slots(shape, MDL_OUT, c->nranks, root), elem);
 }
 
 static void fill_table(size_t *counts, size_t *displs, const size_t *c, const size_t *d, int n)
@@ -248,9 +210,11 @@ static void use_premul(struct mdl_op *op, const struct mdl_redop *r)
 
 static medleyResult_t fill_op(const struct args *a, struct mdl_comm *c, struct mdl_op *op)
 {
-    mdl_op_init(op, c, a->coll, a->in, a->out, a->count, a->dtype, reduces(a->coll) ? a->op : medleySum, a->root);
-    if (reduces(a->coll) && a->op >= medleyNumOps) use_premul(op, mdl_redop_find(c, a->op));
-    return is_v(a->coll) ? copy_tables(op, a) : medleySuccess;
+    const struct mdl_shape *shape = &mdl_shapes[a->coll];
+
+    mdl_op_init(op, c, a->coll, a->in, a->out, a->count, a->dtype, shape->reduces ? a->op : medleySum, a->root);
+    if (shape->reduces && a->op >= medleyNumOps) use_premul(op, mdl_redop_find(c, a->op));
+    return shape->v ? copy_tables(op, a) : medleySuccess;
 }
 
 /* The plain call, in this thread and with nothing allocated. */

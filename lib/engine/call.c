@@ -89,12 +89,8 @@ static void job_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES])
 
 void mdl_call_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES])
 {
-    const char *name = c->coll < medleyNumColls ? mdl_coll_name(c->coll) : "?";
     const char *type = c->dtype < medleyNumTypes ? mdl_dtype_name(c->dtype) : "?";
     const char *op = c->flags & MDL_LINE_PREMUL ? "premulsum" : c->op < medleyNumOps ? mdl_op_name(c->op) : "?";
-    bool v = c->coll >= medleyCollAllGatherV && c->coll <= medleyCollAlltoAllV;
-    bool reduces = c->coll == medleyCollAllReduce || c->coll == medleyCollReduce ||
-                   c->coll == medleyCollReduceScatter || c->coll == medleyCollReduceScatterV;
     int at;
 
     if (mdl_call_is_job(c)) {
@@ -106,13 +102,14 @@ void mdl_call_text(const struct mdl_call *c, char text[MDL_CALL_TEXT_BYTES])
         return;
     }
     if (c->coll == medleyCollAlltoAllV) /* its counts differ from rank to rank */
-        at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%s", name, type);
-    else if (v)
-        at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%llu in all, counts #%08x, %s", name, (unsigned long long)c->count,
-                      (unsigned)c->table, type);
+        at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%s", mdl_coll_name(c->coll), type);
+    else if (mdl_shapes[c->coll].v)
+        at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%llu in all, counts #%08x, %s", mdl_coll_name(c->coll),
+                      (unsigned long long)c->count, (unsigned)c->table, type);
     else
-        at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%llu x %s", name, (unsigned long long)c->count, type);
-    if (reduces) at += snprintf(text + at, MDL_CALL_TEXT_BYTES - (size_t)at, ", %s", op);
+        at = snprintf(text, MDL_CALL_TEXT_BYTES, "%s(%llu x %s", mdl_coll_name(c->coll), (unsigned long long)c->count,
+                      type);
+    if (mdl_shapes[c->coll].reduces) at += snprintf(text + at, MDL_CALL_TEXT_BYTES - (size_t)at, ", %s", op);
     if (c->coll == medleyCollSend)
         at += snprintf(text + at, MDL_CALL_TEXT_BYTES - (size_t)at, ", to rank %d", c->root);
     else if (c->coll == medleyCollRecv)

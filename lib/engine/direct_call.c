@@ -20,24 +20,16 @@
 enum step { FILL, MEET, EMPTY };
 enum { COMMANDS_FOR_HOST = 4 }; /* operations of a piece whose buffers are the host's */
 
-/* How each collective uses the windows: what it puts in and what it takes, in slots, and from whom. */
+/* What is taken of the windows, and of whose: slots of all or of the root; the shares of all, each of which one rank
+ * has reduced; or the own slot, which this rank reduces. */
 enum take { FROM_ALL, FROM_ROOT, SHARES, REDUCED };
-static const struct shape {
-    bool known, split_in, own_slot, reduces; /* own_slot: it takes the slot of its own number */
-    bool in_root, out_root;                  /* only the root has such a buffer */
-    enum take take;
-} shapes[medleyNumColls] = {
-    [medleyCollAllReduce] = {.known = true, .reduces = true, .take = SHARES},
-    [medleyCollReduce] = {.known = true, .reduces = true, .take = SHARES, .out_root = true},
-    [medleyCollReduceScatter] = {.known = true, .reduces = true, .take = REDUCED, .split_in = true, .own_slot = true},
-    [medleyCollBroadcast] = {.known = true, .take = FROM_ROOT, .in_root = true},
-    [medleyCollScatter] = {.known = true, .take = FROM_ROOT, .in_root = true, .split_in = true, .own_slot = true},
-    [medleyCollAllGather] = {.known = true, .take = FROM_ALL},
-    [medleyCollGather] = {.known = true, .take = FROM_ALL, .out_root = true},
-    [medleyCollAlltoAll] = {.known = true, .take = FROM_ALL, .split_in = true, .own_slot = true},
-};
 
-static const struct shape *shape_of(const struct mdl_op *op) { return &shapes[op->call.coll]; }
+static enum take take_of(const struct mdl_shape *shape)
+{
+    if (shape->reduces) return mdl_shape_is_split(shape, MDL_IN) ? REDUCED : SHARES;
+    return mdl_shape_is_roots(shape, MDL_IN) ? FROM_ROOT : FROM_ALL;
+}
+
 static struct mdl_direct *direct_of(const struct mdl_stage *s) { return s->op->comm->direct; }
 
 /* ---- which calls ---- */
@@ -46,9 +38,9 @@ static struct mdl_direct *direct_of(const struct mdl_stage *s) { return s->op->c
 static bool takes(struct mdl_op *op)
 {
     const struct mdl_comm *c = op->comm;
-    const struct shape *shape = shape_of(op);
+    const struct mdl_shape *shape = mdl_op_shape(op);
 
-    if (!c->direct || !shape->known || op->count == 0 || op->premul) return false;
+    if (!c->direct || shape->v || shape->message || op->count == 0 || op->premul) return false;
     if (shape->reduces && !(c->direct->types >> op->call.dtype & 1)) return false;
     if (shape->reduces && c->nranks > (c->cfg.deterministic ? MDL_DEV_FOLD_SRC : MDL_DEV_REDUCE_SRC)) return false;
     return !mdl_quick_take_on(op); /* a small one rides in the lines */
@@ -56,44 +48,44 @@ static bool takes(struct mdl_op *op)
 
 static void set_slots(const struct mdl_op *op, struct mdl_direct_call *call)
 {
-    const struct shape *shape = shape_of(op);
-    bool root = op->call.root == op->comm->rank;
-    uint32_t n = (uint32_t)op->comm->nranks;
+    const struct mdl_comm *c = op->comm;
+    bool root = op->call.root == c->rank;
 
-    call->in_slots = shape->in_root && !root ? 0 : shape->split_in ? n : 1;
-    call->out_slots = shape->out_root && !root ? 0 : shape->take == FROM_ALL ? n : 1;
+    call->in_slots = (uint32_t)mdl_shape_own_slots(mdl_op_shape(op), MDL_IN, c->nranks, root);
+    call->out_slots = (uint32_t)mdl_shape_own_slots(mdl_op_shape(op), MDL_OUT, c->nranks, root);
 }
 
 /* Commands that a stream gets for a piece, at most. */
 static size_t commands_of_piece(const struct mdl_op *op)
 {
-    const struct shape *shape = shape_of(op);
-    const size_t n = (size_t)op->comm->nranks, in = shape->split_in ? n : 1,
-                 out = shape->take == FROM_ALL || shape->take == SHARES ? n : 1;
+    const struct mdl_shape *shape = mdl_op_shape(op);
+    const bool shares = take_of(shape) == SHARES;
+    const size_t n = (size_t)op->comm->nranks, in = mdl_shape_slots(shape, MDL_IN, op->comm->nranks),
+                 out = shares ? n : mdl_shape_slots(shape, MDL_OUT, op->comm->nranks);
     const size_t reduction = shape->reduces ? 1 + n / MDL_DEV_FOLD_SRC * 2 + (op->comm->direct->copies ? n : 0) : 0;
 
-    return in + out + reduction + (shape->take == SHARES ? 4 : 2) + COMMANDS_FOR_HOST;
+    return in + out + reduction + (shares ? 4 : 2) + COMMANDS_FOR_HOST;
 }
 
 medleyResult_t mdl_direct_make(struct mdl_stage *s)
 {
     struct mdl_op *op = s->op;
-    const struct shape *shape = shape_of(op);
+    const struct mdl_shape *shape = mdl_op_shape(op);
     struct mdl_direct_call *call;
-    size_t slots, piece;
+    size_t in, out;
 
     if (!takes(op)) return medleySuccess;
-    slots = shape->split_in || shape->take == FROM_ALL ? (size_t)op->comm->nranks : 1;
-    piece = op->comm->direct->most / slots / op->elem;
+    in = mdl_shape_slots(shape, MDL_IN, op->comm->nranks);
+    out = mdl_shape_slots(shape, MDL_OUT, op->comm->nranks);
     call = calloc(1, sizeof(*call));
     if (!call) return mdl_error(medleySystemError, "out of memory for an operation");
     set_slots(op, call);
     call->owner = op->comm->direct;
     call->cost = commands_of_piece(op);
-    call->piece = piece;
+    call->piece = op->comm->direct->most / (in > out ? in : out) / op->elem;
     if (call->piece > op->count) call->piece = op->count;
     call->npieces = (op->count + call->piece - 1) / call->piece;
-    call->twice = shape->take == SHARES;
+    call->twice = take_of(shape) == SHARES;
     call->host_in = call->in_slots && !s->side[MDL_IN].staged;
     call->host_out = call->out_slots && !s->side[MDL_OUT].staged;
     call->per_piece = 1u + call->twice + call->host_in + call->host_out;
@@ -238,7 +230,7 @@ static medleyResult_t put_reduction(struct piece *x)
            n = x->call->twice ? share(x, me + 1) - from : x->len;
     char *dst = window(x, me) + from * elem;
 
-    if (!shape_of(x->op)->reduces) return medleySuccess;
+    if (!mdl_op_shape(x->op)->reduces) return medleySuccess;
     if (!x->call->twice && !x->call->host_out) dst = user(x, MDL_OUT, 0);
     MDL_TRY(reduce(x, from, n, dst));
     return x->call->twice ? pass(x) : medleySuccess;
@@ -258,16 +250,16 @@ static medleyResult_t collect(const struct piece *x, int r, size_t from, size_t 
 /* Each begins with another rank, so that not all read the same window at once. */
 static medleyResult_t put_out(struct piece *x)
 {
-    const struct shape *shape = shape_of(x->op);
+    const enum take take = take_of(mdl_op_shape(x->op));
     const int n = x->op->comm->nranks, me = x->op->comm->rank, root = x->op->call.root;
-    const size_t own = shape->own_slot ? (size_t)me * x->len : 0;
+    const size_t own = mdl_shape_is_split(mdl_op_shape(x->op), MDL_IN) ? (size_t)me * x->len : 0;
 
     if (!x->call->out_slots) return medleySuccess;
-    if (shape->take == FROM_ROOT) return collect(x, root, own, 0, 0, x->len);
-    if (shape->take == REDUCED) return x->call->host_out ? collect(x, me, own, 0, 0, x->len) : medleySuccess;
+    if (take == FROM_ROOT) return collect(x, root, own, 0, 0, x->len);
+    if (take == REDUCED) return x->call->host_out ? collect(x, me, own, 0, 0, x->len) : medleySuccess;
     for (int i = 0; i < n; i++) {
         int r = (me + i) % n;
-        if (shape->take == FROM_ALL)
+        if (take == FROM_ALL)
             MDL_TRY(collect(x, r, own, (size_t)r, 0, x->len));
         else
             MDL_TRY(collect(x, r, share(x, r), 0, share(x, r), share(x, r + 1) - share(x, r)));
@@ -434,15 +426,15 @@ void mdl_direct_start(struct mdl_op *op)
 /* Elements of a piece that this rank's device reads of rank r's window. */
 static size_t read_of(const struct piece *x, int r)
 {
-    const struct shape *shape = shape_of(x->op);
+    const enum take take = take_of(mdl_op_shape(x->op));
     int me = x->op->comm->rank;
     size_t n = 0;
 
-    if (shape->take == SHARES) n = share(x, me + 1) - share(x, me);
-    if (shape->take == REDUCED) n = x->len;
+    if (take == SHARES) n = share(x, me + 1) - share(x, me);
+    if (take == REDUCED) n = x->len;
     if (!x->call->out_slots) return n;
-    if (shape->take == SHARES) n += share(x, r + 1) - share(x, r);
-    if (shape->take == FROM_ALL || (shape->take == FROM_ROOT && r == x->op->call.root)) n = x->len;
+    if (take == SHARES) n += share(x, r + 1) - share(x, r);
+    if (take == FROM_ALL || (take == FROM_ROOT && r == x->op->call.root)) n = x->len;
     return n;
 }
 

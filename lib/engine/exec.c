@@ -276,15 +276,13 @@ static void place_scratch(struct mdl_run *run)
     const struct mdl_plan *plan = run->prog->plan;
     size_t acc = mdl_dtype_acc_size(op->call.dtype), window = run->prog->choice.window;
     size_t stride = (window * acc + 63) / 64 * 64;
-    bool reduces = op->call.coll == medleyCollAllReduce || op->call.coll == medleyCollReduce ||
-                   op->call.coll == medleyCollReduceScatter || op->call.coll == medleyCollReduceScatterV;
 
     run->scratch = run->part ? run->part->scratch : 0;
     run->scratch += run->index % run->prog->choice.depth * plan->scratch_slots * stride;
     run->slot_bytes = stride;
     /* references to several slots need them packed; then there is one window, of op->count elements */
     if ((plan->flags & MDL_PLAN_WHOLE) && op->call.coll != medleyCollAllGatherV)
-        run->slot_bytes = (run->part ? run->part->count : op->count) * (reduces ? acc : op->elem);
+        run->slot_bytes = (run->part ? run->part->count : op->count) * (mdl_op_shape(op)->reduces ? acc : op->elem);
 }
 
 static medleyResult_t start(struct mdl_op *op, const struct mdl_program *prog, const struct mdl_run_part *part,

@@ -62,8 +62,10 @@ medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref
 medleyResult_t mdl_place_copy(struct mdl_run *run, const struct mdl_inst *in) MDL_MUST_USE;
 /* REDUCE number i, and the copies that are chained to it. */
 medleyResult_t mdl_place_reduce(struct mdl_run *run, uint32_t i) MDL_MUST_USE;
+/* Elements of a slot; shape: of a reference to it (plan.h). own: of this rank's IN or OUT. */
 size_t mdl_op_slot_count(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot, uint32_t shape);
-/* First element of a slot of IN or OUT, which has so many. */
-size_t mdl_op_slot_offset(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot, uint32_t slots);
+size_t mdl_op_own_count(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot);
+/* First element of a slot in IN or OUT. */
+size_t mdl_op_slot_offset(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot);
 
 #endif

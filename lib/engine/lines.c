@@ -8,65 +8,49 @@
 
 #include <string.h>
 
-static size_t table_span(const struct mdl_op *op, int counts)
+/* Elements of IN or OUT up to the end of its last slot, gaps between slots included. */
+static size_t v_span(const struct mdl_op *op, enum mdl_buffer buf)
 {
-    const size_t *n = op->tables + (size_t)counts * (size_t)op->comm->nranks, *d = n + op->comm->nranks;
+    uint32_t n = (uint32_t)mdl_shape_slots(mdl_op_shape(op), buf, op->comm->nranks);
     size_t end = 0;
 
-    for (int r = 0; r < op->comm->nranks; r++) {
-        if (n[r] && d[r] + n[r] > end) end = d[r] + n[r];
+    for (uint32_t i = 0; i < n; i++) {
+        size_t count = mdl_op_own_count(op, buf, i), at = mdl_op_slot_offset(op, buf, i);
+        if (count && at + count > end) end = at + count;
     }
     return end;
 }
 
-void mdl_lines_bytes(const struct mdl_op *op, size_t *in, size_t *out)
+static __attribute__((noinline)) void v_bytes(const struct mdl_op *op, size_t *in, size_t *out)
 {
-    size_t n = (size_t)op->comm->nranks, bytes = op->count * op->elem;
-    bool root = op->call.root == op->comm->rank;
-
-    *in = *out = bytes;
-    switch (op->call.coll) {
-    case medleyCollAllGather: *out = n * bytes; break;
-    case medleyCollReduceScatter: *in = n * bytes; break;
-    case medleyCollAlltoAll: *in = *out = n * bytes; break;
-    case medleyCollReduce: *out = root ? bytes : 0; break;
-    case medleyCollBroadcast: *in = root ? bytes : 0; break;
-    case medleyCollGather: *out = root ? n * bytes : 0; break;
-    case medleyCollScatter: *in = root ? n * bytes : 0; break;
-    case medleyCollBarrier: *in = *out = 0; break;
-    case medleyCollAllGatherV:
-        *in = op->tables[op->comm->rank] * op->elem;
-        *out = table_span(op, 2) * op->elem;
-        break;
-    case medleyCollReduceScatterV:
-        *in = table_span(op, 0) * op->elem;
-        *out = op->tables[op->comm->rank] * op->elem;
-        break;
-    case medleyCollAlltoAllV:
-        *in = table_span(op, 0) * op->elem;
-        *out = table_span(op, 2) * op->elem;
-        break;
-    case medleyCollSend: *out = 0; break;
-    case medleyCollRecv: *in = 0; break;
-    default: break;
-    }
+    *in = v_span(op, MDL_IN) * op->elem;
+    *out = v_span(op, MDL_OUT) * op->elem;
 }
 
-/* Where IN would be if the call is in place. */
+void mdl_lines_bytes(const struct mdl_op *op, size_t *in, size_t *out)
+{
+    const struct mdl_shape *shape = mdl_op_shape(op);
+    size_t bytes = op->count * op->elem;
+    int n = op->comm->nranks;
+    bool root = op->call.root == op->comm->rank;
+
+    if (shape->v) {
+        v_bytes(op, in, out);
+        return;
+    }
+    *in = mdl_shape_own_slots(shape, MDL_IN, n, root) * bytes;
+    *out = mdl_shape_own_slots(shape, MDL_OUT, n, root) * bytes;
+}
+
+/* Where IN would be if the call is in place: where the own slot of the one is that of the other, or all slots are. */
 static const void *in_place_address(const struct mdl_op *op)
 {
-    size_t at = 0, rank = (size_t)op->comm->rank, slot = rank * op->count * op->elem, n = (size_t)op->comm->nranks;
+    const struct mdl_shape *shape = mdl_op_shape(op);
+    uint32_t me = (uint32_t)op->comm->rank;
 
-    switch (op->call.coll) {
-    case medleyCollAllGather:
-    case medleyCollGather: at = slot; break;
-    case medleyCollAllGatherV: at = op->tables[3 * n + rank] * op->elem; break;
-    case medleyCollReduceScatter:
-    case medleyCollScatter: return (const char *)op->out - slot;
-    case medleyCollReduceScatterV: return (const char *)op->out - op->tables[n + rank] * op->elem;
-    default: break;
-    }
-    return (const char *)op->out + at;
+    if (mdl_shape_is_split(shape, MDL_IN) && mdl_shape_is_split(shape, MDL_OUT)) return op->out;
+    return (const char *)op->out + mdl_op_slot_offset(op, MDL_OUT, me) * op->elem -
+           mdl_op_slot_offset(op, MDL_IN, me) * op->elem;
 }
 
 static void describe(const void *ptr, size_t bytes, uint64_t *segment, uint64_t *addr, uint8_t *flags, uint8_t mapped)

@@ -23,8 +23,6 @@ enum {
 
 _Static_assert(1 + (int)MDL_ALONG_MOST <= (int)MDL_REDUCE_MAX_DST, "a REDUCE and its copies are one reduction");
 
-static bool is_v(uint8_t coll) { return coll >= medleyCollAllGatherV && coll <= medleyCollAlltoAllV; }
-
 static const size_t *table(const struct mdl_op *op, int which)
 {
     return op->tables + (size_t)which * (size_t)op->comm->nranks;
@@ -32,15 +30,24 @@ static const size_t *table(const struct mdl_op *op, int which)
 
 size_t mdl_op_slot_count(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot, uint32_t shape)
 {
-    if (!is_v(op->call.coll)) return op->count;
+    if (!mdl_op_shape(op)->v) return op->count;
     if (op->call.coll == medleyCollAlltoAllV) return table(op, buf == MDL_OUT ? 2 : 0)[slot];
     return table(op, 0)[shape];
 }
 
-size_t mdl_op_slot_offset(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot, uint32_t slots)
+size_t mdl_op_own_count(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot)
 {
-    if (slots == 1 && op->comm->nranks > 1) return 0; /* of one rank the only slot may be displaced */
-    if (is_v(op->call.coll)) return table(op, buf == MDL_IN ? 1 : 3)[slot];
+    bool split = mdl_shape_is_split(mdl_op_shape(op), buf);
+
+    return mdl_op_slot_count(op, buf, slot, split ? slot : (uint32_t)op->comm->rank);
+}
+
+size_t mdl_op_slot_offset(const struct mdl_op *op, enum mdl_buffer buf, uint32_t slot)
+{
+    const struct mdl_shape *shape = mdl_op_shape(op);
+
+    if (!mdl_shape_is_split(shape, buf)) return 0;
+    if (shape->v) return table(op, buf == MDL_IN ? 1 : 3)[slot];
     return (size_t)slot * op->count;
 }
 
@@ -98,7 +105,6 @@ medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref
     struct mdl_comm *c = op->comm;
     size_t w = window_count(run, ref), first = 0, elem = ref->acc ? mdl_dtype_acc_size(op->call.dtype) : op->elem,
            offset;
-    uint32_t slots;
 
     if (ref->slots == 1) {
         first = mdl_plan_part(w, run->prog->plan->parts, ref->lo);
@@ -122,8 +128,7 @@ medleyResult_t mdl_place_resolve(const struct mdl_run *run, const struct mdl_ref
         place->ptr = part_address(run, ref->buf, first);
         return medleySuccess;
     }
-    slots = ref->buf == MDL_IN ? run->prog->plan->in_slots : run->prog->plan->out_slots;
-    offset = (mdl_op_slot_offset(op, ref->buf, ref->slot, slots) + run->start + first) * elem;
+    offset = (mdl_op_slot_offset(op, ref->buf, ref->slot) + run->start + first) * elem;
     if ((int)ref->rank != c->rank) return resolve_peer_buffer(run, ref, offset, place);
     if (op->stage && op->stage->side[ref->buf].staged) {
         place->ptr = mdl_stage_at(op->stage, ref->buf, ref->slot, run->start + first);

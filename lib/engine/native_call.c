@@ -40,7 +40,7 @@ bool mdl_native_takes(const struct mdl_op *op)
     const struct mdl_native_comm *n = op->comm->native;
     medleyColl_t coll = op->call.coll;
 
-    if (!n || op->comm->islands || op->premul || (!mdl_op_is_v(op) && op->count == 0)) return false;
+    if (!n || op->comm->islands || op->premul || (!mdl_op_shape(op)->v && op->count == 0)) return false;
     switch (coll) {
     case medleyCollAllReduce:
     case medleyCollReduce:
@@ -223,10 +223,10 @@ static medleyResult_t copy_out(struct mdl_op *op)
     size_t in, out;
 
     mdl_lines_bytes(op, &in, &out);
-    if (!mdl_op_is_v(op) || op->call.coll == medleyCollReduceScatterV) return copy(op, to, from, out, MDL_COPY_D2H);
+    if (!mdl_op_shape(op)->v || !mdl_shape_is_split(mdl_op_shape(op), MDL_OUT))
+        return copy(op, to, from, out, MDL_COPY_D2H);
     for (uint32_t r = 0; r < (uint32_t)op->comm->nranks; r++) {
-        size_t n = mdl_op_slot_count(op, MDL_OUT, r, r) * op->elem,
-               at = mdl_op_slot_offset(op, MDL_OUT, r, (uint32_t)op->comm->nranks) * op->elem;
+        size_t n = mdl_op_own_count(op, MDL_OUT, r) * op->elem, at = mdl_op_slot_offset(op, MDL_OUT, r) * op->elem;
         MDL_TRY(copy(op, to + at, from + at, n, MDL_COPY_D2H));
     }
     return medleySuccess;
@@ -253,30 +253,15 @@ static struct mdl_native_call message(medleyColl_t coll, char *at, size_t bytes,
 }
 
 /* What goes to rank r, or comes from it: bytes at an offset of IN or OUT. */
-static size_t part(const struct mdl_op *op, int side, int r, size_t *at)
+static size_t part(const struct mdl_op *op, enum mdl_buffer side, int r, size_t *at)
 {
-    size_t n = (size_t)op->comm->nranks, i = (size_t)r, own = (size_t)op->comm->rank, bytes = op->count * op->elem;
-    bool root = op->call.root == op->comm->rank, to_root = r == op->call.root;
+    const struct mdl_shape *shape = mdl_op_shape(op);
+    enum mdl_buffer other = side == MDL_IN ? MDL_OUT : MDL_IN;
 
-    *at = 0;
-    switch (op->call.coll) {
-    case medleyCollGather:
-        if (side == MDL_IN) return to_root ? bytes : 0;
-        *at = i * bytes;
-        return root ? bytes : 0;
-    case medleyCollScatter:
-        if (side == MDL_OUT) return to_root ? bytes : 0;
-        *at = i * bytes;
-        return root ? bytes : 0;
-    case medleyCollAllGatherV:
-        if (side == MDL_IN) return op->tables[own] * op->elem;
-        *at = op->tables[3 * n + i] * op->elem;
-        return op->tables[2 * n + i] * op->elem;
-    case medleyCollAlltoAllV:
-        *at = op->tables[(side == MDL_IN ? n : 3 * n) + i] * op->elem;
-        return op->tables[(side == MDL_IN ? 0 : 2 * n) + i] * op->elem;
-    default: *at = i * bytes; return bytes; /* AlltoAll */
-    }
+    *at = mdl_op_slot_offset(op, side, (uint32_t)r) * op->elem;
+    if (!mdl_shape_has(shape, side, op->call.root == op->comm->rank)) return 0;
+    if (!mdl_shape_has(shape, other, op->call.root == r)) return 0;
+    return mdl_op_own_count(op, side, (uint32_t)r) * op->elem;
 }
 
 static medleyResult_t run_as_messages(struct mdl_op *op)
@@ -325,15 +310,9 @@ static medleyResult_t run_as_reductions(struct mdl_op *op)
     return medleySuccess;
 }
 
-static bool is_reduction(medleyColl_t coll)
-{
-    return coll == medleyCollAllReduce || coll == medleyCollReduce || coll == medleyCollReduceScatter ||
-           coll == medleyCollReduceScatterV;
-}
-
 static struct mdl_native_call call_of(const struct mdl_op *op)
 {
-    bool moves = !is_reduction(op->call.coll);
+    bool moves = !mdl_op_shape(op)->reduces;
     struct mdl_native_call call = {
         .coll = op->call.coll,
         .in = mdl_native_address(op, MDL_IN),

@@ -32,10 +32,6 @@ static bool is_p2p(const struct mdl_op *op)
 {
     return op->call.coll == medleyCollSend || op->call.coll == medleyCollRecv;
 }
-bool mdl_op_is_v(const struct mdl_op *op)
-{
-    return op->call.coll >= medleyCollAllGatherV && op->call.coll <= medleyCollAlltoAllV;
-}
 
 /* ---- collectives ---- */
 
@@ -45,7 +41,7 @@ static bool nothing_to_do(const struct mdl_op *op)
 
     if (op->call.coll == medleyCollBarrier) return n == 1;
     if (op->call.coll == medleyCollAlltoAllV) return false; /* only the own row is known */
-    if (!mdl_op_is_v(op)) return op->count == 0;
+    if (!mdl_op_shape(op)->v) return op->count == 0;
     for (size_t r = 0; r < n; r++) {
         if (op->tables[r]) return false;
     }
@@ -108,7 +104,7 @@ size_t mdl_op_longest_slot(const struct mdl_op *op)
 {
     size_t n = (size_t)op->comm->nranks, most = 0;
 
-    if (!mdl_op_is_v(op)) return op->count;
+    if (!mdl_op_shape(op)->v) return op->count;
     for (size_t r = 0; r < n; r++) {
         if (op->tables[r] > most) most = op->tables[r];
         if (op->tables[2 * n + r] > most) most = op->tables[2 * n + r];
@@ -145,7 +141,7 @@ static medleyResult_t choose(struct mdl_op *op)
         .premul = op->premul,
         .deterministic = c->cfg.deterministic,
         .root = op->call.root,
-        .count = mdl_op_is_v(op) ? 0 : op->count,
+        .count = mdl_op_shape(op)->v ? 0 : op->count,
         .facts = gather_facts(c),
     };
     struct mdl_program_args args = {

@@ -12,6 +12,7 @@
 #define MDL_ENGINE_OP_H_
 
 #include "lib/engine/comm.h"
+#include "lib/plan/shape.h"
 #include "lib/reduce/reduce.h"
 
 #include <string.h>
@@ -100,7 +101,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events); /* InProgress, or it
 bool mdl_op_run_quick(struct mdl_op *op);
 void mdl_op_fini(struct mdl_op *op); /* drops it in any state (after a fault) */
 
-bool mdl_op_is_v(const struct mdl_op *op);
+static inline const struct mdl_shape *mdl_op_shape(const struct mdl_op *op) { return &mdl_shapes[op->call.coll]; }
 size_t mdl_op_longest_slot(const struct mdl_op *op); /* elements; of V collectives as far as this rank knows */
 
 /* The peers that it waits for, at most `cap`; returns how many. outstanding: bytes posted and not moved. */

@@ -15,20 +15,6 @@
  * byte is written once and read by who needs it, and only the room bounds them. */
 enum { MOST_READ = 32768, MOST_READ_CROWDED = 131072, ROOT_READS = 131072, ROOT_READS_CROWDED = 1048576 };
 
-static const uint32_t quick_colls = 1u << medleyCollAllReduce | 1u << medleyCollReduce | 1u << medleyCollBroadcast |
-                                    1u << medleyCollAllGather | 1u << medleyCollReduceScatter |
-                                    1u << medleyCollAlltoAll | 1u << medleyCollGather | 1u << medleyCollScatter |
-                                    1u << medleyCollBarrier;
-
-/* How a collective that has a root moves data; those without are neither. split: IN holds a part for each rank. */
-static const struct shape {
-    bool split, from_root, to_root;
-} shapes[medleyNumColls] = {
-    [medleyCollReduceScatter] = {.split = true}, [medleyCollAlltoAll] = {.split = true},
-    [medleyCollBroadcast] = {.from_root = true}, [medleyCollScatter] = {.split = true, .from_root = true},
-    [medleyCollReduce] = {.to_root = true},      [medleyCollGather] = {.to_root = true},
-};
-
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Bytes of a payload. By facts of the team, not of this rank: all must decide alike. */
@@ -37,9 +23,9 @@ static size_t most_of(const struct mdl_comm *c, medleyColl_t coll)
     bool crowded = c->nranks > (int)c->team->cores;
     size_t n = (size_t)c->nranks, room = least(MDL_BOARD_PAYLOAD_BYTES, c->cfg.oneshot);
 
-    if (!(quick_colls >> coll & 1) || !mdl_spec_admits(c->cfg.algo.s, coll, "oneshot")) return 0;
+    if (mdl_shapes[coll].v || mdl_shapes[coll].message || !mdl_spec_admits(c->cfg.algo.s, coll, "oneshot")) return 0;
     if (coll == medleyCollReduce) return least(room, (crowded ? ROOT_READS_CROWDED : ROOT_READS) / n);
-    if (shapes[coll].from_root || shapes[coll].to_root) return room;
+    if (mdl_shapes[coll].rooted) return room;
     return least(room, (crowded ? MOST_READ_CROWDED : MOST_READ) / n);
 }
 
@@ -61,40 +47,44 @@ static size_t payload_elem(const struct mdl_op *op)
 
 static size_t payload_count(const struct mdl_op *op)
 {
-    return op->count * (shapes[op->call.coll].split ? (size_t)op->comm->nranks : 1);
+    return op->count * (mdl_shape_is_split(mdl_op_shape(op), MDL_IN) ? (size_t)op->comm->nranks : 1);
 }
 
 /* A stage brings its buffers block by block, and this way takes them at once. The same on all ranks. */
 static bool is_one_block(const struct mdl_op *op)
 {
-    const struct mdl_collective coll = {.coll = op->call.coll};
-    uint32_t in = 1, out = 1;
+    const struct mdl_shape *shape = mdl_op_shape(op);
+    size_t in, out;
 
     if (!op->comm->limits.blocks) return true;
-    mdl_collective_slots(&coll, op->comm->nranks, &in, &out);
-    return op->count <= mdl_choose_block(&op->comm->limits, in > out ? in : out, op->elem);
+    in = mdl_shape_slots(shape, MDL_IN, op->comm->nranks);
+    out = mdl_shape_slots(shape, MDL_OUT, op->comm->nranks);
+    return op->count <= mdl_choose_block(&op->comm->limits, (uint32_t)(in > out ? in : out), op->elem);
 }
 
 bool mdl_quick_take_on(struct mdl_op *op)
 {
     const struct mdl_comm *c = op->comm;
-    const struct shape shape = shapes[op->call.coll];
+    const struct mdl_shape *shape = mdl_op_shape(op);
     int root = op->call.root;
-    bool is_root = root == c->rank;
+    bool is_root = root == c->rank, from_root;
     size_t bytes;
 
     if (!(c->quick >> op->call.coll & 1) || op->count > MDL_BOARD_PAYLOAD_BYTES || !is_one_block(op)) return false;
     bytes = payload_count(op) * payload_elem(op);
     if (bytes > c->quick_most[op->call.coll]) return false;
     op->rooms = mdl_board_rooms(bytes, root < 0);
-    /* A gather's root takes its own part from where it is; a reduction's needs it as the others' are. */
-    op->puts = shape.from_root ? is_root : op->call.coll != medleyCollGather || !is_root;
+    op->puts = true;
     op->lines_first = 0;
     op->lines_end = c->nranks; /* in one host the local numbers are the ranks */
-    if (shape.from_root && !is_root) {
+    if (!shape->rooted) return true;
+    from_root = mdl_shape_is_roots(shape, MDL_IN);
+    /* A gather's root takes its own part from where it is; a reduction's needs it as the others' are. */
+    op->puts = from_root ? is_root : op->call.coll != medleyCollGather || !is_root;
+    if (from_root && !is_root) {
         op->lines_first = root;
         op->lines_end = root + 1;
-    } else if (shape.from_root || (shape.to_root && !is_root)) {
+    } else if (from_root || !is_root) {
         op->lines_end = 0; /* nobody has anything for this rank */
     }
     return true;

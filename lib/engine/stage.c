@@ -242,27 +242,26 @@ medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_dev
     return medleySuccess;
 }
 
-static void shape(struct mdl_stage *s, const struct mdl_op *op)
+static void measure(struct mdl_stage *s, const struct mdl_op *op)
 {
     const struct mdl_comm *c = op->comm;
-    struct mdl_collective coll = {.coll = op->call.coll};
-    uint32_t in = 1, out = 1, most;
+    const struct mdl_shape *shape = mdl_op_shape(op);
+    uint32_t in = (uint32_t)mdl_shape_slots(shape, MDL_IN, c->nranks),
+             out = (uint32_t)mdl_shape_slots(shape, MDL_OUT, c->nranks);
     size_t longest = mdl_op_longest_slot(op);
 
-    if (op->call.coll < medleyCollSend) mdl_collective_slots(&coll, c->nranks, &in, &out);
-    most = in > out ? in : out;
     s->side[MDL_IN].slots = in;
     s->side[MDL_OUT].slots = out;
     s->block =
-        op->call.coll >= medleyCollSend ? MDL_STAGE_P2P_BYTES / op->elem : mdl_choose_block(&c->limits, most, op->elem);
+        shape->message ? MDL_STAGE_P2P_BYTES / op->elem : mdl_choose_block(&c->limits, in > out ? in : out, op->elem);
     s->stride = s->block;
     s->nblocks = (longest + s->block - 1) / s->block;
     if (!s->nblocks) s->nblocks = 1;
     /* a message takes as many turns as at its other end (launch.c) */
-    if (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged && op->call.coll < medleyCollSend) s->nblocks = 1;
+    if (!s->side[MDL_IN].staged && !s->side[MDL_OUT].staged && !shape->message) s->nblocks = 1;
     if (s->nblocks == 1) s->stride = longest; /* where all slots are equal, as the user's buffer is */
     for (int i = 0; i < 2; i++)
-        s->cost[i] = 1 + (!s->side[i].staged ? 0 : s->nblocks == 1 && !mdl_op_is_v(op) ? 1 : s->side[i].slots);
+        s->cost[i] = 1 + (!s->side[i].staged ? 0 : s->nblocks == 1 && !shape->v ? 1 : s->side[i].slots);
 }
 
 static medleyResult_t new_stage(struct mdl_op *op, mdl_dev_stream stream)
@@ -292,7 +291,7 @@ static medleyResult_t add(struct mdl_op *op, mdl_dev_stream stream)
     for (int i = 0; i < 2; i++) MDL_TRY(mdl_stage_find_out(op, s->side[i].user, &s->side[i].staged));
     MDL_TRY(mdl_stage_find_out(op, op->scalar_at, &scalar));
     if (scalar) s->scalar_user = op->scalar_at;
-    shape(s, op);
+    measure(s, op);
     return medleySuccess;
 }
 

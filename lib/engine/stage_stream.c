@@ -17,9 +17,7 @@ static bool has_events(const struct mdl_stage *s) { return (stager_of(s)->dev.ca
 /* Elements of a slot that lie in block b. */
 static size_t part(const struct mdl_stage *s, enum mdl_buffer buf, uint32_t slot, size_t b)
 {
-    uint32_t slots = s->side[buf].slots;
-    size_t n = mdl_op_slot_count(s->op, buf, slot, slots == 1 ? (uint32_t)s->op->comm->rank : slot),
-           from = b * s->block;
+    size_t n = mdl_op_own_count(s->op, buf, slot), from = b * s->block;
 
     if (n <= from) return 0;
     return n - from < s->block ? n - from : s->block;
@@ -55,10 +53,10 @@ static medleyResult_t copy_block(const struct mdl_stage *s, enum mdl_buffer buf,
 
     if (!side->staged) return medleySuccess;
     if (s->pieces) return copy_piece(s, buf, b);
-    if (s->nblocks == 1 && !mdl_op_is_v(s->op)) /* all slots in one piece */
+    if (s->nblocks == 1 && !mdl_op_shape(s->op)->v) /* all slots in one piece */
         return copy(s, buf, side->user, side->base, side->slots * s->op->count * s->elem);
     for (uint32_t slot = 0; slot < side->slots; slot++) {
-        size_t n = part(s, buf, slot, b), at = mdl_op_slot_offset(s->op, buf, slot, side->slots) + b * s->block;
+        size_t n = part(s, buf, slot, b), at = mdl_op_slot_offset(s->op, buf, slot) + b * s->block;
         if (n) MDL_TRY(copy(s, buf, side->user + at * s->elem, mdl_stage_at(s, buf, slot, b * s->block), n * s->elem));
     }
     return medleySuccess;

@@ -53,11 +53,10 @@
 #define MDL_PLAN_PLAN_H_
 
 #include "lib/base/status.h"
+#include "lib/plan/shape.h"
 #include "lib/reduce/reduce.h"
 #include "lib/topo/team.h"
 #include <stdio.h>
-
-enum mdl_buffer { MDL_IN, MDL_OUT, MDL_SCRATCH };
 
 struct mdl_ref {
     uint32_t rank;   /* whose buffer */

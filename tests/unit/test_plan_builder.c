@@ -322,6 +322,50 @@ START_TEST(knows_what_is_one_memory)
 }
 END_TEST
 
+/* Of the root, and of the others: slots of IN and OUT; and what becomes of them. */
+START_TEST(knows_the_shapes)
+{
+    static const struct {
+        medleyColl_t coll;
+        size_t root[2], other[2];
+        const char *is; /* r: reduces, v, m: message */
+    } rows[] = {
+        {medleyCollAllReduce, {1, 1}, {1, 1}, "r"},
+        {medleyCollReduce, {1, 1}, {1, 0}, "r"},
+        {medleyCollBroadcast, {1, 1}, {0, 1}, ""},
+        {medleyCollAllGather, {1, 4}, {1, 4}, ""},
+        {medleyCollReduceScatter, {4, 1}, {4, 1}, "r"},
+        {medleyCollAlltoAll, {4, 4}, {4, 4}, ""},
+        {medleyCollGather, {1, 4}, {1, 0}, ""},
+        {medleyCollScatter, {4, 1}, {0, 1}, ""},
+        {medleyCollBarrier, {0, 0}, {0, 0}, ""},
+        {medleyCollAllGatherV, {1, 4}, {1, 4}, "v"},
+        {medleyCollReduceScatterV, {4, 1}, {4, 1}, "rv"},
+        {medleyCollAlltoAllV, {4, 4}, {4, 4}, "v"},
+        {medleyCollSend, {1, 0}, {1, 0}, "m"},
+        {medleyCollRecv, {0, 1}, {0, 1}, "m"},
+    };
+    ck_assert_int_eq(sizeof(rows) / sizeof(*rows), medleyNumColls);
+    for (unsigned k = 0; k < medleyNumColls; k++) {
+        const struct mdl_shape *s = &mdl_shapes[rows[k].coll];
+        bool rooted = memcmp(rows[k].root, rows[k].other, sizeof(rows[k].root)) != 0;
+        ck_assert_int_eq(s->reduces, strchr(rows[k].is, 'r') != NULL);
+        ck_assert_int_eq(s->v, strchr(rows[k].is, 'v') != NULL);
+        ck_assert_int_eq(s->message, strchr(rows[k].is, 'm') != NULL);
+        ck_assert_int_eq(s->rooted, rooted || s->message);
+        for (enum mdl_buffer b = MDL_IN; b <= MDL_OUT; b++) {
+            ck_assert_uint_eq(mdl_shape_own_slots(s, b, 4, true), rows[k].root[b]);
+            ck_assert_uint_eq(mdl_shape_own_slots(s, b, 4, false), rows[k].other[b]);
+            ck_assert_int_eq(mdl_shape_has(s, b, true), rows[k].root[b] != 0);
+            ck_assert_int_eq(mdl_shape_has(s, b, false), rows[k].other[b] != 0);
+            ck_assert_uint_eq(mdl_shape_slots(s, b, 4), rows[k].root[b]);
+            ck_assert_int_eq(mdl_shape_is_split(s, b), rows[k].root[b] == 4);
+            ck_assert_int_eq(mdl_shape_is_roots(s, b), rows[k].root[b] != rows[k].other[b]);
+        }
+    }
+}
+END_TEST
+
 /* ---- what it refuses ---- */
 
 typedef void (*breaker)(void);
@@ -538,5 +582,5 @@ UNIT_MAIN("plan builder", orders_reads_and_writes, looks_at_parts_and_slots, dro
           elements_meet_partials, in_place_orders_in_and_out, copy_onto_itself_disturbs_nobody,
           waits_order_what_peers_may_touch, private_memory_waits_for_nobody, signals_cover_what_came_before,
           after_narrows_one_instruction, records_the_plan, empty_plan, parts_are_nearly_equal, knows_what_is_one_memory,
-          refuses_bad_instructions, remote_memory_needs_facts, refuses_what_the_collective_lacks,
+          knows_the_shapes, refuses_bad_instructions, remote_memory_needs_facts, refuses_what_the_collective_lacks,
           refuses_no_parts_and_no_builder, builds_64_ranks)
