@@ -48,9 +48,4 @@ void mdl_answer_write(const struct mdl_answer *a, uint8_t bytes[MDL_ANSWER_BYTES
 bool mdl_question_read(const uint8_t *bytes, size_t len, int nranks, struct mdl_question *q);
 bool mdl_answer_read(const uint8_t *bytes, size_t len, int nranks, struct mdl_answer *a);
 
-static inline bool mdl_call_is_message(const struct mdl_call *c)
-{
-    return c->coll == medleyCollSend || c->coll == medleyCollRecv;
-}
-
 #endif

@@ -32,11 +32,11 @@ uint64_t mdl_call_hash_table(const size_t *counts, int n)
 
 uint64_t mdl_call_tag(const struct mdl_call *c, uint64_t seq, uint64_t before)
 {
-    bool p2p = c->coll == medleyCollSend || c->coll == medleyCollRecv;
-    uint64_t h = mix(mix(before, seq), p2p ? medleyCollSend : c->coll);
+    bool message = mdl_call_is_message(c);
+    uint64_t h = mix(mix(before, seq), message ? medleyCollSend : c->coll);
 
     h = mix(h, (uint64_t)c->dtype | (uint64_t)c->op << 8 | (uint64_t)(c->flags & MDL_LINE_PREMUL) << 16);
-    if (!p2p) h = mix(h, (uint64_t)(uint32_t)c->root);
+    if (!message) h = mix(h, (uint64_t)(uint32_t)c->root);
     h = mix(mix(h, c->count), c->table);
     return h ? h : 1;
 }

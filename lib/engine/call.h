@@ -15,6 +15,12 @@ enum { MDL_CALL_WIRE_BYTES = 24, MDL_CALL_TEXT_BYTES = 160 };
  *   window  count: its bytes */
 enum { MDL_CALL_SPLIT = medleyNumColls, MDL_CALL_SHRINK, MDL_CALL_WINDOW, MDL_NUM_CALLS };
 static inline bool mdl_call_is_job(const struct mdl_call *c) { return c->coll >= MDL_CALL_SPLIT; }
+/* Is it a send or a receive? What is neither this nor a job is a collective. As mdl_shapes says, but faster: each small
+ * call asks. */
+static inline bool mdl_call_is_message(const struct mdl_call *c)
+{
+    return c->coll == medleyCollSend || c->coll == medleyCollRecv;
+}
 
 bool mdl_call_same(const struct mdl_call *a, const struct mdl_call *b); /* do they match as one collective? */
 /* What goes with the messages of a call, so that another call's are refused: never 0. `before`: the tag of the

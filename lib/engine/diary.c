@@ -4,8 +4,6 @@
 
 #include "lib/engine/diary.h"
 
-static bool is_p2p(uint8_t coll) { return coll == medleyCollSend || coll == medleyCollRecv; }
-
 uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *c, uint64_t seq, uint64_t tag)
 {
     uint64_t number = atomic_load_explicit(&d->next, memory_order_relaxed);
@@ -23,7 +21,7 @@ uint64_t mdl_diary_start(struct mdl_diary *d, const struct mdl_call *c, uint64_t
     atomic_store_explicit(&e->word[4], MDL_DIARY_STARTED, memory_order_relaxed);
     atomic_store_explicit(&e->word[5], tag, memory_order_relaxed);
     atomic_store_explicit(&e->stamp, stamp + 2, memory_order_release);
-    if (!is_p2p(c->coll) && seq) atomic_store_explicit(&d->coll_seq, seq, memory_order_relaxed);
+    if (!mdl_call_is_message(c) && seq) atomic_store_explicit(&d->coll_seq, seq, memory_order_relaxed);
     atomic_store_explicit(&d->next, number + 1, memory_order_release);
     return number;
 }
@@ -65,7 +63,7 @@ bool mdl_diary_find(const struct mdl_diary *d, uint64_t coll_seq, struct mdl_dia
     uint64_t next = atomic_load_explicit((_Atomic uint64_t *)&d->next, memory_order_acquire);
 
     for (uint64_t back = 1; back <= MDL_DIARY_ENTRIES && back <= next; back++) {
-        if (read_entry(d, next - back, note) && !is_p2p(note->call.coll) && note->seq == coll_seq) return true;
+        if (read_entry(d, next - back, note) && !mdl_call_is_message(&note->call) && note->seq == coll_seq) return true;
     }
     return false;
 }

@@ -63,8 +63,6 @@ void mdl_batch_free(struct mdl_batch *b)
     free(b);
 }
 
-static bool is_collective(const struct mdl_op *op) { return op->call.coll < medleyCollSend; }
-
 /* One step of every operation that may move. Returns true when all are finished. */
 static bool step_batch(struct mdl_batch *b, int *events)
 {
@@ -75,11 +73,11 @@ static bool step_batch(struct mdl_batch *b, int *events)
         medleyResult_t res;
 
         if (op->state == MDL_STATE_FINISHED) continue;
-        if (is_collective(op) && coll_busy) continue;
+        if (!mdl_op_is_message(op) && coll_busy) continue;
         res = mdl_op_step(op, events);
         if (res == medleyInProgress) {
             busy = true;
-            coll_busy |= is_collective(op);
+            coll_busy |= !mdl_op_is_message(op);
         } else if (res != medleySuccess && b->result == medleySuccess) {
             b->result = res;
         }
@@ -243,7 +241,7 @@ static const struct mdl_op *op_with(const struct mdl_batch *b, const struct mdl_
     mdl_list_each (it, &b->ops) {
         const struct mdl_op *op = mdl_container_of(it, struct mdl_op, link);
         if (op->state == MDL_STATE_FINISHED || op->state == MDL_STATE_NEW) continue;
-        if (!is_collective(op) && op->call.root == peer) return op;
+        if (mdl_op_is_message(op) && op->call.root == peer) return op;
     }
     return first;
 }

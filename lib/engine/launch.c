@@ -59,7 +59,6 @@ struct launch {
     bool attended;
 };
 
-static bool is_message(const struct mdl_op *op) { return op->call.coll >= medleyCollSend; }
 static uint64_t order_of(const struct mdl_op *op) { return op->native ? op->native->order : op->stage->order; }
 
 static mdl_dev_stream stream_of(const struct mdl_op *op)
@@ -144,7 +143,7 @@ static medleyResult_t visit(struct launch *l, struct item *it)
     medleyResult_t res = mdl_dev_enter(dev_of(it->op), &before);
 
     if (res == medleySuccess) {
-        res = append(l, it, !is_message(it->op));
+        res = append(l, it, !mdl_op_is_message(it->op));
         mdl_dev_leave(dev_of(it->op), &before);
     }
     return mdl_stager_fail(it->op->comm, res);
@@ -184,7 +183,7 @@ static size_t first_turn(const struct item *items, const struct item *it)
 {
     const struct item *x = it;
 
-    if (!it->op->stage || !is_message(it->op)) return 0;
+    if (!it->op->stage || !mdl_op_is_message(it->op)) return 0;
     while (x-- > items)
         if (x->batch == it->batch && x->op->stage && x->op->call.coll == it->op->call.coll &&
             x->op->call.root == it->op->call.root)
@@ -197,7 +196,7 @@ static void find_turns(struct launch *l)
     for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].turn = SIZE_MAX;
     for (size_t i = 0; i < l->nitems; i++) {
         const struct item *it = &l->items[i];
-        if (it->over || !it->op->stage || !is_message(it->op) || it->op->stage->attended) continue;
+        if (it->over || !it->op->stage || !mdl_op_is_message(it->op) || it->op->stage->attended) continue;
         if (turn_of(it) < it->lane->turn) it->lane->turn = turn_of(it);
     }
 }
@@ -257,7 +256,7 @@ static medleyResult_t pass_collective(struct launch *l, struct item *it)
  * nothing else; where each rank makes the calls of a communicator in one order, no rank that waits for the call can be
  * needed for those.
  */
-static bool is_pending(const struct item *it) { return !is_message(it->op) && (!it->over || it->chosen); }
+static bool is_pending(const struct item *it) { return !mdl_op_is_message(it->op) && (!it->over || it->chosen); }
 
 /* Of an island's member: its second part of the vendor's comes behind the first. */
 static uint64_t place_of(const struct item *it)
@@ -298,7 +297,7 @@ static void break_circle(struct launch *l)
     for (size_t i = 0; i < l->nitems; i++) {
         const struct item *it = &l->items[i];
         if (it->over) continue;
-        if (is_message(it->op) || !is_vendors(it->op)) return; /* that may still come to its end */
+        if (mdl_op_is_message(it->op) || !is_vendors(it->op)) return; /* that may still come to its end */
         if (!first) first = it;
     }
     for (size_t i = 0; first && i < l->nitems; i++) {
@@ -312,7 +311,8 @@ static void list_round(struct launch *l)
     l->nround = 0;
     for (int colls = 0; colls < 2; colls++)
         for (size_t i = 0; i < l->nitems; i++)
-            if (l->items[i].chosen && is_message(l->items[i].op) != colls) l->round[l->nround++] = l->items[i].op;
+            if (l->items[i].chosen && mdl_op_is_message(l->items[i].op) != colls)
+                l->round[l->nround++] = l->items[i].op;
 }
 
 static void settle_round(struct launch *l)
@@ -352,7 +352,7 @@ static medleyResult_t pass(struct launch *l)
     for (int colls = 0; colls < 2; colls++) {
         for (size_t i = 0; i < l->nitems; i++) {
             struct item *it = &l->items[i];
-            if (it->over || is_message(it->op) == colls || is_pointless(l, it)) continue;
+            if (it->over || mdl_op_is_message(it->op) == colls || is_pointless(l, it)) continue;
             MDL_TRY(colls ? pass_collective(l, it) : pass_message(l, it));
             l->left |= !it->over;
         }
@@ -429,7 +429,7 @@ static void list_items(struct launch *l)
         it->lane = lane_of(l, it->op);
         it->clique = clique_of(l, it->batch);
         it->first = first_turn(l->items, it);
-        if (it->op->native && !is_message(it->op)) it->number = ++it->op->native->owner->ncalls;
+        if (it->op->native && !mdl_op_is_message(it->op)) it->number = ++it->op->native->owner->ncalls;
     }
     for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].waiting = count_waiting(l, &l->lanes[i]);
 }

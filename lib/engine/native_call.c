@@ -22,7 +22,6 @@
 
 static struct mdl_native_comm *native_of(const struct mdl_op *op) { return op->comm->native; }
 static const struct mdl_device *device_of(const struct mdl_op *op) { return native_of(op)->dev.ops; }
-static bool is_message(const struct mdl_op *op) { return op->call.coll >= medleyCollSend; }
 
 /* ---- which calls ---- */
 
@@ -346,8 +345,8 @@ static medleyResult_t run(struct mdl_op *op)
     if (is_composed(op)) return run_as_messages(op);
     if (op->call.coll == medleyCollReduceScatterV) return run_as_reductions(op);
     call = call_of(op);
-    return is_message(op) ? n->ops->messages(n->ops, n->comm, &call, 1, op->native->stream)
-                          : n->ops->run(n->ops, n->comm, &call, op->native->stream);
+    return mdl_op_is_message(op) ? n->ops->messages(n->ops, n->comm, &call, 1, op->native->stream)
+                                 : n->ops->run(n->ops, n->comm, &call, op->native->stream);
 }
 
 /* ---- groups ---- */
@@ -378,7 +377,7 @@ static medleyResult_t visit(struct mdl_op *op, medleyResult_t (*fn)(struct mdl_o
 static int kind_of(const struct mdl_op *op)
 {
     if (op->island) return mdl_island_vendor_coll(op);
-    if (is_message(op) || is_composed(op)) return medleyCollSend;
+    if (mdl_op_is_message(op) || is_composed(op)) return medleyCollSend;
     return op->call.coll == medleyCollReduceScatterV ? medleyCollReduce : op->call.coll;
 }
 
@@ -393,7 +392,7 @@ static bool fit_together(const struct mdl_op *a, const struct mdl_op *b)
 {
     const struct mdl_native_comm *x = native_of(a), *y = native_of(b);
 
-    if (x->ops != y->ops || !may_be_grouped(b) || is_message(a) != is_message(b)) return false;
+    if (x->ops != y->ops || !may_be_grouped(b) || mdl_op_is_message(a) != mdl_op_is_message(b)) return false;
     return !(x->caps.ways & MDL_NATIVE_ONE_KIND) || kind_of(a) == kind_of(b);
 }
 
@@ -440,7 +439,7 @@ static medleyResult_t run_all(const struct round *round)
      * and vendors differ in which of them a group with both begins with. */
     for (int rest = 0; rest < 2; rest++)
         for (size_t i = 0; i < round->n; i++)
-            if (round->ops[i] && (rest || is_message(round->ops[i]))) MDL_TRY(run_next(round, i));
+            if (round->ops[i] && (rest || mdl_op_is_message(round->ops[i]))) MDL_TRY(run_next(round, i));
     return medleySuccess;
 }
 

@@ -28,11 +28,6 @@
 /* How often the quick way looks for the others' lines before it leaves the waiting to the driver. */
 enum { QUICK_TURNS = 64, QUICK_YIELDS = 16 };
 
-static bool is_p2p(const struct mdl_op *op)
-{
-    return op->call.coll == medleyCollSend || op->call.coll == medleyCollRecv;
-}
-
 /* ---- collectives ---- */
 
 static bool nothing_to_do(const struct mdl_op *op)
@@ -481,7 +476,7 @@ static void begin_doubt(struct mdl_op *op, medleyResult_t res)
     op->give_up_ns = mdl_now_ns() + (res == medleyInvalidUsage ? EXPLAIN_NS : EXPLAIN_GONE_NS);
     snprintf(c->doubt_text, sizeof(c->doubt_text), "%s", mdl_error_text());
     if (res == medleyInvalidUsage) {
-        if (!is_p2p(op)) mdl_diag_ask_past(c, op->suspect); /* this call among them */
+        if (!mdl_op_is_message(op)) mdl_diag_ask_past(c, op->suspect); /* this call among them */
         mdl_diag_ask(c, op, op->suspect);
         return;
     }
@@ -559,7 +554,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
     if (mdl_native_waits(op) && op->state != MDL_STATE_RUN) mdl_native_look_for_begin(op);
     if (op->state == MDL_STATE_DOUBT)
         res = step_doubt(op);
-    else if (is_p2p(op))
+    else if (mdl_op_is_message(op))
         res = step_message(op, events);
     else
         res = step_collective(op, events);
@@ -578,7 +573,7 @@ medleyResult_t mdl_op_step(struct mdl_op *op, int *events)
 
 void mdl_op_fini(struct mdl_op *op)
 {
-    for (int d = 0; d < MDL_MAX_DEPTH && !is_p2p(op); d++) {
+    for (int d = 0; d < MDL_MAX_DEPTH && !mdl_op_is_message(op); d++) {
         if (op->runs[d]) mdl_run_stop(op->runs[d]);
         op->runs[d] = NULL;
     }
@@ -607,7 +602,7 @@ int mdl_op_blame(const struct mdl_op *op, int *peers, int cap, uint64_t *outstan
     int n = 0;
 
     if (op->state == MDL_STATE_FINISHED || cap < 1) return 0;
-    if (is_p2p(op)) {
+    if (mdl_op_is_message(op)) {
         peers[n++] = op->call.root;
         *outstanding += message_bytes_left(op);
         return n;

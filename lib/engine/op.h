@@ -102,6 +102,7 @@ bool mdl_op_run_quick(struct mdl_op *op);
 void mdl_op_fini(struct mdl_op *op); /* drops it in any state (after a fault) */
 
 static inline const struct mdl_shape *mdl_op_shape(const struct mdl_op *op) { return &mdl_shapes[op->call.coll]; }
+static inline bool mdl_op_is_message(const struct mdl_op *op) { return mdl_op_shape(op)->message; }
 size_t mdl_op_longest_slot(const struct mdl_op *op); /* elements; of V collectives as far as this rank knows */
 
 /* The peers that it waits for, at most `cap`; returns how many. outstanding: bytes posted and not moved. */

@@ -151,7 +151,6 @@ void mdl_stage_drop_room(struct mdl_stage *s)
 /* ---- the calls of a batch ---- */
 
 static struct mdl_stage *stage_at(struct mdl_list *it) { return mdl_container_of(it, struct mdl_op, link)->stage; }
-static bool is_message(const struct mdl_stage *s) { return s->op->call.coll >= medleyCollSend; }
 
 static bool any_launched(const struct mdl_stager *st)
 {
@@ -177,7 +176,7 @@ static bool take_rooms(struct mdl_batch *b, bool messages, size_t ring)
 {
     mdl_list_each (it, &b->ops) {
         struct mdl_stage *s = stage_at(it);
-        if (s && !s->roomy && is_message(s) == messages && !take_room(s, ring)) return false;
+        if (s && !s->roomy && mdl_op_is_message(s->op) == messages && !take_room(s, ring)) return false;
     }
     return true;
 }

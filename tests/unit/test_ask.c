@@ -60,6 +60,15 @@ START_TEST(jobs_are_told_apart)
 }
 END_TEST
 
+START_TEST(messages_are_told_apart)
+{
+    for (unsigned coll = 0; coll < 256; coll++) { /* jobs, and what no call is, among them */
+        const struct mdl_call c = {.coll = (uint8_t)coll};
+        ck_assert_int_eq(mdl_call_is_message(&c), coll < medleyNumColls && mdl_shapes[coll].message);
+    }
+}
+END_TEST
+
 START_TEST(answer_golden_bytes)
 {
     static const uint8_t golden[] = {
@@ -108,4 +117,5 @@ START_TEST(nonsense_is_refused)
 }
 END_TEST
 
-UNIT_MAIN("ask", question_golden_bytes, jobs_are_told_apart, answer_golden_bytes, nonsense_is_refused)
+UNIT_MAIN("ask", question_golden_bytes, jobs_are_told_apart, messages_are_told_apart, answer_golden_bytes,
+          nonsense_is_refused)
