@@ -25,11 +25,14 @@ bool mdl_ccl_bind(struct mdl_ccl_state *s, const struct mdl_ccl_shape *shape, co
     return true;
 }
 
-void mdl_ccl_reduces(struct mdl_ccl_state *s, const int8_t types[medleyNumTypes], const int8_t ops[medleyNumOps])
+void mdl_ccl_reduces(struct mdl_ccl_state *s, uint32_t types)
 {
+    uint32_t known = 0;
+
+    for (int type = 0; type < medleyNumTypes; type++)
+        if (s->shape->types[type] != MDL_CCL_NONE) known |= (uint32_t)1 << type;
     for (int op = 0; op < medleyNumOps; op++)
-        for (int type = 0; type < medleyNumTypes; type++)
-            if (ops[op] != MDL_CCL_NONE && types[type] != MDL_CCL_NONE) s->caps.reduces[op] |= (uint32_t)1 << type;
+        if (s->shape->ops[op] != MDL_CCL_NONE) s->caps.reduces[op] = types & known;
 }
 
 medleyResult_t mdl_ccl_probe(struct mdl_ccl_state *s, const struct mdl_native *n, mdl_ccl_binder *bind,

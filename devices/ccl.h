@@ -22,6 +22,7 @@ struct mdl_ccl_shape {
     const struct mdl_ccl_call *calls;
     int ncalls, error_text;            /* error_text: the number of the call that has words for a code */
     medleyResult_t (*code_of)(int rc); /* of an error; NULL: nothing is known but that it is one */
+    int8_t types[medleyNumTypes], ops[medleyNumOps]; /* its numbers for ours, or MDL_CCL_NONE */
 };
 
 /* A library, once it was bound; found[0] says whether. */
@@ -43,8 +44,12 @@ struct mdl_ccl_state {
 bool mdl_ccl_bind(struct mdl_ccl_state *s, const struct mdl_ccl_shape *shape, const char *prefix, char *why,
                   size_t why_bytes);
 
-/* What a library reduces that has numbers for types and operations (MDL_CCL_NONE: has not). */
-void mdl_ccl_reduces(struct mdl_ccl_state *s, const int8_t types[medleyNumTypes], const int8_t ops[medleyNumOps]);
+/* The library's numbers. */
+static inline int mdl_ccl_type(const struct mdl_ccl_state *s, medleyDataType_t type) { return s->shape->types[type]; }
+static inline int mdl_ccl_op(const struct mdl_ccl_state *s, medleyRedOp_t op) { return s->shape->ops[op]; }
+
+/* Once it is bound: it reduces those of these types (bits) that it has a number for, by all operations that it has. */
+void mdl_ccl_reduces(struct mdl_ccl_state *s, uint32_t types);
 
 /* For `probe`: binds once in a process, whoever asks. `bind` sets s->found; where it fails, the library is closed. */
 typedef bool mdl_ccl_binder(const struct mdl_native *n, const char *where, char *why, size_t why_bytes);

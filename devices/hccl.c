@@ -59,14 +59,6 @@ static const struct mdl_ccl_call calls[] = {
 #undef CALL
 };
 
-static const int8_t types[medleyNumTypes] = {
-    [medleyInt8] = 0,     [medleyUint8] = 7,     [medleyInt32] = 2,       [medleyUint32] = 9,
-    [medleyInt64] = 5,    [medleyUint64] = 6,    [medleyFloat16] = 3,     [medleyFloat32] = 4,
-    [medleyFloat64] = 10, [medleyBfloat16] = 11, [medleyFloat8e4m3] = 15, [medleyFloat8e5m2] = 16,
-};
-static const int8_t ops[medleyNumOps] = {
-    [medleySum] = 0, [medleyProd] = 1, [medleyMax] = 2, [medleyMin] = 3, [medleyAvg] = NONE};
-
 struct message {
     int kind;
     void *buffer;
@@ -85,7 +77,24 @@ static medleyResult_t code_of(int rc)
 }
 
 static const struct mdl_ccl_shape shape = {
-    .calls = calls, .ncalls = NUM_CALLS, .error_text = ERROR_TEXT, .code_of = code_of};
+    .calls = calls,
+    .ncalls = NUM_CALLS,
+    .error_text = ERROR_TEXT,
+    .code_of = code_of,
+    .types = {[medleyInt8] = 0,
+              [medleyUint8] = 7,
+              [medleyInt32] = 2,
+              [medleyUint32] = 9,
+              [medleyInt64] = 5,
+              [medleyUint64] = 6,
+              [medleyFloat16] = 3,
+              [medleyFloat32] = 4,
+              [medleyFloat64] = 10,
+              [medleyBfloat16] = 11,
+              [medleyFloat8e4m3] = 15,
+              [medleyFloat8e5m2] = 16},
+    .ops = {[medleySum] = 0, [medleyProd] = 1, [medleyMax] = 2, [medleyMin] = 3, [medleyAvg] = NONE},
+};
 static struct mdl_ccl_state lib = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 #define HCCL(id, ...) MDL_CCL_FN(&lib, id, __VA_ARGS__)
@@ -96,14 +105,14 @@ static medleyResult_t check(enum call call, int rc) { return mdl_ccl_check(&lib,
 
 static void find_caps(void)
 {
-    uint32_t sums = 1u << medleyInt8 | 1u << medleyInt32 | 1u << medleyInt64 | 1u << medleyFloat16 |
-                    1u << medleyFloat32 | 1u << medleyBfloat16;
+    uint32_t types = 1u << medleyInt8 | 1u << medleyInt32 | 1u << medleyInt64 | 1u << medleyFloat16 |
+                     1u << medleyFloat32 | 1u << medleyBfloat16;
 
     lib.caps.ways = MDL_NATIVE_ONE_BUFFER | MDL_NATIVE_REDUCE_OUT | MDL_NATIVE_STREAM | MDL_NATIVE_ALIKE;
     lib.caps.id_bytes = ID_BYTES;
     if (lib.fn[MESSAGES]) lib.caps.colls |= 1u << medleyCollRecv;
-    lib.caps.reduces[medleySum] = lib.caps.reduces[medleyMax] = lib.caps.reduces[medleyMin] = sums;
-    lib.caps.reduces[medleyProd] = sums & ~(1u << medleyBfloat16);
+    mdl_ccl_reduces(&lib, types);
+    lib.caps.reduces[medleyProd] &= ~(1u << medleyBfloat16);
 }
 
 static void follow(const char *name, uint64_t ms, unsigned least, unsigned most)
@@ -181,7 +190,7 @@ static medleyResult_t run(const struct mdl_native *n, void *comm, const struct m
 {
     void *in = (void *)(uintptr_t)a->in;
     uint64_t count = a->count;
-    int type = types[a->dtype], op = ops[a->op];
+    int type = mdl_ccl_type(&lib, a->dtype), op = mdl_ccl_op(&lib, a->op);
     uint32_t root = (uint32_t)a->root;
 
 #define REDUCE_ARGS void *, void *, uint64_t, int, int, void *, void *
@@ -221,7 +230,7 @@ static medleyResult_t messages(const struct mdl_native *n, void *comm, const str
             .kind = sends ? SENDS : RECEIVES,
             .buffer = sends ? (void *)(uintptr_t)list[i].in : list[i].out,
             .count = list[i].count,
-            .type = types[list[i].dtype],
+            .type = mdl_ccl_type(&lib, list[i].dtype),
             .peer = (uint32_t)list[i].root,
         };
     }

@@ -40,7 +40,24 @@ static medleyResult_t code_of(int rc)
 }
 
 static const struct mdl_ccl_shape shape = {
-    .calls = calls, .ncalls = MDL_NCCL_NUM_CALLS, .error_text = MDL_NCCL_ERROR_TEXT, .code_of = code_of};
+    .calls = calls,
+    .ncalls = MDL_NCCL_NUM_CALLS,
+    .error_text = MDL_NCCL_ERROR_TEXT,
+    .code_of = code_of,
+    .types = {[medleyInt8] = 0,
+              [medleyUint8] = 1,
+              [medleyInt32] = 2,
+              [medleyUint32] = 3,
+              [medleyInt64] = 4,
+              [medleyUint64] = 5,
+              [medleyFloat16] = 6,
+              [medleyFloat32] = 7,
+              [medleyFloat64] = 8,
+              [medleyBfloat16] = 9,
+              [medleyFloat8e4m3] = 10,
+              [medleyFloat8e5m2] = 11},
+    .ops = {[medleySum] = 0, [medleyProd] = 1, [medleyMax] = 2, [medleyMin] = 3, [medleyAvg] = 4},
+};
 
 static const struct mdl_nccl_vendor *vendor_of(const struct mdl_native *n) { return n->self; }
 static struct mdl_ccl_state *state_of(const struct mdl_native *n) { return vendor_of(n)->state; }
@@ -77,8 +94,8 @@ static void find_caps(const struct mdl_nccl_vendor *v, int version)
     s->caps.ways = MDL_NATIVE_GROUPS | v->ways | (HAS(s, ABORT) ? MDL_NATIVE_ABORT : 0);
     s->caps.id_bytes = ID_BYTES;
     s->caps.version = (uint32_t)version;
-    for (int op = medleySum; op <= medleyMin; op++) s->caps.reduces[op] = types;
-    if (v->average_since && version >= v->average_since) s->caps.reduces[medleyAvg] = types;
+    mdl_ccl_reduces(s, types);
+    if (!(v->average_since && version >= v->average_since)) s->caps.reduces[medleyAvg] = 0;
 }
 
 static void *open_in_folders(const struct mdl_nccl_vendor *v, char *path, size_t path_bytes)
@@ -176,7 +193,7 @@ medleyResult_t mdl_nccl_async_error(const struct mdl_native *n, void *comm)
 medleyResult_t mdl_nccl_run(const struct mdl_native *n, void *comm, const struct mdl_native_call *a,
                             mdl_dev_stream stream)
 {
-    int type = (int)a->dtype, op = (int)a->op;
+    int type = mdl_ccl_type(state_of(n), a->dtype), op = mdl_ccl_op(state_of(n), a->op);
 
 #define MOVE   const void *, void *, size_t, int, void *, void *
 #define REDUCE const void *, void *, size_t, int, int, void *, void *

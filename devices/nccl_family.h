@@ -4,14 +4,16 @@
  * of its names, the files that hold them, and what it does less than NCCL.
  *
  * The numbers of types, operations and results are NCCL's for all of them, as far as is known: a library that does not
- * keep them needs a source of its own, as hccl.c and cncl.c are.
+ * keep them needs a source of its own, as hccl.c and cncl.c are; one that keeps the arguments of what goes to a stream
+ * uses mdl_nccl_run all the same.
  */
 #ifndef MDL_DEVICES_NCCL_FAMILY_H_
 #define MDL_DEVICES_NCCL_FAMILY_H_
 
 #include "devices/ccl.h"
 
-/* What is not a collective has NONE for one. */
+/* What is not a collective has NONE for one. The first seven may have other names in a library that has the others'
+ * arguments (cncl.c). */
 #define MDL_NCCL_CALLS(CALL)                                                                                           \
     CALL(GET_ID, "GetUniqueId", 1, NONE)                                                                               \
     CALL(INIT, "CommInitRank", 1, NONE)                                                                                \
@@ -20,6 +22,9 @@
     CALL(ASYNC_ERROR, "CommGetAsyncError", 0, NONE)                                                                    \
     CALL(VERSION, "GetVersion", 0, NONE)                                                                               \
     CALL(ERROR_TEXT, "GetErrorString", 0, NONE)                                                                        \
+    MDL_NCCL_STREAM_CALLS(CALL)
+
+#define MDL_NCCL_STREAM_CALLS(CALL)                                                                                    \
     CALL(ALL_REDUCE, "AllReduce", 0, medleyCollAllReduce)                                                              \
     CALL(REDUCE, "Reduce", 0, medleyCollReduce)                                                                        \
     CALL(BROADCAST, "Broadcast", 0, medleyCollBroadcast)                                                               \
@@ -61,6 +66,8 @@ medleyResult_t mdl_nccl_init(const struct mdl_native *n, const void *id, int nra
 medleyResult_t mdl_nccl_destroy(const struct mdl_native *n, void *comm);
 medleyResult_t mdl_nccl_abort(const struct mdl_native *n, void *comm);
 medleyResult_t mdl_nccl_async_error(const struct mdl_native *n, void *comm);
+/* For any library whose calls have the numbers of enum mdl_nccl_call and NCCL's arguments; `self` is a table, of which
+ * only `state` is looked at. */
 medleyResult_t mdl_nccl_run(const struct mdl_native *n, void *comm, const struct mdl_native_call *call,
                             mdl_dev_stream stream);
 medleyResult_t mdl_nccl_group_start(const struct mdl_native *n);
