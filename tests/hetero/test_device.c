@@ -6,13 +6,11 @@
 #include "config.h"
 
 #include "lib/base/clock.h"
-#include "lib/dev/dev.h"
 #include "tests/coll/slack.h"
+#include "tests/hetero/device.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -20,20 +18,7 @@
 
 enum { MANY = 40, WAIT_S = 20 };
 
-static struct mdl_dev dev;
-static const struct mdl_device *d;
 static int left_out;
-
-static void fail(int line, const char *what)
-{
-    fprintf(stderr, "FAIL line %d: %s: %s\n", line, what, mdl_error_text());
-    exit(1);
-}
-#define REQUIRE(x)                                                                                                     \
-    do {                                                                                                               \
-        if (!(x)) fail(__LINE__, #x);                                                                                  \
-    } while (0)
-#define WORKS(x) REQUIRE((x) == medleySuccess)
 
 static bool can(uint32_t caps, const char *what)
 {
@@ -55,9 +40,6 @@ static void *pinned(size_t n)
     memset(p, 0xee, n);
     return p;
 }
-
-static uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-static void store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
 
 static void until(const uint64_t *word, uint64_t value)
 {
@@ -355,19 +337,6 @@ static bool take_handle(int socket, struct mdl_ipc *ipc)
     return true;
 }
 
-static void find(const char *name)
-{
-    struct mdl_config cfg;
-
-    WORKS(mdl_config_load(&cfg));
-    if (mdl_dev_find(&cfg, name, &dev) != medleySuccess || !dev.ops) {
-        printf("SKIP: %s\n", mdl_error_text());
-        exit(77);
-    }
-    d = dev.ops;
-    WORKS(d->enter(d, dev.ordinal));
-}
-
 /* The other process: adds one to what it is shown. It was forked before the device was used. */
 static int other_process(const char *name, int socket)
 {
@@ -376,7 +345,7 @@ static int other_process(const char *name, int socket)
     void *import, *p;
 
     if (!take_handle(socket, &ipc)) return 0;
-    find(name);
+    find_device(name);
     host = pinned(1000);
     WORKS(d->ipc_import(d, &ipc, &import, &p));
     if (ipc.fd >= 0) close(ipc.fd);
@@ -430,7 +399,7 @@ int main(int argc, char **argv)
     REQUIRE(child >= 0);
     close(sockets[child != 0]);
     if (child == 0) return other_process(argv[1], sockets[1]);
-    find(argv[1]);
+    find_device(argv[1]);
     which_device();
     WORKS(d->stream_create(d, &s));
     copies(s);

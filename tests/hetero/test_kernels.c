@@ -10,31 +10,17 @@
 #include "lib/base/log.h"
 #include "lib/dev/kernels.h"
 #include "lib/reduce/reduce.h"
+#include "tests/hetero/device.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { SOURCES = 33, MOST = 65536, ROOM = (MOST + 64) * 8, PARTNERS = 40, SCRATCH = 1 << 20 };
 
-static struct mdl_dev dev;
-static const struct mdl_device *d;
 static const struct mdl_dev_kernels *kernels;
 static mdl_dev_stream stream;
 static char *in[SOURCES], *out, *expected, *memory[SOURCES], *result, *scratch;
 static uint64_t seed = 88172645463325252u;
 static long checked;
-
-static void fail(int line, const char *what)
-{
-    fprintf(stderr, "FAIL line %d: %s: %s\n", line, what, mdl_error_text());
-    exit(1);
-}
-#define REQUIRE(x)                                                                                                     \
-    do {                                                                                                               \
-        if (!(x)) fail(__LINE__, #x);                                                                                  \
-    } while (0)
-#define WORKS(x) REQUIRE((x) == medleySuccess)
 
 static uint64_t draw(void)
 {
@@ -315,21 +301,13 @@ static void end(void)
 
 int main(int argc, char **argv)
 {
-    struct mdl_dev_visit visit;
-    struct mdl_config cfg;
     char why[512];
 
     if (argc < 2) {
         fprintf(stderr, "usage: test_kernels NAME [TYPE]\n");
         return 2;
     }
-    WORKS(mdl_config_load(&cfg));
-    if (mdl_dev_find(&cfg, argv[1], &dev) != medleySuccess || !dev.ops) {
-        printf("no device %s: %s\n", argv[1], mdl_error_text());
-        return 77;
-    }
-    d = dev.ops;
-    WORKS(mdl_dev_enter(&dev, &visit));
+    find_device(argv[1]);
     kernels = mdl_dev_kernels_of(&dev, why, sizeof(why));
     if (!kernels) {
         printf("no kernels on %s: %s\n", argv[1], why);
@@ -340,7 +318,6 @@ int main(int argc, char **argv)
     for (int t = 0; t < medleyNumTypes; t++)
         if (argc < 3 || strcmp(argv[2], mdl_dtype_name((medleyDataType_t)t)) == 0) check_type((medleyDataType_t)t);
     end();
-    mdl_dev_leave(&dev, &visit);
     printf("%s: %ld elements have the host's bits\n", argv[1], checked);
     return 0;
 }

@@ -6,32 +6,13 @@
 #include "config.h"
 
 #include "devices/opencl.h"
-#include "lib/dev/dev.h"
 #include "tests/coll/slack.h"
+#include "tests/hetero/device.h"
 
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { N = 1000, OUT_OF_ORDER = 1, QUEUE_PROPERTIES = 0x1093, QUEUE_DEVICE = 0x1091 };
-
-static struct mdl_dev dev;
-static const struct mdl_device *d;
-
-static void fail(int line, const char *what)
-{
-    fprintf(stderr, "FAIL line %d: %s: %s\n", line, what, mdl_error_text());
-    exit(1);
-}
-#define REQUIRE(x)                                                                                                     \
-    do {                                                                                                               \
-        if (!(x)) fail(__LINE__, #x);                                                                                  \
-    } while (0)
-#define WORKS(x) REQUIRE((x) == medleySuccess)
-
-static uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-static void store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
 
 /* A queue as a user makes it: of a context of its own, unless `context` is given. */
 static mdl_cl own_queue(uint64_t properties, mdl_cl *context)
@@ -166,30 +147,24 @@ static void kernels(void)
 
 /* ---- auto ---- */
 
-static void automatic(const struct mdl_config *cfg)
+static void automatic(void)
 {
+    struct mdl_config cfg;
     struct mdl_dev found;
 
-    if (mdl_dev_find(cfg, "auto", &found) != medleySuccess) return; /* several vendors are here */
+    WORKS(mdl_config_load(&cfg));
+    if (mdl_dev_find(&cfg, "auto", &found) != medleySuccess) return; /* several vendors are here */
     if (dev.caps & MDL_DEV_CPU) REQUIRE(found.ops != d);
 }
 
 int main(void)
 {
-    struct mdl_config cfg;
-
-    WORKS(mdl_config_load(&cfg));
-    if (mdl_dev_find(&cfg, "opencl", &dev) != medleySuccess) {
-        printf("SKIP: %s\n", mdl_error_text());
-        return 77;
-    }
-    d = dev.ops;
-    WORKS(d->enter(d, dev.ordinal));
+    find_device("opencl");
     users_queue(0);
     users_queue(OUT_OF_ORDER);
     other_contexts();
     kernels();
-    automatic(&cfg);
+    automatic();
     printf("passed\n");
     return 0;
 }
