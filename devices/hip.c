@@ -1,28 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AMD HIP, from ROCm 5 to 7. The driver's calls are in the same library and have the same prefix. Hygon's machines have
- * the same node: dtk.c is for them. */
+/* AMD HIP, from ROCm 5 to 7. Hygon's machines have the same node: dtk.c is for them. */
 #include "config.h"
 
-#include "devices/cuda_family.h"
-#include "devices/nccl_family.h"
+#include "devices/hip.h"
 
 static const char *const runtimes[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so",
                                        NULL};
 static const char *const folders[] = {"/opt/rocm/lib", NULL};
-static const char *const nodes[] = {"/dev/kfd", NULL};
 static const char *const others[] = {"/opt/dtk*", "/opt/hyhal*", NULL};
 
 static struct mdl_cuda_state state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct mdl_cuda_rename renames[] = {
-    {MDL_CUDA_HOST_ALLOC, "HostMalloc"},
-    {MDL_CUDA_HOST_FREE, "HostFree"},
-    {MDL_CUDA_RANGE, "MemGetAddressRange"},
-    {MDL_CUDA_WRITE_WORD, "StreamWriteValue64"},
-    {MDL_CUDA_WAIT_WORD, "StreamWaitValue64"},
-    {MDL_CUDA_WORD_ALLOC, "ExtMallocWithFlags"},
-    {MDL_CUDA_BUFFER_ID, NULL},
-    {MDL_CUDA_FUNC_CALLBACK, "StreamAddCallback"},
+    MDL_HIP_RENAMES,
     {MDL_CUDA_LAUNCH, "ModuleLaunchKernel"},
     {MDL_CUDA_NUM_CALLS, NULL},
 };
@@ -46,32 +36,16 @@ static const char *const blocking[] = {"HIP_LAUNCH_BLOCKING", "AMD_SERIALIZE_KER
 static const char *const exporters[] = {"libhsa-runtime64.so.1", NULL};
 
 static const struct mdl_cuda_vendor hip = {
-    .prefix = "hip",
-    .driver_prefix = "hip",
-    .runtimes = runtimes,
-    .folders = folders,
-    .nodes = nodes,
-    .others = others,
-    .renames = renames,
-    .quirks = MDL_CUDA_WAIT_MASK | MDL_CUDA_SIGNAL_WORDS | MDL_CUDA_HIP_TYPES,
-    .not_ready = 600,
-    .out_of_memory = 2,
-    .ipc_flag = 1,
-    .rtc = &hiprtc,
-    .blocking = blocking,
-    .exporters = exporters,
-    .state = &state,
+    MDL_HIP_VENDOR, .runtimes = runtimes, .folders = folders,     .others = others, .renames = renames,
+    .rtc = &hiprtc, .blocking = blocking, .exporters = exporters, .state = &state,
 };
 
-static const char *const collectives[] = {"librccl.so.1", "librccl.so", NULL};
 static struct mdl_ccl_state native_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct mdl_nccl_vendor native_table = {
-    .prefix = "nccl",
-    .libraries = collectives,
+    MDL_RCCL_VENDOR,
     .folders = folders,
-    .nodes = nodes,
-    .average_since = 21000,
+    .nodes = mdl_hip_nodes,
     .state = &native_state,
 };
 

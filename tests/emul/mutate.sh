@@ -6,8 +6,9 @@
 #   tests/emul/mutate.sh -a         all, and first each runtime without a mistake, which must pass
 #   tests/emul/mutate.sh -v NAME... these, with what the tests say
 #   tests/emul/mutate.sh -p 2/5 ... the second of five parts of these
-# In the build tree, after `make programs`. Only the mutated file is compiled, and linked before the library. A mistake
-# whose text is not in the file, that does not compile, or that no test notices is an error.
+# In the build tree, after `make programs`. Only the mutated file is compiled, or, of a header, the file that the list
+# names for it, and linked before the library. A mistake whose text is not in the file, that does not compile, or that
+# no test notices is an error.
 . "${srcdir:-.}/tests/lib.sh"
 few=8 all= loud= names= part=1/1
 while [ $# -gt 0 ]; do
@@ -95,10 +96,13 @@ try() {
     notices "$build/tests/unit/test_dev_ops" "$runs" &&
       { echo "left out: $name: $runs cannot tell in this build"; left=$((left + 1)); return; } ;;
   esac
-  source=$work/$(basename "$file")
-  change "$(field -)" "$(field +)" "$top/$file" "$source" || { fail "$name: $file has not the text: $(field -)"; return; }
+  changed=$work/changed/$file source=$(field of)
+  rm -rf "$work/changed"
+  mkdir -p "$(dirname "$changed")"
+  change "$(field -)" "$(field +)" "$top/$file" "$changed" || { fail "$name: $file has not the text: $(field -)"; return; }
+  source=${source:+$top/$source}
   # shellcheck disable=SC2086
-  $MUTATE_CC $MUTATE_CFLAGS -c "$source" -o "$work/mutant.o" 2>"$work/said" ||
+  $MUTATE_CC -I"$work/changed" $MUTATE_CFLAGS -c "${source:-$changed}" -o "$work/mutant.o" 2>"$work/said" ||
     { cat "$work/said"; fail "$name: does not compile"; return; }
   scenes=$(field native)
   if [ -n "$scenes" ]; then
