@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See launch.h: room, queueing, and the passes in which everything is appended that may be. */
+/* See launch.h: queueing, and the passes in which everything is appended that may be. */
 #include "config.h"
 
 #include "lib/engine/launch.h"
@@ -168,6 +168,17 @@ static void choose(struct item *it)
     it->chosen = true;
 }
 
+static void clear_marks(struct launch *l)
+{
+    for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].mark = FREE;
+    for (int i = 0; i < l->n; i++) l->marks[i] = FREE;
+}
+
+static void raise_mark(enum mark *m, enum mark to)
+{
+    if (*m < to) *m = to;
+}
+
 /* ---- messages ---- */
 
 static size_t turn_of(const struct item *it)
@@ -199,11 +210,6 @@ static void find_turns(struct launch *l)
         if (it->over || !it->op->stage || !mdl_op_is_message(it->op) || it->op->stage->attended) continue;
         if (turn_of(it) < it->lane->turn) it->lane->turn = turn_of(it);
     }
-}
-
-static void raise_mark(enum mark *m, enum mark to)
-{
-    if (*m < to) *m = to;
 }
 
 static medleyResult_t pass_message(struct launch *l, struct item *it)
@@ -271,8 +277,7 @@ static bool hold_back(struct launch *l)
 {
     bool any = false;
 
-    for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].mark = FREE;
-    for (int i = 0; i < l->n; i++) l->marks[i] = FREE;
+    clear_marks(l);
     for (size_t i = 0; i < l->nitems; i++) {
         struct item *it = &l->items[i];
         if (!is_pending(it)) continue;
@@ -345,8 +350,7 @@ static medleyResult_t run_round(struct launch *l)
 
 static medleyResult_t pass(struct launch *l)
 {
-    for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].mark = FREE;
-    for (int i = 0; i < l->n; i++) l->marks[i] = FREE;
+    clear_marks(l);
     l->moved = l->left = l->wait = false;
     find_turns(l);
     for (int colls = 0; colls < 2; colls++) {
@@ -432,70 +436,6 @@ static void list_items(struct launch *l)
         if (it->op->native && !mdl_op_is_message(it->op)) it->number = ++it->op->native->owner->ncalls;
     }
     for (size_t i = 0; i < l->nlanes; i++) l->lanes[i].waiting = count_waiting(l, &l->lanes[i]);
-}
-
-/* ---- room ---- */
-
-static medleyResult_t reserve(struct mdl_batch *b, bool attend)
-{
-    struct mdl_dev_visit before;
-    medleyResult_t res = mdl_dev_enter(&b->comm->stager->dev, &before);
-
-    if (res != medleySuccess) return res;
-    mdl_list_each (it, &b->ops) {
-        struct mdl_stage *s = mdl_container_of(it, struct mdl_op, link)->stage;
-        if (s) s->attended |= attend && !s->direct;
-    }
-    res = mdl_stage_reserve(b);
-    mdl_dev_leave(&b->comm->stager->dev, &before);
-    return res;
-}
-
-/* Of calls that have not been given room. */
-static void give_places(struct mdl_batch *const *batches, int n)
-{
-    for (int i = 0; i < n; i++) {
-        mdl_list_each (it, &batches[i]->ops) {
-            struct mdl_stage *s = mdl_container_of(it, struct mdl_op, link)->stage;
-            if (!s || !s->placed || s->listed) continue;
-            mdl_hold_give(&s->op->comm->stager->hold, s->stream);
-            s->placed = false;
-        }
-    }
-}
-
-/* For the stream of each call that is to be held; for none of them if there are too few, since of the calls on a stream
- * all are held or none. */
-static bool take_places(struct mdl_batch *const *batches, int n)
-{
-    bool all = true;
-
-    for (int i = 0; i < n; i++) {
-        mdl_list_each (it, &batches[i]->ops) {
-            struct mdl_stage *s = mdl_container_of(it, struct mdl_op, link)->stage;
-            if (!s || s->attended || s->direct || !all) continue;
-            s->placed = all = mdl_hold_take(&s->op->comm->stager->hold, s->stream);
-        }
-    }
-    if (!all) give_places(batches, n);
-    return all;
-}
-
-static medleyResult_t reserve_all(struct mdl_batch *const *batches, int n, bool attend)
-{
-    for (int i = 0; i < n; i++) MDL_TRY(mdl_stager_fail(batches[i]->comm, reserve(batches[i], attend)));
-    return medleySuccess;
-}
-
-medleyResult_t mdl_launch_reserve(struct mdl_batch *const *batches, int n)
-{
-    bool attend = false;
-    medleyResult_t res;
-
-    for (int i = 0; i < n; i++) attend |= batches[i]->nops > MDL_STAGES_MOST; /* more words than there are */
-    res = reserve_all(batches, n, attend || !take_places(batches, n));
-    if (res != medleySuccess) give_places(batches, n);
-    return res;
 }
 
 /* ---- issuing ---- */

@@ -84,6 +84,12 @@ struct mdl_stage {
     _Atomic bool let_go; /* by the operation: the room goes when the stream is through */
 };
 
+/* The stage of an operation, by its link in a batch; NULL: it has none. */
+static inline struct mdl_stage *mdl_stage_of(struct mdl_list *link)
+{
+    return mdl_container_of(link, struct mdl_op, link)->stage;
+}
+
 /* A communicator's device, with what its stages are made of. Used by the threads that issue calls, one at a time. */
 struct mdl_stager {
     struct mdl_dev dev;
@@ -118,12 +124,12 @@ medleyResult_t mdl_stage_add_pieces(struct mdl_op *op, mdl_dev_stream stream, co
 
 medleyResult_t mdl_stage_find_out(struct mdl_op *op, const void *p, bool *of_device) MDL_MUST_USE;
 
-/* Room (stage_room.c), for the issuing thread (launch.c), with the device entered.
+/* Room (stage_room.c), for the issuing thread (launch.h), with the device entered.
  *
- * All calls of a batch get words, messages get rings, as long ones as there is room for all; what does not fit even so is
- * allocated. Collectives that do not fit get their rings when earlier ones of the communicator, which come first on every
- * rank, are through: the caller waits for that. One that has none makes those behind it wait, so a call alone always has
- * enough. */
+ * All calls of a batch get words, messages get rings, as long ones as there is room for all; what does not fit even so
+ * is allocated. Collectives that do not fit get their rings when earlier ones of the communicator, which come first on
+ * every rank, are through: the caller waits for that. One that has none makes those behind it wait, so a call alone
+ * always has enough. */
 medleyResult_t mdl_stage_reserve(struct mdl_batch *b) MDL_MUST_USE;
 medleyResult_t mdl_stage_take_room(struct mdl_stage *s) MDL_MUST_USE; /* InProgress: there is none as yet */
 void mdl_stage_drop_room(struct mdl_stage *s);                        /* but for the words */

@@ -150,8 +150,6 @@ void mdl_stage_drop_room(struct mdl_stage *s)
 
 /* ---- the calls of a batch ---- */
 
-static struct mdl_stage *stage_at(struct mdl_list *it) { return mdl_container_of(it, struct mdl_op, link)->stage; }
-
 static bool any_launched(const struct mdl_stager *st)
 {
     mdl_list_each (it, &st->stages)
@@ -175,7 +173,7 @@ static medleyResult_t wait_for_words(struct mdl_stager *st, struct mdl_stage *s)
 static bool take_rooms(struct mdl_batch *b, bool messages, size_t ring)
 {
     mdl_list_each (it, &b->ops) {
-        struct mdl_stage *s = stage_at(it);
+        struct mdl_stage *s = mdl_stage_of(it);
         if (s && !s->roomy && mdl_op_is_message(s->op) == messages && !take_room(s, ring)) return false;
     }
     return true;
@@ -184,7 +182,7 @@ static bool take_rooms(struct mdl_batch *b, bool messages, size_t ring)
 static void drop_rooms(struct mdl_batch *b)
 {
     mdl_list_each (it, &b->ops)
-        if (stage_at(it) && stage_at(it)->roomy) mdl_stage_drop_room(stage_at(it));
+        if (mdl_stage_of(it) && mdl_stage_of(it)->roomy) mdl_stage_drop_room(mdl_stage_of(it));
 }
 
 /* Each of a group's messages may need all the others, here and elsewhere: they cannot wait for each other's room. */
@@ -207,7 +205,7 @@ medleyResult_t mdl_stage_reserve(struct mdl_batch *b)
 
     (void)mdl_stager_reap(st);
     mdl_list_each (it, &b->ops)
-        if (stage_at(it)) MDL_TRY(wait_for_words(st, stage_at(it)));
+        if (mdl_stage_of(it)) MDL_TRY(wait_for_words(st, mdl_stage_of(it)));
     for (size_t ring = MDL_STAGE_RING; ring > 1; ring--) {
         if (take_rooms(b, true, ring) && take_rooms(b, false, ring)) return medleySuccess;
         drop_rooms(b);
