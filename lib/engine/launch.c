@@ -503,8 +503,12 @@ static medleyResult_t issue_many(struct launch *l, size_t nops)
     medleyResult_t res;
 
     if (!all) {
-        for (int i = 0; i < l->n; i++) mdl_batch_free(l->batches[i]);
-        return mdl_error(medleySystemError, "out of memory for a group of %zu operations", nops);
+        res = mdl_error(medleySystemError, "out of memory for a group of %zu operations", nops);
+        for (int i = 0; i < l->n; i++) {
+            (void)mdl_stager_fail(l->batches[i]->comm, res);
+            mdl_batch_free(l->batches[i]);
+        }
+        return res;
     }
     l->items = (struct item *)all;
     l->lanes = (struct lane *)(l->items + nops);

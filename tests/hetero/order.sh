@@ -16,7 +16,7 @@ use_devices cuda:0,cuda:1,cuda:2
 export MEDLEY_NATIVE=1 MEDLEY_DEVICE_DIRECT=0
 with $all many host_buffers
 EMUL_FAULT=nowait with $all many
-with late_host
+with late_host no_memory
 export MEDLEY_NATIVE=0 MEDLEY_DEVICE_DIRECT=1
 with $all many
 EMUL_DEPTH=1000 with deep deep_crossed aborted

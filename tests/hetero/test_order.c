@@ -19,7 +19,17 @@
 #include <string.h>
 #include <time.h>
 
-enum { COUNT = 5000, SMALL = 100, LONG = 200000, DEEP = 150, MANY = 70, HOST_CALLS = 9, RANKS = 3, LATE_MS = 500 };
+enum {
+    COUNT = 5000,
+    SMALL = 100,
+    LONG = 200000,
+    DEEP = 150,
+    MANY = 70,
+    HOST_CALLS = 9,
+    RANKS = 3,
+    LATE_MS = 500,
+    NO_ROOM = 53
+};
 
 struct place { /* a rank and what it works with */
     struct ranks_world *w;
@@ -427,17 +437,57 @@ static int aborted(struct place *p)
     return 0;
 }
 
+/* ---- a group that is not issued ---- */
+
+static size_t refused; /* number of elements of which nothing is allocated */
+
+void *__real_calloc(size_t n, size_t bytes);
+void *__wrap_calloc(size_t n, size_t bytes);
+void *__wrap_calloc(size_t n, size_t bytes) { return refused && n == refused ? NULL : __real_calloc(n, bytes); }
+
+/* Its peers would wait for it, so its communicator has failed. */
+static int no_memory(struct place *p)
+{
+    medleyResult_t state = medleySuccess;
+
+    OK(medleyGroupStart());
+    for (int i = 0; i < NO_ROOM; i++) OK(reduce(p, p->in, p->out, p->twice));
+    ranks_meet(p->w, 1); /* the first one's failure is everybody's */
+    refused = NO_ROOM;
+    CHECK(medleyGroupEnd() == medleySystemError);
+    refused = 0;
+    OK(medleyCommGetAsyncError(p->comm, &state));
+    CHECK(state == medleySystemError || state == medleyRemoteError);
+    OK(medleyCommAbort(p->comm));
+    p->comm = NULL;
+    OK(home_sync());
+    return 0;
+}
+
 /* ---- running them ---- */
 
 static const struct test {
     const char *name;
     int (*run)(struct place *p);
 } tests[] = {
-    {"chain", chain},       {"one_stream", one_stream}, {"two_streams", two_streams},   {"crossed", crossed},
-    {"messages", messages}, {"hosts_too", hosts_too},   {"deep", deep},                 {"deep_crossed", deep_crossed},
-    {"many", many},         {"host_buffers", host_buffers}, {"late_host", late_host}, {"late_stream", late_stream},   {"aborted", aborted},
-    {"held_round", held_round}, {"message_first", message_first},
-    {"long_messages", long_messages}, {"overfull", overfull},
+    {"chain", chain},
+    {"one_stream", one_stream},
+    {"two_streams", two_streams},
+    {"crossed", crossed},
+    {"messages", messages},
+    {"hosts_too", hosts_too},
+    {"deep", deep},
+    {"deep_crossed", deep_crossed},
+    {"many", many},
+    {"host_buffers", host_buffers},
+    {"late_host", late_host},
+    {"late_stream", late_stream},
+    {"aborted", aborted},
+    {"held_round", held_round},
+    {"message_first", message_first},
+    {"long_messages", long_messages},
+    {"overfull", overfull},
+    {"no_memory", no_memory},
 };
 
 static int run_one(struct ranks_world *w, int rank, void *arg)
