@@ -15,6 +15,7 @@
 #include <string.h>
 
 enum { ID_BYTES = 128, TEXT_BYTES = 512 };
+enum { SCALAR_DEVICE = 0, SCALAR_HOST_IMMEDIATE = 1 };
 enum { INVALID_ARGUMENT = 4, INVALID_USAGE = 5, REMOTE = 6, IN_PROGRESS = 7 };
 
 struct id {
@@ -91,7 +92,8 @@ static void find_caps(const struct mdl_nccl_vendor *v, int version)
     uint32_t types = bit(medleyInt8) | bit(medleyUint8) | bit(medleyInt32) | bit(medleyUint32) | bit(medleyFloat16) |
                      bit(medleyFloat32) | bit(medleyBfloat16) | (v->narrow ? 0 : wide);
 
-    s->caps.ways = MDL_NATIVE_GROUPS | v->ways | (HAS(s, ABORT) ? MDL_NATIVE_ABORT : 0);
+    s->caps.ways = MDL_NATIVE_GROUPS | v->ways | (HAS(s, ABORT) ? MDL_NATIVE_ABORT : 0) |
+                   (HAS(s, MAKE_PREMUL) && HAS(s, DROP_OP) ? MDL_NATIVE_FACTORS : 0);
     s->caps.id_bytes = ID_BYTES;
     s->caps.version = (uint32_t)version;
     mdl_ccl_reduces(s, types);
@@ -190,10 +192,10 @@ medleyResult_t mdl_nccl_async_error(const struct mdl_native *n, void *comm)
 
 /* ---- calls ---- */
 
-medleyResult_t mdl_nccl_run(const struct mdl_native *n, void *comm, const struct mdl_native_call *a,
-                            mdl_dev_stream stream)
+static medleyResult_t run(const struct mdl_native *n, void *comm, const struct mdl_native_call *a, int op,
+                          mdl_dev_stream stream)
 {
-    int type = mdl_ccl_type(state_of(n), a->dtype), op = mdl_ccl_op(state_of(n), a->op);
+    int type = mdl_ccl_type(state_of(n), a->dtype);
 
 #define MOVE   const void *, void *, size_t, int, void *, void *
 #define REDUCE const void *, void *, size_t, int, int, void *, void *
@@ -227,6 +229,22 @@ medleyResult_t mdl_nccl_run(const struct mdl_native *n, void *comm, const struct
     }
 #undef MOVE
 #undef REDUCE
+}
+
+/* An operation may go as soon as the call with it has returned, in a group too. */
+medleyResult_t mdl_nccl_run(const struct mdl_native *n, void *comm, const struct mdl_native_call *a,
+                            mdl_dev_stream stream)
+{
+    int op, type = mdl_ccl_type(state_of(n), a->dtype),
+            residence = a->factor_of_device ? SCALAR_DEVICE : SCALAR_HOST_IMMEDIATE;
+    medleyResult_t res, dropped;
+
+    if (!a->factor) return run(n, comm, a, mdl_ccl_op(state_of(n), a->op), stream);
+    MDL_TRY(check(n, MDL_NCCL_MAKE_PREMUL,
+                  FN(n, MAKE_PREMUL, int *, const void *, int, int, void *)(&op, a->factor, type, residence, comm)));
+    res = run(n, comm, a, op, stream);
+    dropped = check(n, MDL_NCCL_DROP_OP, FN(n, DROP_OP, int, void *)(op, comm));
+    return res == medleySuccess ? dropped : res;
 }
 
 medleyResult_t mdl_nccl_group_start(const struct mdl_native *n)

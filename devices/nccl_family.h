@@ -34,7 +34,9 @@
     CALL(SEND, "Send", 0, medleyCollSend)                                                                              \
     CALL(RECV, "Recv", 0, medleyCollRecv)                                                                              \
     CALL(GROUP_START, "GroupStart", 1, NONE)                                                                           \
-    CALL(GROUP_END, "GroupEnd", 1, NONE)
+    CALL(GROUP_END, "GroupEnd", 1, NONE)                                                                               \
+    CALL(MAKE_PREMUL, "RedOpCreatePreMulSum", 0, NONE)                                                                 \
+    CALL(DROP_OP, "RedOpDestroy", 0, NONE)
 
 enum mdl_nccl_call {
 #define CALL(id, stem, needed, coll) MDL_NCCL_##id,

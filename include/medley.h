@@ -43,9 +43,10 @@
  * Pass-through, unless MEDLEY_NATIVE=0 on any rank. Where all ranks have devices of one vendor, no two of them the same
  * one, and all have its collective library (NCCL, RCCL, HCCL, ...) in one version, calls become that library's calls on
  * the stream: its speed, its rounding, and the same bits on all ranks only as far as it promises them. What it does not
- * have (operations made with medleyRedOpCreatePreMulSum, the average or some types of some vendors) goes Medley's way, so
- * ranks need not care; all must do alike. A buffer of the host is copied through memory of the device: such a call may
- * wait for what the device has to do. medleyCommStats_t.last_algorithm has the library's name after such a call.
+ * have (reductions of 8-bit floats; with some vendors the average, operations made with medleyRedOpCreatePreMulSum, or
+ * some types) goes Medley's way, so ranks need not care; all must do alike. A buffer of the host is copied through memory
+ * of the device: such a call may wait for what the device has to do. medleyCommStats_t.last_algorithm has the library's
+ * name after such a call.
  * MEDLEY_DETERMINISTIC=1 turns it off.
  *
  * Processes. Calls in a child that was forked after the first call return medleyInvalidUsage and disturb nobody; the

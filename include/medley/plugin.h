@@ -278,6 +278,9 @@ struct mdl_native_call {
     medleyDataType_t dtype;
     medleyRedOp_t op;
     int root; /* -1: none */
+    /* Of a Sum, with MDL_NATIVE_FACTORS: the rank's values are multiplied by this one value of dtype first. NULL: none. */
+    const void *factor;
+    bool factor_of_device; /* the device reads it when the stream has come to the call; else the call itself does */
 };
 
 enum mdl_native_ways {
@@ -292,6 +295,7 @@ enum mdl_native_ways {
     MDL_NATIVE_ALIKE = 1 << 8,      /* both ends must give the same messages to one call: so the user's, which each end
                                        groups as it likes, are not passed through, but collectives made of messages */
     MDL_NATIVE_ORDERED = 1 << 9,    /* communicators are made in the same order in all processes, one after the other */
+    MDL_NATIVE_FACTORS = 1 << 10,   /* takes a factor with all types that it sums */
 };
 
 /* What a library that was bound does. The communicator uses what all ranks have. */

@@ -51,7 +51,7 @@ static const struct needed native_claimed[] = {
 
 enum {
     DEVICE_BITS = (MDL_DEV_KERNEL_WORDS << 1) - 1,
-    NATIVE_BITS = (MDL_NATIVE_ORDERED << 1) - 1,
+    NATIVE_BITS = (MDL_NATIVE_FACTORS << 1) - 1,
     ALL_COLLS = (1 << medleyNumColls) - 1,
     ALL_TYPES = (1 << medleyNumTypes) - 1,
 };

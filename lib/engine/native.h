@@ -41,8 +41,9 @@ struct mdl_native_room {
     size_t bytes;
 };
 
-/* MDL_IN, MDL_OUT, and an OUT of ranks that have none, which the vendor wants all the same. */
-enum { MDL_NATIVE_SPARE = 2, MDL_NATIVE_ROOMS };
+/* MDL_IN, MDL_OUT, an OUT of ranks that have none, which the vendor wants all the same, and a factor of the host that is
+ * read when the stream has come to the call. */
+enum { MDL_NATIVE_SPARE = 2, MDL_NATIVE_FACTOR, MDL_NATIVE_ROOMS };
 
 /* What was appended to the stream so far. */
 enum mdl_pass_put { MDL_PASS_NOTHING, MDL_PASS_BEGIN, MDL_PASS_END };
@@ -57,6 +58,7 @@ struct mdl_pass {
     uint64_t order;           /* of issue, among the calls of a group */
     _Atomic int put;          /* enum mdl_pass_put: which of the events mean this call */
     bool begun;
+    const void *factor_at; /* where the user has a factor that is not read yet; NULL: it is op->scalar */
     struct mdl_native_room *room[MDL_NATIVE_ROOMS]; /* the buffer is here; NULL: where the user has it */
     bool from_host[MDL_NATIVE_ROOMS];               /* of a room: the user's is the host's */
 };

@@ -5,8 +5,8 @@
  * What the vendor has no call for is made of messages (gather, scatter, all-to-all, the V collectives) or of reductions
  * to one rank each (reduce-scatter V). What only moves is moved as bytes, so types count for reductions only.
  *
- * What is launched together (launch.h) is one group of the vendor's: it may hold ranks of one communicator that need each
- * other, if they are all this thread's.
+ * What is launched together (launch.h) is one group of the vendor's: it may hold ranks of one communicator that need
+ * each other, if they are all this thread's.
  */
 #include "config.h"
 
@@ -31,6 +31,7 @@ static bool has_messages(const struct mdl_native_comm *n) { return has(n, medley
 
 static bool reduces(const struct mdl_native_comm *n, const struct mdl_op *op)
 {
+    if (op->premul && !(n->caps.ways & MDL_NATIVE_FACTORS)) return false;
     return op->call.op < medleyNumOps && (n->caps.reduces[op->call.op] >> op->call.dtype & 1);
 }
 
@@ -39,7 +40,7 @@ bool mdl_native_takes(const struct mdl_op *op)
     const struct mdl_native_comm *n = op->comm->native;
     medleyColl_t coll = op->call.coll;
 
-    if (!n || op->comm->islands || op->premul || (!mdl_op_shape(op)->v && op->count == 0)) return false;
+    if (!n || op->comm->islands || (!mdl_op_shape(op)->v && op->count == 0)) return false;
     switch (coll) {
     case medleyCollAllReduce:
     case medleyCollReduce:
@@ -144,6 +145,17 @@ static size_t spare_bytes(const struct mdl_op *op)
     return most * op->elem;
 }
 
+static medleyResult_t find_factor(struct mdl_op *op)
+{
+    bool of_device;
+
+    op->native->factor_at = op->scalar_at;
+    op->scalar_at = NULL; /* nobody else reads it */
+    if (!op->native->factor_at) return medleySuccess;
+    MDL_TRY(mdl_stage_find_out(op, op->native->factor_at, &of_device));
+    return of_device ? medleySuccess : take_room(op, MDL_NATIVE_FACTOR, op->elem, true);
+}
+
 medleyResult_t mdl_native_make(struct mdl_op *op, mdl_dev_stream stream)
 {
     const void *user[2] = {op->in, op->out};
@@ -157,6 +169,7 @@ medleyResult_t mdl_native_make(struct mdl_op *op, mdl_dev_stream stream)
         MDL_TRY(mdl_stage_find_out(op, user[side], &of_device));
         if (!of_device || again) MDL_TRY(take_room(op, side, bytes[side], !of_device));
     }
+    MDL_TRY(find_factor(op));
     bytes[0] = spare_bytes(op);
     return bytes[0] ? take_room(op, MDL_NATIVE_SPARE, bytes[0], false) : medleySuccess;
 }
@@ -209,8 +222,11 @@ static medleyResult_t begin(struct mdl_op *op)
     mdl_lines_bytes(op, &in, &out);
     if (p->room[MDL_IN])
         MDL_TRY(copy(op, p->room[MDL_IN]->at, op->in, in, p->from_host[MDL_IN] ? MDL_COPY_H2D : MDL_COPY_D2D));
+    if (p->room[MDL_NATIVE_FACTOR])
+        MDL_TRY(copy(op, p->room[MDL_NATIVE_FACTOR]->at, p->factor_at, op->elem, MDL_COPY_H2D));
     if (op->island) return mdl_island_begin(op);
-    if (needs_one_buffer(op)) return copy(op, mdl_native_address(op, MDL_OUT), mdl_native_address(op, MDL_IN), in, MDL_COPY_D2D);
+    if (needs_one_buffer(op))
+        return copy(op, mdl_native_address(op, MDL_OUT), mdl_native_address(op, MDL_IN), in, MDL_COPY_D2D);
     return medleySuccess;
 }
 
@@ -247,8 +263,12 @@ static struct mdl_native_call message(medleyColl_t coll, char *at, size_t bytes,
 {
     bool sends = coll == medleyCollSend;
 
-    return (struct mdl_native_call){
-        .coll = coll, .in = sends ? at : NULL, .out = sends ? NULL : at, .count = bytes, .dtype = medleyInt8, .root = peer};
+    return (struct mdl_native_call){.coll = coll,
+                                    .in = sends ? at : NULL,
+                                    .out = sends ? NULL : at,
+                                    .count = bytes,
+                                    .dtype = medleyInt8,
+                                    .root = peer};
 }
 
 /* What goes to rank r, or comes from it: bytes at an offset of IN or OUT. */
@@ -287,6 +307,17 @@ static medleyResult_t run_as_messages(struct mdl_op *op)
     return res;
 }
 
+static void set_factor(const struct mdl_op *op, struct mdl_native_call *call)
+{
+    const struct mdl_pass *p = op->native;
+
+    if (!op->premul) return;
+    call->factor_of_device = p->factor_at != NULL;
+    call->factor = p->room[MDL_NATIVE_FACTOR] ? p->room[MDL_NATIVE_FACTOR]->at
+                   : p->factor_at             ? p->factor_at
+                                              : &op->scalar;
+}
+
 static medleyResult_t run_as_reductions(struct mdl_op *op)
 {
     struct mdl_native_comm *n = native_of(op);
@@ -303,6 +334,7 @@ static medleyResult_t run_as_reductions(struct mdl_op *op)
             .op = op->call.op,
             .root = (int)r,
         };
+        set_factor(op, &call);
         if (mdl_native_is_over(n)) return mdl_comm_fault(op->comm); /* aborted while an earlier one was waiting */
         if (call.count) MDL_TRY(n->ops->run(n->ops, n->comm, &call, op->native->stream));
     }
@@ -322,6 +354,7 @@ static struct mdl_native_call call_of(const struct mdl_op *op)
         .root = op->call.root,
     };
 
+    set_factor(op, &call);
     if (!call.out) call.out = spare(op);
     if (call.coll == medleyCollBroadcast && (!call.in || needs_one_buffer(op))) call.in = call.out;
     return call;
@@ -356,10 +389,7 @@ struct round {
     size_t n;
 };
 
-static medleyResult_t fail_op(struct mdl_op *op, medleyResult_t res)
-{
-    return mdl_stager_fail(op->comm, res);
-}
+static medleyResult_t fail_op(struct mdl_op *op, medleyResult_t res) { return mdl_stager_fail(op->comm, res); }
 
 /* With the device entered. */
 static medleyResult_t visit(struct mdl_op *op, medleyResult_t (*fn)(struct mdl_op *op))
@@ -435,8 +465,8 @@ static medleyResult_t run_next(const struct round *round, size_t first)
 static medleyResult_t run_all(const struct round *round)
 {
     if (round->n == 1) return visit(round->ops[0], run);
-    /* Messages first, and in a group of their own: their order and that of collectives need not be the same on all ranks,
-     * and vendors differ in which of them a group with both begins with. */
+    /* Messages first, and in a group of their own: their order and that of collectives need not be the same on all
+     * ranks, and vendors differ in which of them a group with both begins with. */
     for (int rest = 0; rest < 2; rest++)
         for (size_t i = 0; i < round->n; i++)
             if (round->ops[i] && (rest || mdl_op_is_message(round->ops[i]))) MDL_TRY(run_next(round, i));

@@ -128,7 +128,7 @@ static bool find_obstacle(const struct mdl_native_row *rows, const struct mdl_ra
 
 void mdl_native_join_caps(struct mdl_native_caps *caps, const struct mdl_native_caps *other)
 {
-    const uint32_t abilities = MDL_NATIVE_GROUPS | MDL_NATIVE_ABORT; /* all other ways are limits */
+    const uint32_t abilities = MDL_NATIVE_GROUPS | MDL_NATIVE_ABORT | MDL_NATIVE_FACTORS; /* all other ways are limits */
 
     caps->colls &= other->colls;
     caps->ways = ((caps->ways & other->ways) & abilities) | ((caps->ways | other->ways) & ~abilities);

@@ -425,6 +425,8 @@ int emul_ccl_destroy(struct emul_comm *comm)
 {
     if (!comm) return EMUL_CCL_OK;
     if (!ccl_known(comm)) return EMUL_CCL_ARGUMENT;
+    if (!atomic_load_explicit(&comm->aborted, memory_order_acquire) && ccl_factors_left(comm))
+        emul_misuse(EMUL_INVALID, "%u operations of the communicator were not destroyed", ccl_factors_left(comm));
     pthread_mutex_lock(&lock);
     comm->dead = true;
     pthread_mutex_unlock(&lock);

@@ -38,7 +38,7 @@ enum emul_type {
     EMUL_U16,
     EMUL_TYPES
 };
-enum emul_reduce { EMUL_SUM, EMUL_PROD, EMUL_MAX, EMUL_MIN, EMUL_AVG };
+enum emul_reduce { EMUL_SUM, EMUL_PROD, EMUL_MAX, EMUL_MIN, EMUL_AVG, EMUL_MADE /* and above: emul_ccl_op_make */ };
 
 enum emul_ccl_call {
     EMUL_ALL_REDUCE,
@@ -83,9 +83,17 @@ EMUL_API int emul_ccl_ranks(struct emul_comm *comm, int *ranks);
 EMUL_API int emul_ccl_rank(struct emul_comm *comm, int *rank);
 EMUL_API int emul_ccl_device(struct emul_comm *comm, int *device);
 
+/* An operation of one communicator: sums what the ranks have times their factors. The factor is read at once, or, of a
+ * device, when an operation that has it runs. */
+EMUL_API int emul_ccl_op_make(struct emul_comm *comm, int *op, const void *factor, int type, bool of_device);
+EMUL_API int emul_ccl_op_drop(struct emul_comm *comm, int op);
+EMUL_API bool emul_ccl_op_known(struct emul_comm *comm, int op, int type);
+
 EMUL_API size_t emul_type_size(int type);
 EMUL_API bool emul_ccl_overlaps(struct emul_comm *comm, const struct emul_ccl_op *op); /* as no library takes it */
 /* to[i] = reduction of from[0][i], from[1][i], ... in this order. */
 EMUL_API void emul_reduce_ranks(int type, int reduce, void *to, const void *const *from, int ranks, size_t count);
+
+EMUL_API void emul_scale(int type, void *values, const void *factor, size_t count); /* rounds each product */
 
 #endif

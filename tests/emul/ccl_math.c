@@ -127,6 +127,18 @@ static uint64_t fold_word(int type, int reduce, uint64_t a, uint64_t b)
     return a + b;
 }
 
+void emul_scale(int type, void *values, const void *factor, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (is_float(type)) {
+            store_float(type, values, i, load_float(type, values, i) * load_float(type, factor, 0));
+            continue;
+        }
+        uint64_t word = load_word(type, values, i) * load_word(type, factor, 0);
+        memcpy((char *)values + emul_type_size(type) * i, &word, emul_type_size(type));
+    }
+}
+
 void emul_reduce_ranks(int type, int reduce, void *to, const void *const *from, int ranks, size_t count)
 {
     for (size_t i = 0; i < count; i++) {

@@ -21,7 +21,11 @@ static char *place(const struct run *run, int rank) { return run->comm->shared->
 static bool put(const struct run *run, size_t offset, size_t bytes)
 {
     const char *from = emul_translate((const char *)run->op->send + offset);
+    const struct ccl_factor *factor = ccl_factor_of(run->comm, run->op->reduce);
     memcpy(place(run, run->comm->rank), from ? from : (const char *)run->op->send + offset, bytes);
+    if (factor)
+        emul_scale(run->op->type, place(run, run->comm->rank), factor->at ? emul_translate(factor->at) : (void *)&factor->value,
+                   bytes / run->width);
     return ccl_barrier(run->comm);
 }
 
@@ -35,7 +39,8 @@ static void take_reduced(const struct run *run, size_t offset, size_t bytes)
 {
     const void *from[CCL_RANKS];
     for (int r = 0; r < run->comm->ranks; r++) from[r] = place(run, r);
-    emul_reduce_ranks(run->op->type, run->op->reduce, target(run, offset), from, run->comm->ranks, bytes / run->width);
+    int reduce = run->op->reduce >= EMUL_MADE ? EMUL_SUM : run->op->reduce;
+    emul_reduce_ranks(run->op->type, reduce, target(run, offset), from, run->comm->ranks, bytes / run->width);
 }
 
 /* Everyone's input of this chunk is in place: takes what is this rank's. `block`: of which destination. */
@@ -71,7 +76,7 @@ static bool agree(const struct run *run)
     struct ccl_rank *mine = &comm->shared->rank[comm->rank];
     mine->call = (int)op->call;
     mine->type = op->type;
-    mine->reduce = op->reduce;
+    mine->reduce = op->reduce < EMUL_MADE ? op->reduce : EMUL_MADE; /* the numbers are each rank's own */
     mine->peer = op->peer;
     mine->count = op->count;
     if (!ccl_barrier(comm)) return false;

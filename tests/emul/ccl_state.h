@@ -6,7 +6,7 @@
 #include "tests/emul/ccl.h"
 #include <stdatomic.h>
 
-enum { CCL_RANKS = 64, CCL_CHUNK = 1 << 18, CCL_MESSAGE = 1 << 16 };
+enum { CCL_RANKS = 64, CCL_CHUNK = 1 << 18, CCL_MESSAGE = 1 << 16, CCL_FACTORS = 4096 };
 
 /* One rank's line in the shared memory. */
 struct ccl_rank {
@@ -34,6 +34,14 @@ struct ccl_shared {
     struct ccl_channel channel[]; /* [from * ranks + to] */
 };
 
+/* An operation that was made. Places are used in turns: those of calls that run yet are not written. */
+struct ccl_factor {
+    bool used;
+    int type;
+    const void *at; /* of a device; NULL: it is here */
+    uint64_t value;
+};
+
 struct emul_comm {
     uint64_t magic;
     struct emul_comm *next;
@@ -48,6 +56,8 @@ struct emul_comm {
     uint64_t group, before_group; /* the newest group that had some; operations before it */
     struct ccl_shared *shared;
     size_t size;
+    unsigned nfactors; /* made so far */
+    struct ccl_factor *factors;
 };
 
 /* Operations that are one work on a stream: collectives in order, and all messages at once. */
@@ -60,6 +70,8 @@ struct ccl_batch {
 };
 
 uint64_t ccl_now(void);
+const struct ccl_factor *ccl_factor_of(struct emul_comm *comm, int op); /* NULL: none of its operations */
+unsigned ccl_factors_left(struct emul_comm *comm);
 int ccl_run(void *batch); /* of emul_work */
 void ccl_drop(void *batch);
 void ccl_put(struct emul_comm *comm);

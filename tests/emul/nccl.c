@@ -20,6 +20,7 @@
 #define TYPES       12
 #define CCL_VERSION 22809
 #define NEWEST
+#define FACTORS
 #elif defined CCL_RCCL || defined CCL_DTK
 #ifdef CCL_DTK
 #define VENDOR EMUL_DTK
@@ -30,6 +31,7 @@
 #define COMM_DEVICE CommCuDevice
 #define TYPES       10 /* fp8 in some builds only */
 #define CCL_VERSION 21805
+#define FACTORS
 #elif defined CCL_MUSA
 #define VENDOR      EMUL_MUSA
 #define N(name)     mccl##name
@@ -198,7 +200,7 @@ static int judge(comm comm, const struct emul_ccl_op *op)
     int ranks, rank;
     if (emul_ccl_ranks(comm, &ranks) || emul_ccl_rank(comm, &rank)) return EMUL_CCL_ARGUMENT;
     if (op->type < 0 || op->type >= TYPES) return EMUL_CCL_ARGUMENT;
-    if (op->reduce < 0 || op->reduce > EMUL_AVG) return EMUL_CCL_ARGUMENT;
+    if (op->reduce < 0 || (op->reduce > EMUL_AVG && !emul_ccl_op_known(comm, op->reduce, op->type))) return EMUL_CCL_ARGUMENT;
     size_t bytes = op->count * emul_type_size(op->type);
     bool root = op->peer == rank;
     bool gives = op->call != EMUL_RECV && (op->call != EMUL_BROADCAST || root);
@@ -275,6 +277,21 @@ CALL(GroupEnd, (void))
     ENTER(EMUL_CLEANUP);
     return emul_ccl_group_end(VENDOR);
 }
+
+#ifdef FACTORS
+CALL(RedOpCreatePreMulSum, (int *op, void *scalar, int type, int residence, comm comm))
+{
+    ENTER(EMUL_NEED_DEVICE);
+    if (type < 0 || type >= TYPES || residence < 0 || residence > 1) return EMUL_CCL_ARGUMENT;
+    return emul_ccl_op_make(comm, op, scalar, type, residence == 0);
+}
+
+CALL(RedOpDestroy, (int op, comm comm))
+{
+    ENTER(EMUL_CLEANUP);
+    return emul_ccl_op_drop(comm, op);
+}
+#endif
 
 #ifdef NEWEST
 CALL(AlltoAll, (const void *send, void *recv, size_t count, int type, comm comm, void *stream))

@@ -21,7 +21,7 @@ for pair in cuda:cuda12 hip:hip6 dtk:dtk musa:musa maca:maca tops:tops supa:supa
   coll "${pair%%:*}" "${pair#*:}" "-c 60 -s 71"
 done
 
-# How many of each reduction's 12 types times 5 operations pass through (all-reduce, reduce, reduce-scatter and its V),
+# How many of each reduction's 12 types times 6 operations pass through (all-reduce, reduce, reduce-scatter and its V),
 # and how many types of what only moves; of messages 12 if not told otherwise.
 used() {
   export MDL_TEST_NATIVE="$3"
@@ -41,34 +41,35 @@ done
 ln -s "$work/libmcruntime.so" "$emul/maca_mx/libmccl.so" "$work/maca_mx/"
 ln -s "$work/libcudart.so.12" "$work/libcuda.so.1" "$work/bare/"
 
-used cuda cuda12 nccl "50 50 50 50"
+used cuda cuda12 nccl "60 60 60 60"
 used tops tops eccl "35 35 35 35"
 used acl acl hccl "23 23 23 23" 0
 used cnrt cnrt cncl "36 36 36 36"
 export MDL_TEST_NATIVE=nccl
 on cuda cuda12 tests/hetero/test_stream
-scene cuda cuda12 values host_buffers group same_peer uneven made_at_once default_stream turns one_thread killed asynchronous late late_message held aborted left_open left_open_staged mismatch lost_in_init
+scene cuda cuda12 values host_buffers group same_peer uneven made_at_once default_stream turns factors one_thread killed asynchronous late late_message held aborted left_open left_open_staged mismatch lost_in_init
+EMUL_FAULT=missing=ncclRedOpDestroy scene cuda cuda12 factors # an older release
 scene cuda cuda12 one_is_off deterministic versions no_init
 devices=cuda:0,cuda:1,cuda:1 scene cuda cuda12 unused # two ranks on one device
 scene cuda "$work/bare" unused               # without the library
 MEDLEY_NATIVE=0 scene cuda cuda12 unused
 [ -z "${MDL_CHECK_SHORT-}" ] || finish
 
-used cuda cuda13 nccl "50 50 50 50"
-used hip hip6 rccl "50 50 50 50"
-used dtk dtk rccl "50 50 50 50"
+used cuda cuda13 nccl "60 60 60 60"
+used hip hip6 rccl "60 60 60 60"
+used dtk dtk rccl "60 60 60 60"
 used musa musa mccl "40 40 40 40"
 used maca maca mccl "50 50 50 50"
 used maca "$work/maca_mx" mccl "50 50 50 50"
 used supa supa succl "40 40 40 40"
 used tx tx tccl "40 40 40 40"
 used tang tang pccl "40 40 40 40"
-used iluvatar iluvatar ixccl "50 50 50 50"
-used ppu ppu "ppu nccl" "50 50 50 50"
+used iluvatar iluvatar ixccl "60 60 60 60"
+used ppu ppu "ppu nccl" "60 60 60 60"
 for pair in hip:hip6:rccl tops:tops:eccl tang:tang:pccl cnrt:cnrt:cncl acl:acl:hccl; do
   rest=${pair#*:}
   export MDL_TEST_NATIVE="${rest#*:}"
-  scene "${pair%%:*}" "${rest%:*}" values host_buffers group same_peer uneven made_at_once default_stream turns held no_init lost_in_init
+  scene "${pair%%:*}" "${rest%:*}" values host_buffers group same_peer uneven made_at_once default_stream turns factors held no_init lost_in_init
   [ "${pair%%:*}" = cnrt ] || scene "${pair%%:*}" "${rest%:*}" one_thread # CNCL takes one rank of a process
   # HCCL has no abort: its streams go on after its own deadline, the seconds of which are short here
   EMUL_CCL_SECOND=5 scene "${pair%%:*}" "${rest%:*}" killed asynchronous aborted

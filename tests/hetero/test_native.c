@@ -105,7 +105,20 @@ static medleyResult_t call(const struct place *p, medleyColl_t coll, medleyDataT
 /* Of HCCL, whose batches of messages must be the same at both ends. */
 static bool groups_alike(void) { return strcmp(getenv("MDL_TEST_NATIVE"), "hccl") == 0; }
 
-/* Prints for each collective how many of its types, times its operations, the vendor did. MDL_TEST_PASSED: must be. */
+/* A reduction with an operation that is destroyed behind it: the values times one. */
+static medleyResult_t call_premul(const struct place *p, medleyColl_t coll, medleyDataType_t t)
+{
+    uint8_t one[8] = {1};
+    medleyRedOp_t op;
+
+    if (t >= medleyFloat16) mdl_from_float(t, 1, one);
+    MDL_TRY(medleyRedOpCreatePreMulSum(&op, one, t, medleyScalarHostImmediate, p->comm));
+    MDL_TRY(call(p, coll, t, op));
+    return medleyRedOpDestroy(op, p->comm);
+}
+
+/* Prints for each collective how many of its types, times its operations with PreMulSum among them, the vendor did.
+ * MDL_TEST_PASSED: must be. */
 static int used(struct place *p)
 {
     static const medleyColl_t reductions[] = {medleyCollAllReduce, medleyCollReduce, medleyCollReduceScatter,
@@ -122,6 +135,8 @@ static int used(struct place *p)
                 OK(call(p, reductions[i], (medleyDataType_t)t, (medleyRedOp_t)op));
                 n += passed(p, p->comm, reductions[i]);
             }
+            OK(call_premul(p, reductions[i], (medleyDataType_t)t));
+            n += passed(p, p->comm, reductions[i]);
         }
         snprintf(text + strlen(text), sizeof(text) - strlen(text), " %d", n);
     }
@@ -129,7 +144,8 @@ static int used(struct place *p)
         int n = 0;
         for (int t = 0; t < medleyNumTypes; t++) {
             OK(call(p, moves[i], (medleyDataType_t)t, medleySum));
-            if (moves[i] == medleyCollSend && groups_alike()) continue; /* staged ones leave the statistics' way as it was */
+            if (moves[i] == medleyCollSend && groups_alike())
+                continue; /* staged ones leave the statistics' way as it was */
             n += passed(p, p->comm, moves[i]);
         }
         snprintf(text + strlen(text), sizeof(text) - strlen(text), " %d", n);
@@ -159,7 +175,8 @@ static int reduction(struct place *p, medleyColl_t coll, medleyDataType_t t, med
 {
     enum { LEN = 9, ROOT = 1 };
     size_t bytes = mdl_dtype_size(t), first = coll == medleyCollReduceScatter ? LEN * (size_t)p->rank : 0;
-    struct mdl_reduce r = {.dtype = t, .op = op, .finalize = op == medleyAvg ? MDL_FINAL_AVG : MDL_FINAL_NONE, .divisor = 3};
+    struct mdl_reduce r = {
+        .dtype = t, .op = op, .finalize = op == medleyAvg ? MDL_FINAL_AVG : MDL_FINAL_NONE, .divisor = 3};
     char in[3][3 * LEN * 8], want[LEN * 8], got[LEN * 8];
     const void *srcs[3];
 
@@ -316,8 +333,7 @@ static int same_peer(struct place *p)
     OK(home_sync());
     p->done[medleyCollSend] += MANY;
     CHECK(passed(p, c, medleyCollSend) == !groups_alike());
-    for (int i = 0; i < MANY; i++)
-        CHECK(check_holds(p->out + (size_t)i * n, n - (size_t)i, (float)(10 * before + i)));
+    for (int i = 0; i < MANY; i++) CHECK(check_holds(p->out + (size_t)i * n, n - (size_t)i, (float)(10 * before + i)));
     CHECK(check_holds(p->out + COUNT, 7, (float)(10 * next)));
     return 0;
 }
@@ -348,7 +364,8 @@ static int uneven(struct place *p)
     return 0;
 }
 
-/* On the vendor's default stream, between copies that come before and after; and one that is not the default between. */
+/* On the vendor's default stream, between copies that come before and after; and one that is not the default between.
+ */
 static int default_stream(struct place *p)
 {
     const struct mdl_device *d = p->dev.ops;
@@ -372,23 +389,76 @@ static int default_stream(struct place *p)
     return 0;
 }
 
-/* Calls that pass through and calls that do not, in turns on one stream. */
+/* Calls that pass through and calls that do not, in turns on one stream: 8-bit floats are reduced by no vendor. */
 static int turns(struct place *p)
 {
-    medleyRedOp_t twice;
-    float scale = 2;
+    uint8_t own[COUNT], got[COUNT], *bytes = (uint8_t *)(p->in + COUNT);
+    uint8_t right;
 
-    OK(medleyRedOpCreatePreMulSum(&twice, &scale, medleyFloat, medleyScalarHostImmediate, p->comm));
+    mdl_from_float(medleyFloat8e4m3, check_sum_to(p->n), &right);
     for (int i = 0; i < 20; i++) {
+        mdl_from_float(medleyFloat8e4m3, (float)p->rank + 1, own);
+        memset(own, own[0], COUNT);
+        home_store(bytes, own, COUNT);
         check_fill(p->in, COUNT, (float)p->rank + 1);
         OK(sum(p));
-        OK(medleyAllReduce(p->in, p->in, COUNT, medleyFloat, twice, p->comm, home_stream()));
-        OK(medleyAllReduce(p->in, p->in, COUNT, medleyFloat, medleyMax, p->comm, home_stream()));
+        OK(medleyAllReduce(bytes, bytes, COUNT, medleyFloat8e4m3, medleySum, p->comm, home_stream()));
+        OK(medleyAllReduce(bytes, bytes, COUNT, medleyUint8, medleyMax, p->comm, home_stream()));
         OK(home_sync());
         CHECK(check_holds(p->out, COUNT, check_sum_to(p->n)));
-        CHECK(check_holds(p->in, COUNT, 2 * check_sum_to(p->n)));
+        home_copy_out(got, bytes, COUNT);
+        for (int k = 0; k < COUNT; k++) CHECK(got[k] == right);
     }
-    OK(medleyRedOpDestroy(twice, p->comm));
+    return 0;
+}
+
+/* ---- factors ---- */
+
+enum factor_place { AT_ONCE, ON_HOST, ON_DEVICE, FACTOR_PLACES };
+
+/* Where it is read late, the stream writes it before the call, which has to wait for that, and spoils it behind. */
+static int with_factor(struct place *p, enum factor_place where, float *at, float *numbers)
+{
+    const struct mdl_device *d = p->dev.ops;
+    medleyRedOp_t op;
+
+    numbers[0] = (float)p->rank + 2; /* of this rank */
+    numbers[1] = -7;
+    numbers[2] = where == AT_ONCE ? numbers[0] : -5;
+    if (where == ON_HOST) numbers[2] = numbers[0]; /* memory that the stream cannot write is there before the call */
+    if (where == ON_DEVICE) {
+        home_store(at, numbers + 1, sizeof(float));
+        OK(d->copy(d, at, numbers, sizeof(float), MDL_COPY_H2D, home_stream()));
+    }
+    OK(medleyRedOpCreatePreMulSum(&op, where == ON_DEVICE ? at : numbers + 2, medleyFloat,
+                                  where == AT_ONCE ? medleyScalarHostImmediate : medleyScalarDevice, p->comm));
+    if (where == AT_ONCE) numbers[2] = -9; /* it was read */
+    OK(medleyAllReduce(p->in, p->out, COUNT, medleyFloat, op, p->comm, home_stream()));
+    OK(medleyReduceScatter(p->in, p->out + COUNT, COUNT / p->n, medleyFloat, op, p->comm, home_stream()));
+    OK(medleyRedOpDestroy(op, p->comm));
+    if (where == ON_DEVICE) OK(d->copy(d, at, numbers + 1, sizeof(float), MDL_COPY_H2D, home_stream()));
+    return 0;
+}
+
+/* Each rank's, wherever it is; passed through where the library has such operations. */
+static int factors(struct place *p)
+{
+    const bool has = (p->dev.ops->native->caps(p->dev.ops->native)->ways & MDL_NATIVE_FACTORS) != 0;
+    float *at = home_take(sizeof(float)), *numbers, right = 0;
+
+    OK(p->dev.ops->alloc_pinned(p->dev.ops, 3 * sizeof(float), (void **)&numbers));
+    check_fill(p->in, COUNT, (float)p->rank + 1);
+    for (int r = 0; r < p->n; r++) right += (float)((r + 1) * (r + 2));
+    for (int i = 0; i < 4 * FACTOR_PLACES; i++) {
+        check_fill(p->out, 2 * COUNT, 0);
+        if (with_factor(p, (enum factor_place)((i + p->rank) % FACTOR_PLACES), at, numbers)) return 1;
+        OK(home_sync());
+        CHECK(check_holds(p->out, COUNT, right));
+        CHECK(check_holds(p->out + COUNT, (size_t)(COUNT / p->n), right));
+        CHECK(passed(p, p->comm, medleyCollReduceScatter) == has);
+    }
+    OK(p->dev.ops->free_pinned(p->dev.ops, numbers));
+    home_free(at);
     return 0;
 }
 
@@ -486,7 +556,8 @@ static int late(struct place *p)
     return 0;
 }
 
-/* Rank 2 sends late, which holds up rank 0's group; rank 1 has its part of it and waits for the next one. Nobody is wrong.
+/* Rank 2 sends late, which holds up rank 0's group; rank 1 has its part of it and waits for the next one. Nobody is
+ * wrong.
  */
 static int late_message(struct place *p)
 {
@@ -601,6 +672,7 @@ static const struct test {
     {"uneven", uneven, "MEDLEY_NATIVE", "1", -1, -1},
     {"made_at_once", made_at_once, "MEDLEY_INIT_TIMEOUT", "20s", -1, -1},
     {"default_stream", default_stream, "MEDLEY_NATIVE", "1", -1, -1},
+    {"factors", factors, "MEDLEY_NATIVE", "1", -1, -1},
     {"turns", turns, "MEDLEY_NATIVE", "1", -1, -1},
     {"killed", killed, "MEDLEY_NATIVE", "1", -1, 2},
     {"asynchronous", asynchronous, "EMUL_FAULT", "cclasync@2", -1, -1},
@@ -655,8 +727,8 @@ static int run_one(struct ranks_world *w, int rank, void *arg)
 }
 
 /* Three ranks of one thread, which are in one group together: nothing may be waited for before all have made their
- * calls. One of them has its input on the host. Of a second communicator, one rank has the calls on its stream in another
- * order. */
+ * calls. One of them has its input on the host. Of a second communicator, one rank has the calls on its stream in
+ * another order. */
 static int one_thread(struct ranks_world *w, int rank, void *arg)
 {
     enum { RANKS = 3, BYTES = COUNT * sizeof(float) };
@@ -703,7 +775,8 @@ static int one_thread(struct ranks_world *w, int rank, void *arg)
     for (int turn = 0; turn < 3; turn++) {
         OK(medleyGroupStart());
         for (int r = 0; r < RANKS; r++) {
-            OK(medleyAllReduce(r == RANKS - 1 ? source : in[r], out[r], COUNT, medleyFloat, medleySum, comm[r], stream[r]));
+            OK(medleyAllReduce(r == RANKS - 1 ? source : in[r], out[r], COUNT, medleyFloat, medleySum, comm[r],
+                               stream[r]));
             OK(medleyAlltoAll(out[r], out[r], COUNT / RANKS, medleyFloat, comm[r], stream[r]));
         }
         OK(medleyGroupEnd());

@@ -38,7 +38,7 @@ struct place { /* a rank and what it works with */
     medleyComm_t comm, other;
     const struct mdl_device *d;
     mdl_dev_stream stream; /* a second one */
-    medleyRedOp_t twice;   /* sum of doubles: it goes neither direct nor to a vendor */
+    medleyRedOp_t twice;   /* sum of doubles: it does not go direct, nor to a vendor (order.sh) */
     float *in, *a, *b, *out;
 };
 
