@@ -390,7 +390,8 @@ struct mdl_device {
     medleyResult_t (*stream_create)(const struct mdl_device *d, mdl_dev_stream *stream); /* independent of the default */
     medleyResult_t (*stream_destroy)(const struct mdl_device *d, mdl_dev_stream stream);
     medleyResult_t (*stream_sync)(const struct mdl_device *d, mdl_dev_stream stream);
-    /* Success: all is done; InProgress; or the error that the device has failed with. May be NULL. */
+    /* Success: all is done; InProgress; or the error that the device has failed with, whatever stream that was on. May be
+     * NULL. */
     medleyResult_t (*stream_query)(const struct mdl_device *d, mdl_dev_stream stream);
     medleyResult_t (*stream_capturing)(const struct mdl_device *d, mdl_dev_stream stream, bool *capturing);
 

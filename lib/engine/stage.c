@@ -42,6 +42,7 @@ static void free_stager(struct mdl_stager *s)
     if (s->ready[0]) mdl_hold_free(&s->hold, MDL_STAGES_MOST, s->ready);
     mdl_stager_shrink(s);
     if (s->pinned) (void)d->free_pinned(d, s->pinned);
+    if (s->idle) (void)d->stream_destroy(d, s->idle);
     mdl_arena_fini(&s->arena);
     free(s);
 }
@@ -73,6 +74,7 @@ static medleyResult_t fill_stager(struct mdl_stager *s, const struct mdl_config 
     if (!mdl_arena_init(&s->arena, (char *)s->pinned + words, bytes))
         return mdl_error(medleySystemError, "out of memory for a device");
     MDL_TRY(mdl_hold_open(&s->hold, cfg, &s->dev));
+    if (d->stream_query) MDL_TRY(d->stream_create(d, &s->idle));
     return mdl_hold_can(&s->hold) ? mdl_hold_alloc(&s->hold, MDL_STAGES_MOST, s->ready) : medleySuccess;
 }
 

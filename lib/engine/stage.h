@@ -96,6 +96,8 @@ struct mdl_stager {
     struct mdl_hold hold;
     struct mdl_arena arena;
     void *pinned;
+    mdl_dev_stream idle; /* an own one: whether the device has failed is asked of it, since the user may have destroyed
+                            the stream of a call that goes on; NULL: the vendor cannot be asked */
     uint64_t *arrived, *ready[MDL_STAGES_MOST]; /* pair i: arrived[8 * i], *ready[i] */
     bool pair_taken[MDL_STAGES_MOST];
     struct mdl_list more;   /* arenas of messages that went beyond the budget */

@@ -202,10 +202,10 @@ void mdl_stage_look_for_error(struct mdl_stage *s)
     struct mdl_dev_visit visit;
     medleyResult_t res;
 
-    if (!d->stream_query || mdl_comm_failed(s->op->comm)) return;
+    if (!stager_of(s)->idle || mdl_comm_failed(s->op->comm)) return;
     res = mdl_dev_enter(&stager_of(s)->dev, &visit);
     if (res == medleySuccess) {
-        res = d->stream_query(d, s->stream);
+        res = d->stream_query(d, stager_of(s)->idle);
         mdl_dev_leave(&stager_of(s)->dev, &visit);
     }
     if (res != medleyInProgress) (void)mdl_stager_fail(s->op->comm, res);

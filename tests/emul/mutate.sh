@@ -50,7 +50,7 @@ change() {
 # link PROGRAM OBJECT FIRST: with $3, "" for none, before the library
 link() {
   beside=
-  [ "$2" != $native ] || beside="$build/tests/coll/check.o $build/tests/coll/home.o $build/tests/coll/ranks.o"
+  [ "$2" != $native ] || beside="$build/tests/coll/check.o $build/tests/coll/home.o $build/tests/coll/ranks.o $build/tests/hetero/native_thread.o"
   # shellcheck disable=SC2086
   $MUTATE_CC -o "$1" "$build/$2" $beside $3 "$build/.libs/libmedley-all.a" $MUTATE_LIBS
 }
