@@ -81,8 +81,14 @@
  * communicators in opposite orders, each stays in its first call and waits for the other, without end or until
  * MEDLEY_TIMEOUT, as with NCCL where streams share resources. Make such calls in the same order on all ranks, or in one
  * group. With OpenCL give a queue: NULL is one that the caller cannot wait for.
- * A stream that is being captured is refused with medleyInvalidUsage, which leaves the capture as it was. While a stream waits in a call, allocating memory
- * on its device waits too, as with NCCL: allocate before.
+ * Attended calls of non-blocking communicators keep the caller, too.
+ * A stream that is being captured is refused with medleyInvalidUsage, which leaves the capture as it was. While a stream
+ * waits in a call, allocating memory on its device waits too, as with NCCL: allocate, and make communicators, before. A
+ * stream may be destroyed behind a call wherever its vendor lets it. A communicator may have 128 calls outstanding that do
+ * not pass through, and of staged ones as many as MEDLEY_DEVICE_STAGING has room for: the next one stays until an earlier
+ * one is through, and is a medleyTimeout if none is for long, so a stream must not wait for what the host does only behind
+ * that. A communicator that ends while a stream is held up by another one's call,
+ * or by the user's work, leaves what it has on the device to a later end of one.
  *
  * Inside a group nothing starts before the outermost medleyGroupEnd; calls with a NULL stream on hosts are then done when
  * that returns.

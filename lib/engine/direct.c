@@ -224,6 +224,7 @@ static medleyResult_t make(struct mdl_comm *c, uint64_t deadline_ns, bool *usabl
         goto free_offers;
     }
     d->dev = c->stager->dev;
+    d->nranks = c->nranks;
     d->hold = &c->stager->hold;
     c->direct = d;
     atomic_store_explicit(mdl_board_reads_windows(&c->board, c->board.me), c->facts[c->rank].board_segment,
@@ -254,15 +255,16 @@ medleyResult_t mdl_direct_open(struct mdl_comm *c, uint64_t deadline_ns)
              is_able(c) ? "a window could not be shared" : "a device cannot, or MEDLEY_DEVICE_DIRECT is 0");
     if (c->cfg.device_direct) atomic_fetch_add_explicit(&c->fallbacks, 1, memory_order_relaxed);
     mdl_direct_close(c);
+    c->stager->settled_ns = 0;                  /* its end has not begun */
     (void)mdl_error_set(medleySuccess, before); /* what was tried and did not work is no error of this call */
     return medleySuccess;
 }
 
 /* ---- the end ---- */
 
-static void close_imports(struct mdl_comm *c, struct mdl_direct *d)
+static void close_imports(struct mdl_direct *d)
 {
-    for (int r = 0; r < c->nranks; r++) {
+    for (int r = 0; r < d->nranks; r++) {
         struct mdl_direct_peer *p = &d->peers[r];
         if (p->import) (void)d->dev.ops->ipc_close(d->dev.ops, p->import);
         mdl_window_drop(p->held);
@@ -284,7 +286,7 @@ static bool may_read(const struct mdl_comm *c, const struct mdl_direct *d, int r
     if (!d->peers[r].elsewhere) return false;
     if (atomic_load_explicit(mdl_board_reads_windows(&c->board, c->team->local[r]), memory_order_acquire) !=
         f->board_segment)
-        return false;                                 /* pairs with part */
+        return false;                                /* pairs with part */
     return !mdl_comm_failed(c) || !is_dead(c, d, r); /* the dead read nothing */
 }
 
@@ -321,25 +323,57 @@ static void free_own(struct mdl_direct *d)
     if (d->arrived) (void)ops->free_pinned(ops, d->arrived);
 }
 
-void mdl_direct_close(struct mdl_comm *c)
+void mdl_direct_free(struct mdl_direct *d)
 {
-    struct mdl_direct *d = c->direct;
-    struct mdl_dev_visit visit;
-    struct mdl_dev dev;
-
     if (!d) return;
-    c->direct = NULL;
-    dev = d->dev;
-    if (!mdl_stager_settle(c->stager) || mdl_dev_enter(&dev, &visit) != medleySuccess) {
-        MDL_WARN(MDL_COLL, "a stream of %s:%d still uses the windows of a communicator that has ended: they stay",
-                 dev.ops->vendor, dev.ordinal);
-        return;
-    }
-    close_imports(c, d);
-    if (!part(c, d) && d->own) d->own->kept = true;
+    close_imports(d);
     free_own(d);
-    mdl_dev_leave(&dev, &visit);
     mdl_window_drop(d->own);
     free(d->peers);
     free(d);
+}
+
+static bool has_imports(const struct mdl_direct *d)
+{
+    for (int r = 0; r < d->nranks; r++)
+        if (d->peers[r].import) return true;
+    return false;
+}
+
+/* With nothing left that a stream uses. Windows of other processes cannot stay open until the stager is freed, since
+ * their owners free them when they are told that nobody reads them: those wait for longer. */
+static bool stop_reading(struct mdl_comm *c, struct mdl_direct *d)
+{
+    struct mdl_dev_visit visit;
+    bool entered;
+
+    if (!has_imports(d)) return true;
+    if (!mdl_stager_calm(c->stager, true)) return false;
+    entered = mdl_dev_enter(&d->dev, &visit) == medleySuccess;
+    if (entered) {
+        close_imports(d);
+        mdl_dev_leave(&d->dev, &visit);
+    }
+    mdl_load_resume(c->stager->load);
+    return entered;
+}
+
+/* The rest is freed with the stager, which waits for a calm device. */
+void mdl_direct_close(struct mdl_comm *c)
+{
+    struct mdl_direct *d = c->direct;
+
+    if (!d) return;
+    c->direct = NULL;
+    if (!mdl_stager_settle(c->stager) || !stop_reading(c, d)) {
+        MDL_WARN(MDL_COLL,
+                 "a stream of %s:%d still uses the windows of a communicator that has ended, or another one's "
+                 "call holds it up: they stay",
+                 d->dev.ops->vendor, d->dev.ordinal);
+        return;
+    }
+    if (!part(c, d) && d->own) d->own->kept = true;
+    if (d->placed) mdl_hold_give_any(d->hold);
+    d->placed = false;
+    c->stager->direct = d;
 }

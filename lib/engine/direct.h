@@ -94,6 +94,7 @@ struct mdl_direct {
     mdl_dev_event event;       /* behind the newest call */
     bool used;
     uint64_t steps, pieces; /* given to calls so far */
+    int nranks;
     struct {
         char *at; /* pinned, d->most bytes */
         int users;
@@ -102,7 +103,9 @@ struct mdl_direct {
 
 /* Finds out, with all ranks, whether their devices can; sets c->direct if so. An error is one of the exchange. */
 medleyResult_t mdl_direct_open(struct mdl_comm *c, uint64_t deadline_ns) MDL_MUST_USE;
-void mdl_direct_close(struct mdl_comm *c); /* while the boards are mapped; waits shortly for the others */
+/* While the boards are mapped; waits shortly for the others. What there is to free goes to the stager. */
+void mdl_direct_close(struct mdl_comm *c);
+void mdl_direct_free(struct mdl_direct *d); /* with the device entered, and calm (stage.h); NULL: nothing */
 
 /* ---- a call's part: direct_call.c ---- */
 

@@ -375,14 +375,18 @@ static void rest(unsigned *turns)
 
 static medleyResult_t run_passes(struct launch *l)
 {
+    struct mdl_stage_wait w = {0};
     unsigned turns = 0;
 
     do {
         MDL_TRY(pass(l));
-        if (l->moved)
+        if (l->moved) {
             turns = 0;
-        else if (l->left)
+            w.begun_ns = 0;
+        } else if (l->left) {
             rest(&turns);
+            if (turns > YIELDS) MDL_TRY(mdl_stage_wait_check(l->comms[0], &w, 2)); /* the calls' own deadlines come first */
+        }
     } while (l->left);
     return medleySuccess;
 }

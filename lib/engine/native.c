@@ -34,15 +34,17 @@ struct mdl_native_comm *mdl_native_new(const struct mdl_native *ops, const struc
     return n;
 }
 
+static void free_pass(const struct mdl_device *d, struct mdl_pass *p)
+{
+    mdl_list_remove(&p->link);
+    if (p->begin) (void)d->event_destroy(d, p->begin);
+    if (p->end) (void)d->event_destroy(d, p->end);
+    free(p);
+}
+
 static void free_passes(const struct mdl_device *d, struct mdl_list *list)
 {
-    mdl_list_each (it, list) {
-        struct mdl_pass *p = mdl_container_of(it, struct mdl_pass, link);
-        mdl_list_remove(it);
-        if (p->begin) (void)d->event_destroy(d, p->begin);
-        if (p->end) (void)d->event_destroy(d, p->end);
-        free(p);
-    }
+    mdl_list_each (it, list) free_pass(d, mdl_container_of(it, struct mdl_pass, link));
 }
 
 /* `usable`: nothing on a stream uses them any more. Else they stay: to free them would wait for the stream. */
@@ -56,18 +58,41 @@ static void free_rooms(const struct mdl_device *d, struct mdl_list *list, bool u
     }
 }
 
+void mdl_native_free_rooms(const struct mdl_device *d, struct mdl_list *rooms) { free_rooms(d, rooms, true); }
+
+static bool is_through(const struct mdl_device *d, const struct mdl_pass *p)
+{
+    int there = atomic_load_explicit(&p->put, memory_order_acquire); /* pairs with put_event */
+
+    return there == MDL_PASS_NOTHING ||
+           d->event_query(d, there == MDL_PASS_END ? p->end : p->begin) != medleyInProgress;
+}
+
+bool mdl_native_reap_passes(const struct mdl_device *d, struct mdl_list *passes)
+{
+    mdl_list_each (it, passes) {
+        struct mdl_pass *p = mdl_container_of(it, struct mdl_pass, link);
+        if (is_through(d, p)) free_pass(d, p);
+    }
+    return mdl_list_empty(passes);
+}
+
 void mdl_native_drop(void *native_comm)
 {
     struct mdl_native_comm *n = native_comm;
     const struct mdl_device *d = n->dev.ops;
     struct mdl_dev_visit visit;
+    struct mdl_load *load;
+    bool calm;
 
     if (atomic_fetch_sub_explicit(&n->holders, 1, memory_order_acq_rel) > 1) return; /* pairs with itself */
     if (mdl_dev_enter(&n->dev, &visit) == medleySuccess) {
         free_passes(d, &n->passes);
         free_passes(d, &n->limbo);
-        free_rooms(d, &n->rooms, n->ended);
-        free_rooms(d, &n->limbo_rooms, n->ended);
+        calm = n->ended && mdl_load_find(&n->dev, &load) == medleySuccess && mdl_load_pause(load);
+        free_rooms(d, &n->rooms, calm);
+        free_rooms(d, &n->limbo_rooms, calm);
+        if (calm) mdl_load_resume(load);
         if (n->own && (n->ended || !n->comm)) (void)d->stream_destroy(d, n->own);
         mdl_dev_leave(&n->dev, &visit);
     }
@@ -100,8 +125,8 @@ static void end_now(void *native_comm)
     else if (can_abort)
         n->ended = n->ops->abort(n->ops, n->comm) == medleySuccess;
     else
-        MDL_WARN(MDL_COLL, "%s has no abort: what it has put on streams of %s:%d ends with its own time-out", n->ops->name,
-                 n->dev.ops->vendor, n->dev.ordinal);
+        MDL_WARN(MDL_COLL, "%s has no abort: what it has put on streams of %s:%d ends with its own time-out",
+                 n->ops->name, n->dev.ops->vendor, n->dev.ordinal);
     if (locked) pthread_mutex_unlock(&n->lock);
 }
 
@@ -139,17 +164,42 @@ bool mdl_native_end(struct mdl_native_comm *n, int rank, bool aborts)
     return gone;
 }
 
+static void move_all(struct mdl_list *from, struct mdl_list *to)
+{
+    mdl_list_each (it, from) {
+        mdl_list_remove(it);
+        mdl_list_append(to, it);
+    }
+}
+
+/* What is freed when streams do not use it any more goes with the stager, which waits for that. */
+static void hand_over(struct mdl_native_comm *n, struct mdl_stager *st)
+{
+    pthread_mutex_lock(&n->pool);
+    move_all(&n->limbo, &st->passes);
+    move_all(&n->rooms, &st->rooms);
+    move_all(&n->limbo_rooms, &st->rooms);
+    pthread_mutex_unlock(&n->pool);
+}
+
 void mdl_native_close(struct mdl_comm *c)
 {
     struct mdl_native_comm *n = c->native;
 
     c->native = NULL;
-    if (n && !mdl_native_end(n, c->rank, mdl_comm_failed(c))) c->stager->kept = true;
+    if (!n) return;
+    atomic_fetch_add_explicit(&n->holders, 1, memory_order_relaxed);
+    if (!mdl_native_end(n, c->rank, mdl_comm_failed(c))) c->stager->kept = true;
+    hand_over(n, c->stager);
+    mdl_native_drop(n);
 }
 
 /* ---- for the executing thread ---- */
 
-static int put(struct mdl_pass *p) { return atomic_load_explicit(&p->put, memory_order_acquire); } /* pairs with put_event */
+static int put(struct mdl_pass *p)
+{
+    return atomic_load_explicit(&p->put, memory_order_acquire);
+} /* pairs with put_event */
 
 void mdl_native_look_for_begin(struct mdl_op *op)
 {

@@ -138,6 +138,9 @@ char *mdl_native_address(const struct mdl_op *op, int side); /* where the vendor
 /* native.c, for native_open.c and islands */
 struct mdl_native_comm *mdl_native_new(const struct mdl_native *ops, const struct mdl_dev *dev);
 void mdl_native_drop(void *native_comm); /* the last holder frees it */
+/* Of passes that streams may still use, those that are through are freed; true: none is left. With the device entered. */
+bool mdl_native_reap_passes(const struct mdl_device *d, struct mdl_list *passes);
+void mdl_native_free_rooms(const struct mdl_device *d, struct mdl_list *rooms); /* nothing uses them */
 /* Ends the vendor's, waits shortly, frees. False: it may not be gone, and streams may still be in its calls. */
 bool mdl_native_end(struct mdl_native_comm *n, int rank, bool aborts);
 

@@ -4,6 +4,7 @@
 
 #include "lib/base/fence.h"
 #include "lib/engine/queue.h"
+#include "lib/engine/stage.h"
 #include "lib/base/thread.h"
 #include "lib/net/cpus.h"
 
@@ -108,6 +109,7 @@ static void drop_tickets(struct mdl_batch *b, medleyResult_t result)
 static void retire(struct mdl_batch *b)
 {
     struct mdl_comm *c = b->comm;
+    struct mdl_load *load = NULL;
 
     drop_tickets(b, b->result);
     mdl_list_remove(&b->link);
@@ -115,7 +117,9 @@ static void retire(struct mdl_batch *b)
         mdl_list_remove(&c->active);
         pthread_cond_broadcast(&q.cond);
     }
+    if (c->stager) load = c->stager->load;
     mdl_batch_free(b); /* its operations still look at the communicator, which may go once it is not busy */
+    if (load) mdl_load_remove(load);
     atomic_fetch_sub_explicit(&c->queued, 1, memory_order_release); /* pairs with mdl_queue_busy */
     q.users--;
 }
@@ -272,7 +276,7 @@ static void place_thread(const struct mdl_comm *c)
     if (mdl_cpus_move(q.thread, c->cfg.cpu_set.s) != medleySuccess) mdl_error_clear(); /* it was logged: run anywhere */
 }
 
-medleyResult_t mdl_queue_submit(struct mdl_batch *b, void *const *streams, int n)
+static medleyResult_t submit(struct mdl_batch *b, void *const *streams, int n)
 {
     struct mdl_comm *c = b->comm;
     medleyResult_t res = mdl_queue_hold();
@@ -297,6 +301,17 @@ medleyResult_t mdl_queue_submit(struct mdl_batch *b, void *const *streams, int n
     mdl_queue_poke();
     mdl_queue_unlock();
     return medleySuccess;
+}
+
+medleyResult_t mdl_queue_submit(struct mdl_batch *b, void *const *streams, int n)
+{
+    struct mdl_load *load = b->comm->stager ? b->comm->stager->load : NULL;
+    medleyResult_t res;
+
+    if (load) mdl_load_add(load);
+    res = submit(b, streams, n);
+    if (load && res != medleySuccess) mdl_load_remove(load);
+    return res;
 }
 
 void mdl_queue_issued(struct mdl_batch *b)

@@ -18,6 +18,7 @@
 
 #define CLOSE_NS        (2 * MDL_NS_PER_S)
 #define CLOSE_FAILED_NS (MDL_NS_PER_S / 10)
+#define CALM_NS         (10 * MDL_NS_PER_MS)
 
 /* Stagers of communicators that ended while a stream still used their room. */
 static struct {
@@ -35,6 +36,8 @@ static bool is_attended(const struct mdl_stager *s)
     return !mdl_hold_can(&s->hold) || !(s->dev.caps & (MDL_DEV_POINTERS | MDL_DEV_COPY_ANY));
 }
 
+static void reap_left_behind(void);
+
 static void free_stager(struct mdl_stager *s)
 {
     const struct mdl_device *d = s->dev.ops;
@@ -42,7 +45,9 @@ static void free_stager(struct mdl_stager *s)
     if (s->ready[0]) mdl_hold_free(&s->hold, MDL_STAGES_MOST, s->ready);
     mdl_stager_shrink(s);
     if (s->pinned) (void)d->free_pinned(d, s->pinned);
+    mdl_direct_free(s->direct);
     if (s->idle) (void)d->stream_destroy(d, s->idle);
+    mdl_native_free_rooms(d, &s->rooms);
     mdl_arena_fini(&s->arena);
     free(s);
 }
@@ -85,15 +90,19 @@ medleyResult_t mdl_stager_open(const struct mdl_dev *dev, const struct mdl_confi
     medleyResult_t res;
 
     if (!s) return mdl_error(medleySystemError, "out of memory for a device");
+    reap_left_behind();
     s->dev = *dev;
     mdl_list_init(&s->stages);
     mdl_list_init(&s->more);
+    mdl_list_init(&s->passes);
+    mdl_list_init(&s->rooms);
     res = mdl_dev_enter(dev, &visit);
     if (res != medleySuccess) {
         free(s);
         return res;
     }
-    res = fill_stager(s, cfg, nranks);
+    res = mdl_load_find(dev, &s->load);
+    if (res == medleySuccess) res = fill_stager(s, cfg, nranks);
     if (res == medleySuccess)
         *out = s;
     else
@@ -153,7 +162,7 @@ bool mdl_stager_reap(struct mdl_stager *st)
         else
             mdl_stage_drop_room(s); /* the rest of its group may need that */
     }
-    return mdl_list_empty(&st->stages);
+    return mdl_native_reap_passes(st->dev.ops, &st->passes) && mdl_list_empty(&st->stages);
 }
 
 static void reap_left_behind(void)
@@ -164,13 +173,16 @@ static void reap_left_behind(void)
             struct mdl_stager *st = mdl_container_of(it, struct mdl_stager, link);
             struct mdl_dev dev = st->dev;
             struct mdl_dev_visit visit;
-            if (st->kept) continue;
-            if (mdl_dev_enter(&dev, &visit) != medleySuccess) continue;
-            if (mdl_stager_reap(st)) {
-                mdl_list_remove(&st->link);
-                free_stager(st);
+            struct mdl_load *load = st->load;
+            if (st->kept || !mdl_load_pause(load)) continue;
+            if (mdl_dev_enter(&dev, &visit) == medleySuccess) {
+                if (mdl_stager_reap(st)) {
+                    mdl_list_remove(&st->link);
+                    free_stager(st);
+                }
+                mdl_dev_leave(&dev, &visit);
             }
-            mdl_dev_leave(&dev, &visit);
+            mdl_load_resume(load);
         }
     }
     pthread_mutex_unlock(&left_behind.lock);
@@ -178,8 +190,12 @@ static void reap_left_behind(void)
 
 static void leave_behind(struct mdl_stager *st)
 {
-    MDL_WARN(MDL_COLL, "a stream of %s:%d still uses %zu bytes of staging memory of a communicator that has ended",
-             st->dev.ops->vendor, st->dev.ordinal, st->arena.len);
+    if (mdl_load_any(st->load))
+        MDL_INFO(MDL_COLL, "calls of other communicators are on streams of %s:%d: %zu bytes of staging memory of one that "
+                 "has ended are freed later", st->dev.ops->vendor, st->dev.ordinal, st->arena.len);
+    else
+        MDL_WARN(MDL_COLL, "a stream of %s:%d still uses %zu bytes of staging memory of a communicator that has ended",
+                 st->dev.ops->vendor, st->dev.ordinal, st->arena.len);
     pthread_mutex_lock(&left_behind.lock);
     if (!left_behind.made) mdl_list_init(&left_behind.list);
     left_behind.made = true;
@@ -197,28 +213,47 @@ void mdl_stager_nap(void)
 bool mdl_stager_settle(struct mdl_stager *st)
 {
     bool failed = atomic_load_explicit(&st->failed, memory_order_relaxed);
-    uint64_t until = mdl_now_ns() + (failed ? CLOSE_FAILED_NS : CLOSE_NS);
     struct mdl_dev dev = st->dev;
     struct mdl_dev_visit visit;
     bool none;
 
+    if (!st->settled_ns) st->settled_ns = mdl_now_ns() + (failed ? CLOSE_FAILED_NS : CLOSE_NS);
     if (mdl_dev_enter(&dev, &visit) != medleySuccess) return false;
-    while (none = mdl_stager_reap(st), !none && mdl_now_ns() < until) mdl_stager_nap();
+    while (none = mdl_stager_reap(st), !none && mdl_now_ns() < st->settled_ns) mdl_stager_nap();
     mdl_dev_leave(&dev, &visit);
     return none;
 }
 
+bool mdl_stager_calm(struct mdl_stager *st, bool patient)
+{
+    uint64_t until = mdl_now_ns() + CALM_NS;
+
+    if (patient && st->settled_ns > until) until = st->settled_ns;
+    while (!mdl_load_pause(st->load)) {
+        if (mdl_now_ns() >= until) return false;
+        mdl_stager_nap();
+    }
+    return true;
+}
+
 void mdl_stager_close(struct mdl_stager *st)
 {
+    struct mdl_load *load;
     struct mdl_dev_visit visit;
     struct mdl_dev dev;
 
     reap_left_behind();
     if (!st) return;
     dev = st->dev;
-    if (st->kept || !mdl_stager_settle(st) || mdl_dev_enter(&dev, &visit) != medleySuccess) return leave_behind(st);
-    free_stager(st);
-    mdl_dev_leave(&dev, &visit);
+    load = st->load;
+    if (st->kept || !mdl_stager_settle(st) || !mdl_stager_calm(st, false)) return leave_behind(st);
+    if (mdl_dev_enter(&dev, &visit) == medleySuccess) {
+        free_stager(st);
+        mdl_dev_leave(&dev, &visit);
+    } else {
+        leave_behind(st);
+    }
+    mdl_load_resume(load);
 }
 
 /* ---- where a call's buffers are ---- */

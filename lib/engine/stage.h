@@ -32,6 +32,7 @@
 #include "lib/dev/dev.h"
 #include "lib/dev/hold.h"
 #include "lib/engine/drive.h"
+#include "lib/engine/load.h"
 
 struct mdl_direct_call;
 
@@ -103,6 +104,11 @@ struct mdl_stager {
     struct mdl_list more;   /* arenas of messages that went beyond the budget */
     struct mdl_list stages; /* reserved and not through */
     _Atomic bool failed;    /* a call of the device has: its streams need not come to their ends */
+    struct mdl_list passes, rooms; /* native.h: of the vendor's communicator, which has ended: what streams may still use,
+                                      and what is freed when they do not */
+    struct mdl_direct *direct; /* the communicator's, once it has ended: freed with this; NULL: it had none, or is freed */
+    struct mdl_load *load;  /* the device's */
+    uint64_t settled_ns;    /* until when its end waits for all that; 0: it has not begun */
     bool kept;              /* a stream may never come to its end: nothing is freed, since that would wait for it */
     struct mdl_list link;   /* among those that their communicators left behind */
 };
@@ -110,7 +116,10 @@ struct mdl_stager {
 medleyResult_t mdl_stager_open(const struct mdl_dev *dev, const struct mdl_config *cfg, int nranks, struct mdl_stager **s)
     MDL_MUST_USE;
 bool mdl_stager_settle(struct mdl_stager *s); /* waits shortly; true: its streams are through with all calls */
-void mdl_stager_close(struct mdl_stager *s); /* waits shortly for the streams; what they still use stays */
+/* True: no communicator has a call that may hold the device up, nor begins one before mdl_load_resume. Waits for that a
+ * moment, or as long as settle may. Only then is anything freed. */
+bool mdl_stager_calm(struct mdl_stager *s, bool patient) MDL_MUST_USE;
+void mdl_stager_close(struct mdl_stager *s); /* settles; what is still used stays until a later end of a communicator */
 
 /* For an operation of a communicator with a device that was just set up: finds out where its buffers are. Sets
  * op->stage, or, if the call passes through to the vendor, op->native. InvalidUsage: the stream is being captured; InvalidArgument: a buffer of another device. */
@@ -140,6 +149,14 @@ void mdl_stager_give(struct mdl_stager *s, void *at, size_t bytes);
 void mdl_stager_shrink(struct mdl_stager *s); /* frees what went beyond the budget */
 bool mdl_stager_reap(struct mdl_stager *s);   /* takes back what is through; true: none is left */
 void mdl_stager_nap(void);
+
+/* A wait for earlier calls to come to their ends. Streams may be long in coming to them: so it tells of itself after
+ * MEDLEY_STALL, and is Timeout only after MEDLEY_TIMEOUT, times `patience`. */
+struct mdl_stage_wait {
+    uint64_t begun_ns;
+    bool told;
+};
+medleyResult_t mdl_stage_wait_check(const struct mdl_comm *c, struct mdl_stage_wait *w, unsigned patience) MDL_MUST_USE;
 
 /* For the issuing thread; append and close with the device entered. */
 medleyResult_t mdl_stage_append(struct mdl_stage *s, bool *moved) MDL_MUST_USE; /* the next part, until s->over */

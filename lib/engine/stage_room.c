@@ -55,10 +55,11 @@ static medleyResult_t grow(struct mdl_stager *st)
         goto free_pinned;
     }
     mdl_list_append(&st->more, &m->link);
-    MDL_WARN(MDL_COLL,
-             "the messages of a group need more than the %zu bytes of MEDLEY_DEVICE_STAGING: as much again is allocated, "
-             "for which the device may wait",
-             st->arena.len);
+    MDL_WARN(
+        MDL_COLL,
+        "the messages of a group need more than the %zu bytes of MEDLEY_DEVICE_STAGING: as much again is allocated, "
+        "for which the device may wait",
+        st->arena.len);
     return medleySuccess;
 
 free_pinned:
@@ -128,8 +129,7 @@ static bool take_room(struct mdl_stage *s, size_t ring)
 
     s->ring = ring < s->nblocks ? ring : s->nblocks;
     if (s->scalar_user) s->scalar = mdl_stager_take(st, sizeof(uint64_t));
-    s->roomy = (!s->scalar_user || s->scalar) &&
-               (s->direct ? mdl_direct_take_room(st, s->direct) : take_ring(st, s));
+    s->roomy = (!s->scalar_user || s->scalar) && (s->direct ? mdl_direct_take_room(st, s->direct) : take_ring(st, s));
     if (!s->roomy) mdl_stage_drop_room(s);
     return s->roomy;
 }
@@ -157,12 +157,43 @@ static bool any_launched(const struct mdl_stager *st)
     return false;
 }
 
+medleyResult_t mdl_stage_wait_check(const struct mdl_comm *c, struct mdl_stage_wait *w, unsigned patience)
+{
+    uint64_t now = mdl_now_ns(), waited;
+
+    if (!w->begun_ns) w->begun_ns = now;
+    waited = now - w->begun_ns;
+    if (c->cfg.timeout && waited > patience * (uint64_t)c->cfg.timeout * MDL_NS_PER_MS)
+        return mdl_error(
+            medleyTimeout,
+            "the calls that are outstanding leave no room for another one, and none of them has come to its "
+            "end for %llu ms (MEDLEY_TIMEOUT): does a stream wait for something that comes later?",
+            waited / MDL_NS_PER_MS);
+    if (!w->told && c->cfg.stall && waited > (uint64_t)c->cfg.stall * MDL_NS_PER_MS) {
+        w->told = true;
+        MDL_WARN(MDL_COLL,
+                 "rank %d: the calls that are outstanding leave no room for another one: waiting for their streams",
+                 c->rank);
+    }
+    return medleySuccess;
+}
+
+static medleyResult_t wait_some(struct mdl_comm *c, struct mdl_stage_wait *w)
+{
+    if (mdl_comm_failed(c)) return mdl_comm_fault(c);
+    MDL_TRY(mdl_stage_wait_check(c, w, 1));
+    mdl_stager_nap();
+    return medleySuccess;
+}
+
 /* They are the communicator's: as many as there can be at once are there. */
 static medleyResult_t wait_for_words(struct mdl_stager *st, struct mdl_stage *s)
 {
+    struct mdl_stage_wait w = {0};
+
     while (!take_words(st, s)) {
-        if (mdl_comm_failed(s->op->comm)) return mdl_comm_fault(s->op->comm);
-        if (!mdl_stager_reap(st)) mdl_stager_nap();
+        MDL_TRY(wait_some(s->op->comm, &w));
+        (void)mdl_stager_reap(st);
     }
     mdl_list_append(&st->stages, &s->link);
     s->listed = true; /* the link itself is the issuing threads': neighbours come and go */
@@ -188,12 +219,10 @@ static void drop_rooms(struct mdl_batch *b)
 /* Each of a group's messages may need all the others, here and elsewhere: they cannot wait for each other's room. */
 static medleyResult_t take_rooms_of_messages(struct mdl_stager *st, struct mdl_batch *b)
 {
+    struct mdl_stage_wait w = {0};
+
     while (!take_rooms(b, true, 1)) {
-        if (mdl_comm_failed(b->comm)) return mdl_comm_fault(b->comm);
-        if (!any_launched(st))
-            MDL_TRY(grow(st));
-        else
-            mdl_stager_nap();
+        MDL_TRY(any_launched(st) ? wait_some(b->comm, &w) : grow(st));
         (void)mdl_stager_reap(st);
     }
     return medleySuccess;
