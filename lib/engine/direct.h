@@ -48,6 +48,7 @@ medleyResult_t mdl_window_take(const struct mdl_dev *dev, size_t bytes, struct m
 /* That of another rank of this process; NULL: there is none. */
 struct mdl_window *mdl_window_hold(const struct mdl_dev *dev, uint64_t base);
 void mdl_window_drop(struct mdl_window *w);
+void mdl_window_free_idle(void); /* those that nobody holds and whose devices are calm; with no device paused (load.h) */
 uint64_t mdl_window_process(void); /* a random number that this process has alone */
 uint32_t mdl_window_pids(void);    /* which number space its process id is of: the kernel's number of it; 0: unknown */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The windows of this process (direct.h). A window goes when its owner and all ranks of the process that read it have
- * let it go. One that another process may still have open must not be freed; it waits here for the next communicator
- * that needs one, which may use it at once, since others only read what is in it.
+ * let it go, and its device is calm (load.h). One that another process may still have open must not be freed; it waits
+ * here for the next communicator that needs one, which may use it at once, since others only read what is in it.
  */
 #include "config.h"
 
@@ -92,7 +92,8 @@ struct mdl_window *mdl_window_hold(const struct mdl_dev *dev, uint64_t base)
     lock();
     mdl_list_each (it, &all.list) {
         struct mdl_window *w = mdl_container_of(it, struct mdl_window, link);
-        if ((uint64_t)(uintptr_t)w->base == base && w->dev.ops == dev->ops && w->dev.ordinal == dev->ordinal && w->holders)
+        if ((uint64_t)(uintptr_t)w->base == base && w->dev.ops == dev->ops && w->dev.ordinal == dev->ordinal &&
+            w->holders)
             found = w;
     }
     if (found) found->holders++;
@@ -102,20 +103,35 @@ struct mdl_window *mdl_window_hold(const struct mdl_dev *dev, uint64_t base)
 
 void mdl_window_drop(struct mdl_window *w)
 {
-    struct mdl_dev_visit visit;
-    struct mdl_dev dev;
-    bool last;
-
     if (!w) return;
     lock();
-    last = --w->holders == 0 && !w->kept;
-    if (last) mdl_list_remove(&w->link);
+    w->holders--;
     pthread_mutex_unlock(&all.lock);
-    if (!last) return;
-    dev = w->dev;
+}
+
+/* With the lock. Its device may not be the caller's. */
+static void free_window(struct mdl_window *w)
+{
+    const struct mdl_dev dev = w->dev;
+    struct mdl_dev_visit visit;
+
+    mdl_list_remove(&w->link);
     if (mdl_dev_enter(&dev, &visit) == medleySuccess) {
         (void)dev.ops->free(dev.ops, w->base);
         mdl_dev_leave(&dev, &visit);
     }
     free(w);
+}
+
+void mdl_window_free_idle(void)
+{
+    lock();
+    mdl_list_each (it, &all.list) {
+        struct mdl_window *w = mdl_container_of(it, struct mdl_window, link);
+        struct mdl_load *load;
+        if (w->holders || w->kept || mdl_load_find(&w->dev, &load) != medleySuccess || !mdl_load_pause(load)) continue;
+        free_window(w);
+        mdl_load_resume(load);
+    }
+    pthread_mutex_unlock(&all.lock);
 }

@@ -49,7 +49,7 @@ void mdl_load_add(struct mdl_load *l)
 
 bool mdl_load_pause(struct mdl_load *l)
 {
-    pthread_mutex_lock(&l->lock);
+    if (pthread_mutex_trylock(&l->lock) != 0) return false;
     if (!mdl_load_any(l)) return true;
     pthread_mutex_unlock(&l->lock);
     return false;

@@ -186,6 +186,7 @@ static void reap_left_behind(void)
         }
     }
     pthread_mutex_unlock(&left_behind.lock);
+    mdl_window_free_idle();
 }
 
 static void leave_behind(struct mdl_stager *st)
@@ -254,6 +255,7 @@ void mdl_stager_close(struct mdl_stager *st)
         leave_behind(st);
     }
     mdl_load_resume(load);
+    mdl_window_free_idle();
 }
 
 /* ---- where a call's buffers are ---- */

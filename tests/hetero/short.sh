@@ -26,6 +26,10 @@ EMUL_DEVICES=2 MEDLEY_DEVICE_DIRECT=0 MEDLEY_NATIVE=1 tests/hetero/test_islands 
 EMUL_DEVICES=2 MEDLEY_DEVICE_DIRECT=0 MEDLEY_NATIVE=1 tests/hetero/test_islands draw 5 2 -t
 use_devices hip:0,cuda:0
 
+use_devices cuda:0,cuda:0,cuda:0
+MEDLEY_STALL=100ms tests/hetero/test_ends stream_gone both_aborted one_destroyed_threads shared_device
+use_devices hip:0,cuda:0
+
 # Streams held by waiting kernels, of processes and of threads. Kernels are compiled without the sanitizer, as a device's
 # code is, so that it sees of their words only the order that they make.
 if ${EMUL_CXX-c++} --version > /dev/null 2>&1; then
