@@ -87,8 +87,8 @@
  * stream may be destroyed behind a call wherever its vendor lets it. A communicator may have 128 calls outstanding that do
  * not pass through, and of staged ones as many as MEDLEY_DEVICE_STAGING has room for: the next one stays until an earlier
  * one is through, and is a medleyTimeout if none is for long, so a stream must not wait for what the host does only behind
- * that. A communicator that ends while a stream is held up by another one's call,
- * or by the user's work, leaves what it has on the device to a later end of one.
+ * that. A communicator that ends while a stream is held up by another one's call, or by the user's work, leaves what it
+ * has on the device to a later end of one.
  *
  * Inside a group nothing starts before the outermost medleyGroupEnd; calls with a NULL stream on hosts are then done when
  * that returns.
@@ -332,8 +332,9 @@ MEDLEY_API medleyResult_t medleyCommAbort(medleyComm_t comm);
  * shrunk, destroyed or aborted. `flags` must be 0. ncclCommRevoke. */
 MEDLEY_API medleyResult_t medleyCommRevoke(medleyComm_t comm, int flags);
 
-/* Stores the state of the communicator: medleySuccess, medleyInProgress (a non-blocking call is still at work) or the
- * error that it failed with. Never blocks. ncclCommGetAsyncError. */
+/* Stores the state of the communicator: medleySuccess, medleyInProgress (a non-blocking call is still at work; one of a
+ * rank with a device is not, once it is in its stream) or the error that it failed with. Never blocks.
+ * ncclCommGetAsyncError. */
 MEDLEY_API medleyResult_t medleyCommGetAsyncError(medleyComm_t comm, medleyResult_t *async_error);
 
 MEDLEY_API medleyResult_t medleyCommCount(const medleyComm_t comm, int *count);   /* number of ranks. ncclCommCount */
@@ -444,7 +445,8 @@ MEDLEY_API medleyResult_t medleyRecv(void *recvbuff, size_t count, medleyDataTyp
 /* ---- groups ---- */
 
 /* Calls of this thread between Start and the matching End are launched together by the outermost End and run
- * concurrently. Groups nest. End returns the first error of the group's calls. ncclGroupStart, ncclGroupEnd. */
+ * concurrently. Groups nest. End returns the first error of the group's calls, or medleyInProgress if a call of a
+ * non-blocking communicator goes on in the background. ncclGroupStart, ncclGroupEnd. */
 MEDLEY_API medleyResult_t medleyGroupStart(void);
 MEDLEY_API medleyResult_t medleyGroupEnd(void);
 

@@ -31,7 +31,7 @@ medleyResult_t medleyCommFinalize(medleyComm_t comm)
     MDL_TRY(mdl_handle_enter_ready(comm, &c));
     if (mdl_group_open())
         return mdl_handle_return(comm, mdl_error(medleyInvalidUsage, "medleyCommFinalize inside a group"));
-    comm->finalized = true;
+    atomic_store_explicit(&comm->finalized, true, memory_order_relaxed);
     if (!c->blocking && mdl_queue_busy(c)) return mdl_handle_return(comm, medleyInProgress);
     mdl_queue_drain(c);
     return mdl_handle_return(comm, mdl_comm_fault(c));
@@ -101,6 +101,13 @@ medleyResult_t medleyCommRevoke(medleyComm_t comm, int flags)
     return medleySuccess;
 }
 
+/* Of a device, a call is done with when it is in the stream: the user asks the stream for the rest. */
+static bool is_at_work(const medleyComm_t comm, const struct mdl_comm *c)
+{
+    return !c->blocking && (!c->stager || atomic_load_explicit(&comm->finalized, memory_order_relaxed)) &&
+           mdl_queue_busy(c);
+}
+
 medleyResult_t medleyCommGetAsyncError(medleyComm_t comm, medleyResult_t *async_error)
 {
     struct mdl_comm *c;
@@ -116,7 +123,7 @@ medleyResult_t medleyCommGetAsyncError(medleyComm_t comm, medleyResult_t *async_
     else if (atomic_load_explicit(&comm->init, memory_order_acquire) == MDL_INIT_RUNNING)
         *async_error = medleyInProgress;
     else
-        *async_error = !c->blocking && mdl_queue_busy(c) ? medleyInProgress : medleySuccess;
+        *async_error = is_at_work(comm, c) ? medleyInProgress : medleySuccess;
     mdl_handle_leave(comm);
     return medleySuccess;
 }
@@ -162,7 +169,8 @@ static void fill_info(const struct mdl_comm *c, int rank, medleyRankInfo_t *info
     info->pid = (int)c->facts[rank].pid;
     snprintf(info->host, sizeof(info->host), "%s", c->facts[rank].host);
     snprintf(info->arch, sizeof(info->arch), "%s", c->facts[rank].arch);
-    snprintf(info->vendor, sizeof(info->vendor), "%.*s", (int)strcspn(c->facts[rank].device, ":"), c->facts[rank].device);
+    snprintf(info->vendor, sizeof(info->vendor), "%.*s", (int)strcspn(c->facts[rank].device, ":"),
+             c->facts[rank].device);
     snprintf(info->device, sizeof(info->device), "%s", c->facts[rank].device);
     snprintf(info->transport, sizeof(info->transport), "%s", t->ops->name);
     t->ops->link(t->ctx, rank, &link);

@@ -28,6 +28,7 @@ struct entry { /* one communicator's part of a group */
 static _Thread_local struct {
     int depth;
     medleyResult_t error;
+    bool behind; /* a call of the group goes on in the background already */
     struct mdl_list entries, jobs;
     uint64_t issued; /* operations of ranks with devices */
 } group;
@@ -36,7 +37,11 @@ bool mdl_group_open(void) { return group.depth > 0; }
 
 void mdl_group_error(medleyResult_t res)
 {
-    if (group.depth > 0 && group.error == medleySuccess && res != medleyInProgress) group.error = res;
+    if (group.depth == 0) return;
+    if (res == medleyInProgress)
+        group.behind = true;
+    else if (group.error == medleySuccess)
+        group.error = res;
 }
 
 medleyResult_t mdl_group_result(medleyResult_t res)
@@ -438,6 +443,7 @@ medleyResult_t medleyGroupStart(void)
         mdl_list_init(&group.entries);
         mdl_list_init(&group.jobs);
         group.error = medleySuccess;
+        group.behind = false;
     }
     group.depth++;
     return medleySuccess;
@@ -456,6 +462,7 @@ medleyResult_t medleyGroupEnd(void)
     if (res == medleySuccess || res == medleyInProgress) res = run_jobs();
     if (res == medleySuccess) res = issue_entries();
     drop_all();
+    if (res == medleySuccess && group.behind) return medleyInProgress;
     return res == medleySuccess ? behind : res;
 }
 

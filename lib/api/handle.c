@@ -62,7 +62,8 @@ medleyResult_t mdl_handle_new(struct mdl_comm *impl, medleyComm_t *handle)
     }
     h->impl = impl;
     atomic_fetch_add_explicit(&h->serial, 1, memory_order_relaxed); /* the gate's release publishes it */
-    h->has_thread = h->has_worker = h->finalized = false;
+    h->has_thread = h->has_worker = false;
+    atomic_store_explicit(&h->finalized, false, memory_order_relaxed);
     atomic_store_explicit(&h->working, false, memory_order_relaxed);
     atomic_store_explicit(&h->init, MDL_INIT_NONE, memory_order_relaxed);
     atomic_store_explicit(&h->gate, 0, memory_order_release);
@@ -133,7 +134,7 @@ medleyResult_t mdl_handle_enter_ready(medleyComm_t h, struct mdl_comm **c)
         res = mdl_comm_fault(*c);
     else if (atomic_load_explicit(&h->working, memory_order_acquire))
         res = mdl_handle_working();
-    else if (h->finalized)
+    else if (atomic_load_explicit(&h->finalized, memory_order_relaxed))
         res = mdl_error(medleyInvalidUsage, "the communicator was finalized");
     else
         return medleySuccess;

@@ -18,7 +18,8 @@ struct medleyComm {
     struct mdl_comm *impl;
     _Atomic int init; /* of a non-blocking communicator */
     pthread_t init_thread, worker;
-    bool has_thread, has_worker, finalized;
+    bool has_thread, has_worker;
+    _Atomic bool finalized; /* relaxed: it orders nothing */
     _Atomic bool working; /* work.h */
 };
 #define MDL_GATE_CLOSED  (1ull << 63)

@@ -157,7 +157,9 @@ static int one_thread(struct ranks_world *w, int rank, medleyComm_t comm)
     (void)w;
     config.blocking = 0;
     OK(medleyGetUniqueId(&id));
+    OK(medleyGroupStart());
     for (int i = 0; i < N; i++) CHECK(medleyCommInitRankConfig(&c[i], N, id, i, &config) == medleyInProgress);
+    CHECK(medleyGroupEnd() == medleyInProgress);
     for (int i = 0; i < N; i++) CHECK(api_state_after(c[i], medleyInProgress, 20) == medleySuccess);
     for (int i = 0; i < N; i++) CHECK(medleyCommSplit(c[i], 0, i, &s[i], NULL) == medleyInProgress);
     for (int i = 0; i < N; i++) CHECK(api_state_after(c[i], medleyInProgress, 20) == medleySuccess);

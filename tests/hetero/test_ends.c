@@ -110,6 +110,33 @@ static int shared_device(struct place *p)
     return is_right(p);
 }
 
+/* ---- a communicator that keeps nobody waiting ---- */
+
+/* Rank 2 is late. The state is that of NCCL's: success once the call is in the stream, in progress until a finalize
+ * ends. */
+static int non_blocking(struct place *p)
+{
+    medleyConfig_t config = MEDLEY_CONFIG_INITIALIZER;
+    medleyResult_t res = medleyInProgress;
+    medleyComm_t comm;
+
+    config.blocking = 0;
+    OK(medleyCommSplit(p->comm, 0, p->rank, &comm, &config));
+    while (res == medleyInProgress) OK(medleyCommGetAsyncError(comm, &res));
+    CHECK(res == medleySuccess);
+    if (p->rank == 2) ranks_meet(p->w, 1);
+    OK(sum(p, comm, home_stream()));
+    OK(medleyCommGetAsyncError(comm, &res));
+    CHECK(res == medleySuccess);
+    if (p->rank != 2) ranks_meet(p->w, 1);
+    if (is_right(p)) return 1;
+    res = medleyCommFinalize(comm);
+    while (res == medleyInProgress) OK(medleyCommGetAsyncError(comm, &res));
+    CHECK(res == medleySuccess);
+    OK(medleyCommDestroy(comm));
+    return 0;
+}
+
 /* ---- more calls than there is room for ---- */
 
 /* Behind a gate that is opened too late: an error says so, and the device goes on. */
@@ -142,6 +169,7 @@ static const struct test {
     {"stream_gone", stream_gone, false},     {"both_aborted", both_aborted, false},
     {"one_destroyed", one_destroyed, false}, {"one_destroyed_threads", one_destroyed, true},
     {"shared_device", shared_device, true},  {"too_many", too_many, false},
+    {"non_blocking", non_blocking, false},
 };
 
 static int run_one(struct ranks_world *w, int rank, void *arg)
