@@ -129,7 +129,7 @@ void mdl_window_free_idle(void)
     mdl_list_each (it, &all.list) {
         struct mdl_window *w = mdl_container_of(it, struct mdl_window, link);
         struct mdl_load *load;
-        if (w->holders || w->kept || mdl_load_find(&w->dev, &load) != medleySuccess || !mdl_load_pause(load)) continue;
+        if (w->holders || w->kept || mdl_load_find(&w->dev, &load) != medleySuccess || !mdl_load_pause(load, 0)) continue;
         free_window(w);
         mdl_load_resume(load);
     }

@@ -4,10 +4,12 @@
 
 #include "lib/engine/load.h"
 
+#include "lib/base/clock.h"
 #include "lib/base/status.h"
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 static struct {
     pthread_mutex_t lock;
@@ -47,12 +49,20 @@ void mdl_load_add(struct mdl_load *l)
     pthread_mutex_unlock(&l->lock);
 }
 
-bool mdl_load_pause(struct mdl_load *l)
+bool mdl_load_pause(struct mdl_load *l, uint64_t patience_ns)
 {
+    const struct timespec nap = {.tv_nsec = 50000};
+    uint64_t until = mdl_now_ns() + patience_ns;
+
     if (pthread_mutex_trylock(&l->lock) != 0) return false;
-    if (!mdl_load_any(l)) return true;
-    pthread_mutex_unlock(&l->lock);
-    return false;
+    while (mdl_load_any(l)) {
+        if (mdl_now_ns() >= until) {
+            pthread_mutex_unlock(&l->lock);
+            return false;
+        }
+        nanosleep(&nap, NULL);
+    }
+    return true;
 }
 
 void mdl_load_resume(struct mdl_load *l) { pthread_mutex_unlock(&l->lock); }

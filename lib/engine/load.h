@@ -36,8 +36,9 @@ static inline bool mdl_load_any(struct mdl_load *l)
     return atomic_load_explicit(&l->batches, memory_order_acquire) != 0; /* pairs with mdl_load_remove */
 }
 
-/* True: there is none, and none is added before mdl_load_resume. False also while somebody else has paused it. */
-bool mdl_load_pause(struct mdl_load *l) MDL_MUST_USE;
+/* True: there is none, and none is added before mdl_load_resume. Those that there are have so long to come to their ends,
+ * in which none is added either: otherwise there might always be one. False also while somebody else has paused it. */
+bool mdl_load_pause(struct mdl_load *l, uint64_t patience_ns) MDL_MUST_USE;
 void mdl_load_resume(struct mdl_load *l);
 
 #endif

@@ -89,7 +89,7 @@ void mdl_native_drop(void *native_comm)
     if (mdl_dev_enter(&n->dev, &visit) == medleySuccess) {
         free_passes(d, &n->passes);
         free_passes(d, &n->limbo);
-        calm = n->ended && mdl_load_find(&n->dev, &load) == medleySuccess && mdl_load_pause(load);
+        calm = n->ended && mdl_load_find(&n->dev, &load) == medleySuccess && mdl_load_pause(load, 0);
         free_rooms(d, &n->rooms, calm);
         free_rooms(d, &n->limbo_rooms, calm);
         if (calm) mdl_load_resume(load);

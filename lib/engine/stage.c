@@ -174,7 +174,7 @@ static void reap_left_behind(void)
             struct mdl_dev dev = st->dev;
             struct mdl_dev_visit visit;
             struct mdl_load *load = st->load;
-            if (st->kept || !mdl_load_pause(load)) continue;
+            if (st->kept || !mdl_load_pause(load, 0)) continue;
             if (mdl_dev_enter(&dev, &visit) == medleySuccess) {
                 if (mdl_stager_reap(st)) {
                     mdl_list_remove(&st->link);
@@ -230,7 +230,7 @@ bool mdl_stager_calm(struct mdl_stager *st, bool patient)
     uint64_t until = mdl_now_ns() + CALM_NS;
 
     if (patient && st->settled_ns > until) until = st->settled_ns;
-    while (!mdl_load_pause(st->load)) {
+    while (!mdl_load_pause(st->load, CALM_NS)) {
         if (mdl_now_ns() >= until) return false;
         mdl_stager_nap();
     }
