@@ -180,6 +180,7 @@ static void *thread_main(void *arg)
     uint64_t count;
 
     (void)arg;
+    pthread_setname_np(pthread_self(), "medley-progress");
     ask_for_short_slices();
     mdl_driver_init(&d, q.wake_fd);
     d.asleep = &q.asleep;
@@ -212,7 +213,6 @@ static medleyResult_t start_thread(void)
         q.wake_fd = -1;
         return mdl_system_error(err, "cannot start the progress thread");
     }
-    pthread_setname_np(q.thread, "medley-progress");
     q.running = true;
     return medleySuccess;
 }

@@ -52,6 +52,7 @@ static void *worker_main(void *arg)
 {
     uint64_t seen = (uint64_t)(uintptr_t)arg;
 
+    pthread_setname_np(pthread_self(), "medley-worker");
     pthread_mutex_lock(&pool.lock);
     if (mdl_cpus_apply(pool.cpu_set) != medleySuccess) pool.cpu_set[0] = 0; /* it has said why; run anywhere */
     while (!pool.stop) {
@@ -79,7 +80,6 @@ static medleyResult_t start_one(const char *cpu_set)
     if (cpu_set) snprintf(pool.cpu_set, sizeof(pool.cpu_set), "%s", cpu_set);
     err = mdl_thread_start(worker_main, (void *)(uintptr_t)pool.generation, &pool.threads[pool.nthreads]);
     if (err) return mdl_system_error(err, "cannot start worker thread %d of MEDLEY_THREADS", pool.nthreads + 1);
-    pthread_setname_np(pool.threads[pool.nthreads], "medley-worker");
     pool.nthreads++;
     return medleySuccess;
 }

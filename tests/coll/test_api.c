@@ -352,10 +352,10 @@ static int cpu_set(struct ranks_world *w, int rank, medleyComm_t comm)
     OK(medleyCommSplit(comm, 0, rank, &half, &config));
     OK(medleyStreamCreate(&stream));
     OK(medleyAllReduce(&one, &sum, 1, medleyInt32, medleySum, half, stream));
+    OK(medleyStreamSynchronize(stream)); /* then the thread has its name */
+    CHECK(sum == w->nranks);
     CHECK(where_runs("medley-progress") == cpu);
     CHECK(where_runs("medley-monitor") == cpu); /* it was there before the child */
-    OK(medleyStreamSynchronize(stream));
-    CHECK(sum == w->nranks);
     OK(medleyStreamDestroy(stream));
     OK(medleyCommDestroy(half));
     return 0;
