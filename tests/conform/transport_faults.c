@@ -161,7 +161,8 @@ void case_killed(struct rank *r)
         struct mdl_request *second = request_new(r);
         post_recv(r, 0, 0, p, LEN, 0, req);
         post_send(r, 1, 0, p, LEN, 0, second);
-        while (req->bytes < LEN / 16 || second->bytes < LEN / 16) CHECK(turn(r) == medleySuccess);
+        /* Of both together: one may be through before the other has begun, on a busy machine. */
+        while (req->bytes + second->bytes < LEN / 8) CHECK(turn(r) == medleySuccess);
         atomic_store(&r->w->words[WORDS - 1], 3);
         kill(getpid(), SIGKILL);
     }
